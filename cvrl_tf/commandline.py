@@ -1,0 +1,78 @@
+"""What every entry point shares: grouped help, one-sentence errors, the flags as a flagfile."""
+
+import shutil
+import sys
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+
+from absl import app, flags
+
+from cvrl_tf.errors import InputError
+
+FlagGroups = Mapping[str, Sequence[flags.FlagHolder]]
+
+
+def run(main: Callable[[], None], groups: FlagGroups) -> None:
+    """Parses the flags, calls `main` and exits.
+
+    `--help` prints the groups in their order. An `InputError` becomes one sentence on stderr and
+    exit status 2, an interrupt exit status 130.
+
+    Args:
+      main: the entry point; reads its flags itself.
+      groups: the flags of this entry point, by heading.
+    """
+    if {"--help", "-help", "-h", "-?"} & set(sys.argv[1:]):
+        print(help_text(sys.modules["__main__"].__doc__ or "", groups))
+        sys.exit(0)
+
+    def checked_main(argv: Sequence[str]) -> None:
+        try:
+            if argv[1:]:
+                raise InputError(
+                    f"Found the argument {argv[1]!r}: every setting is a flag, --name=value;"
+                    " --help lists them."
+                )
+            main()
+        except InputError as error:
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(2)
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            sys.exit(130)
+
+    app.run(checked_main)
+
+
+def help_text(description: str, groups: FlagGroups, width: int | None = None) -> str:
+    """The help of an entry point: `description`, then its flags under the headings of `groups`."""
+    width = width or min(shutil.get_terminal_size((80, 24)).columns, 100)
+    lines = [description.strip(), ""]
+    for heading, holders in groups.items():
+        lines.append(heading)
+        for holder in holders:
+            flag = flags.FLAGS[holder.name]
+            values = "|".join(getattr(flag.parser, "enum_values", None) or [])
+            if flag.boolean:
+                lines.append(f"  --[no]{flag.name}")
+            else:
+                lines.append(f"  --{flag.name}={values or flag.flag_type().upper()}")
+            default = "" if flag.default in (None, "") else f" (default: {flag.default})"
+            lines += textwrap.wrap(
+                flag.help + default, width, initial_indent=" " * 6, subsequent_indent=" " * 6
+            )
+        lines.append("")
+    lines.append("--flagfile=FILE reads flags from a file, one to a line.")
+    return "\n".join(lines)
+
+
+def flagfile_text(groups: FlagGroups) -> str:
+    """The values of all flags of `groups` as a flagfile that runs the same again."""
+    holders = [holder for holders in groups.values() for holder in holders]
+    lines = [flags.FLAGS[holder.name].serialize() for holder in holders]
+    return "\n".join(line for line in lines if line) + "\n"
+
+
+def given(holder: flags.FlagHolder) -> bool:
+    """Whether the user set this flag, on the command line or in a flagfile."""
+    return not flags.FLAGS[holder.name].using_default_value

@@ -1,0 +1,246 @@
+"""The TFRecord layout: the one module that knows the keys.
+
+A record is a `tf.train.SequenceExample`, the layout of the authors' readers and of DeepMind's DMVR:
+
+| key                                       | where, type         | meaning                        |
+|-------------------------------------------|---------------------|--------------------------------|
+| `image/encoded`                           | frames, bytes       | one JPEG for each frame        |
+| `image/timestamp`                         | frames, int64       | microseconds from its start    |
+| `clip/label/index`                        | context, int64      | from 0; absent when unlabelled |
+| `clip/label/text`, `clip/label/string`    | context, bytes      | class name                     |
+| `clip/start/timestamp`, `clip/end/...`    | context, int64      | microseconds in the source     |
+| `image/frame_rate`                        | context, float      | frames per second as stored    |
+| `image/height`, `image/width`             | context, int64      | pixels                         |
+| `image/channels`                          | context, int64      | 3                              |
+| `image/format`, `image/colorspace`        | context, bytes      | `JPEG`, `RGB`                  |
+| `example/id`, `clip/media_id`             | context, bytes      | identity                       |
+| `clip/data_path`, `video/filename`        | context, bytes      | origin                         |
+
+All frames of a record have one height and width.
+"""
+
+import dataclasses
+import struct
+from collections.abc import Iterator, Sequence
+
+import tensorflow as tf
+
+from cvrl_tf.errors import InputError
+
+FRAMES_KEY = "image/encoded"
+LABEL_KEY = "clip/label/index"
+ID_KEY = "example/id"
+
+
+@dataclasses.dataclass(frozen=True)
+class Video:
+    """One video as it is stored.
+
+    Attributes:
+      video_id: name that is unique in its data set.
+      frames: JPEG bytes of each frame, RGB, all of one size.
+      timestamps: microseconds from the first frame, one for each frame.
+      frame_rate: frames per second.
+      height: pixels.
+      width: pixels.
+      path: the source file.
+      label: class index from 0, or None when unlabelled.
+      label_name: class name, or None when unlabelled.
+      start: microseconds in the source video where the clip starts.
+    """
+
+    video_id: str
+    frames: Sequence[bytes]
+    timestamps: Sequence[int]
+    frame_rate: float
+    height: int
+    width: int
+    path: str
+    label: int | None = None
+    label_name: str | None = None
+    start: int = 0
+
+
+def _feature(value: int | float | bytes) -> tf.train.Feature:
+    if isinstance(value, bytes):
+        return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+    if isinstance(value, float):
+        return tf.train.Feature(float_list=tf.train.FloatList(value=[value]))
+    return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
+
+
+def serialize(video: Video) -> bytes:
+    """The record of `video`, the same bytes for the same video.
+
+    Raises:
+      ValueError: no frames, or not one timestamp for each frame.
+    """
+    if not video.frames or len(video.frames) != len(video.timestamps):
+        raise ValueError(
+            f"{video.video_id}: found {len(video.frames)} frames and {len(video.timestamps)}"
+            " timestamps, expected as many of both and at least one."
+        )
+    frame_microseconds = round(1e6 / video.frame_rate) if video.frame_rate > 0 else 0
+    name = video.path.rsplit("/", 1)[-1]
+    context = {
+        ID_KEY: video.video_id.encode(),
+        "clip/media_id": video.video_id.encode(),
+        "clip/data_path": video.path.encode(),
+        "video/filename": name.encode(),
+        "clip/start/timestamp": video.start,
+        "clip/end/timestamp": video.start + video.timestamps[-1] + frame_microseconds,
+        "image/frame_rate": float(video.frame_rate),
+        "image/height": video.height,
+        "image/width": video.width,
+        "image/channels": 3,
+        "image/format": b"JPEG",
+        "image/colorspace": b"RGB",
+    }
+    if video.label is not None:
+        context[LABEL_KEY] = video.label
+    if video.label_name is not None:
+        context["clip/label/text"] = video.label_name.encode()
+        context["clip/label/string"] = video.label_name.encode()
+    example = tf.train.SequenceExample(
+        context=tf.train.Features(feature={key: _feature(context[key]) for key in context}),
+        feature_lists=tf.train.FeatureLists(
+            feature_list={
+                FRAMES_KEY: tf.train.FeatureList(feature=map(_feature, video.frames)),
+                "image/timestamp": tf.train.FeatureList(feature=map(_feature, video.timestamps)),
+            }
+        ),
+    )
+    return example.SerializeToString(deterministic=True)
+
+
+def parse(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Parses a record in a tf.data graph. JPEGs stay encoded.
+
+    Args:
+      serialized: scalar string, one record.
+
+    Returns:
+      `frames`, (L,) string, the JPEG of each frame; `label`, scalar int64, -1 when unlabelled;
+      `id`, scalar string, empty when the record has none.
+
+    Raises:
+      tf.errors.InvalidArgumentError: when run on bytes that are not such a record.
+    """
+    context, sequence = tf.io.parse_single_sequence_example(
+        serialized,
+        context_features={
+            LABEL_KEY: tf.io.FixedLenFeature([], tf.int64, default_value=-1),
+            ID_KEY: tf.io.FixedLenFeature([], tf.string, default_value=""),
+        },
+        sequence_features={FRAMES_KEY: tf.io.FixedLenSequenceFeature([], tf.string)},
+    )
+    return {"frames": sequence[FRAMES_KEY], "label": context[LABEL_KEY], "id": context[ID_KEY]}
+
+
+def find_shards(pattern: str, flag: str) -> list[str]:
+    """The sorted files that match a glob pattern, or several patterns separated by commas.
+
+    Args:
+      pattern: glob pattern(s).
+      flag: name of the flag that holds it, for the message.
+
+    Raises:
+      InputError: nothing matches.
+    """
+    paths = sorted({path for part in pattern.split(",") for path in tf.io.gfile.glob(part.strip())})
+    if not paths:
+        raise InputError(
+            f"--{flag}={pattern} matches no file: expected a glob pattern of TFRecord shards such"
+            " as 'records/train-*' (quoted); python -m tools.make_tfrecords makes them."
+        )
+    return paths
+
+
+def count_records(path: str) -> int:
+    """The number of records in a shard, from their lengths alone.
+
+    Raises:
+      InputError: the file is empty, is cut off, or is not a TFRecord file.
+    """
+    size = tf.io.gfile.stat(path).length
+    position = count = 0
+    with tf.io.gfile.GFile(path, "rb") as file:
+        while position < size:
+            file.seek(position)
+            header = file.read(8)
+            # A record is its length (8 bytes), the length's checksum (4), the data, and a checksum.
+            length = struct.unpack("<Q", header)[0] if len(header) == 8 else size
+            position += 8 + 4 + length + 4
+            if position > size:
+                raise InputError(
+                    f"{path} is not a whole TFRecord file: record {count} ends at byte {position},"
+                    f" the file at byte {size}; convert it again."
+                )
+            count += 1
+    if count == 0:
+        raise InputError(f"{path} holds no records: remove it, or convert it again.")
+    return count
+
+
+@dataclasses.dataclass(frozen=True)
+class RecordSummary:
+    """What a look at one record tells: frames, pixels, and the label (None when unlabelled)."""
+
+    num_frames: int
+    height: int
+    width: int
+    label: int | None
+
+
+def summarize(serialized: bytes, origin: str) -> RecordSummary:
+    """Checks that a record is in the layout and tells its size.
+
+    Args:
+      serialized: the record.
+      origin: its file and position, for the message.
+
+    Raises:
+      InputError: not a SequenceExample, no frames in `image/encoded`, or a frame not in JPEG.
+    """
+    example = tf.train.SequenceExample()
+    try:
+        example.ParseFromString(serialized)
+        frames = example.feature_lists.feature_list[FRAMES_KEY].feature
+        first = frames[0].bytes_list.value[0] if frames else b""
+    except Exception as error:  # protobuf's DecodeError has no public base class
+        raise InputError(
+            f"{origin} is not a tf.train.SequenceExample ({error}); expected records as"
+            " python -m tools.make_tfrecords writes them."
+        ) from None
+    if not first:
+        found = sorted(example.feature_lists.feature_list) or sorted(example.context.feature)
+        raise InputError(
+            f"{origin} has no frames in the feature list '{FRAMES_KEY}' (found the keys"
+            f" {', '.join(key for key in found if key != FRAMES_KEY) or 'none'}); expected records"
+            " as python -m tools.make_tfrecords writes them."
+        )
+    try:
+        height, width, _ = tf.io.extract_jpeg_shape(first).numpy()
+    except tf.errors.InvalidArgumentError:
+        raise InputError(
+            f"{origin}: its first frame is not a JPEG image; convert the video again."
+        ) from None
+    labels = example.context.feature[LABEL_KEY].int64_list.value
+    return RecordSummary(len(frames), int(height), int(width), labels[0] if labels else None)
+
+
+def first_records(paths: Sequence[str]) -> Iterator[tuple[str, RecordSummary]]:
+    """Yields each shard's path and the summary of its first record.
+
+    Raises:
+      InputError: a first record that cannot be read or is not in the layout.
+    """
+    for path in paths:
+        try:
+            serialized = next(iter(tf.data.TFRecordDataset(path).take(1))).numpy()
+        except (tf.errors.DataLossError, StopIteration):
+            raise InputError(
+                f"{path}: its first record is damaged, or it is not a TFRecord file;"
+                " convert it again."
+            ) from None
+        yield path, summarize(serialized, f"{path}, record 0")

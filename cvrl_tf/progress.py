@@ -1,0 +1,83 @@
+"""Progress of long jobs: a bar on a terminal, a plain line now and then elsewhere."""
+
+import sys
+import time
+from types import TracebackType
+
+from tqdm import tqdm
+
+
+class Progress:
+    """Counts finished items of a long job and shows how far it is.
+
+    On a terminal this is a tqdm bar. Where the output is piped, a whole line is printed every
+    `line_seconds`, and one at the end, so that logs stay readable.
+
+    Args:
+      description: what is being done, such as "pre-training".
+      total: number of items of the whole job.
+      unit: name of one item, such as "video".
+      initial: items that an earlier run has finished.
+      line_seconds: seconds between two plain lines.
+    """
+
+    def __init__(
+        self,
+        description: str,
+        total: int,
+        unit: str,
+        initial: int = 0,
+        line_seconds: float = 30.0,
+    ):
+        self._description, self._total, self._unit = description, total, unit
+        self._line_seconds = line_seconds
+        self._initial = self._count = initial
+        self._figures = ""
+        self._start = self._last_line = time.monotonic()
+        self._on_terminal = sys.stderr.isatty()
+        self._bar = tqdm(
+            desc=description,
+            total=total,
+            unit=unit,
+            initial=initial,
+            disable=not self._on_terminal,
+            dynamic_ncols=True,
+        )
+
+    def update(self, count: int = 1, **figures: float | str) -> None:
+        """Adds `count` finished items and shows `figures` (name=value) beside the count."""
+        self._count += count
+        if figures:
+            self._figures = " ".join(
+                f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
+                for name, value in figures.items()
+            )
+            self._bar.set_postfix_str(self._figures, refresh=False)
+        self._bar.update(count)
+        if not self._on_terminal and time.monotonic() - self._last_line >= self._line_seconds:
+            self._print_line()
+
+    def _print_line(self) -> None:
+        self._last_line = time.monotonic()
+        seconds = self._last_line - self._start
+        rate = (self._count - self._initial) / max(seconds, 1e-9)
+        left = f", {(self._total - self._count) / rate:.0f} s left" if rate > 0 else ""
+        print(
+            f"{self._description}: {self._count}/{self._total} {self._unit}s"
+            f" after {seconds:.0f} s{left} {self._figures}".rstrip(),
+            file=sys.stderr,
+            flush=True,
+        )
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._bar.close()
+        if not self._on_terminal:
+            self._print_line()
