@@ -9,7 +9,4 @@ import os
 # TensorFlow's C++ start-up prints errors about CUDA plug-ins even where there is no GPU. What
 # matters reaches the user as a Python exception. Set TF_CPP_MIN_LOG_LEVEL=0 to see everything.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# The one place that chooses the Keras backend; `cvrl_tf.backend` checks what came of it.
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-
 __version__ = "0.1.0"

@@ -1,0 +1,149 @@
+"""Which frames a clip takes: stateless seeds and the interval sampler (paper section 3.2)."""
+
+import enum
+
+import tensorflow as tf
+
+
+class Purpose(enum.IntEnum):
+    """What a random number is drawn for. A value is never reused: it would change every run."""
+
+    FILE_ORDER = 0
+    SHUFFLE = 1
+    INTERVAL = 2
+    FIRST_START = 3
+    VIEW_ORDER = 4
+    CROP = 5
+    FLIP = 6
+    COLOR_JITTER = 7
+    GRAYSCALE = 8
+    BLUR = 9
+    SOLARIZE = 10
+
+
+def fold(seed: tf.Tensor, *values: int | tf.Tensor) -> tf.Tensor:
+    """Derives a seed: `fold(seed, epoch, record, view, purpose)` and so on, one value at a time.
+
+    Args:
+      seed: (2,) int32.
+      *values: integer scalars.
+
+    Returns:
+      (2,) int32, unrelated to the seed of any other sequence of values.
+    """
+    for value in values:
+        seed = tf.random.experimental.stateless_fold_in(seed, tf.cast(value, tf.int32))
+    return seed
+
+
+def num_starts(num_frames: tf.Tensor, clip_frames: int, stride: int) -> tf.Tensor:
+    """The number of starts at which a whole clip fits: L - (clip_frames - 1) * stride.
+
+    Args:
+      num_frames: scalar int32, L, frames of the video.
+      clip_frames: frames of a clip.
+      stride: frames from one frame of a clip to the next.
+
+    Returns:
+      Scalar int32; zero or negative when the video is shorter than a clip.
+    """
+    return num_frames - (clip_frames - 1) * stride
+
+
+def draw_interval(limit: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Draws the interval between two clips from P(t) = 2 / M * (1 - t / M), the paper's -t + c.
+
+    The cumulative distribution 2 t / M - (t / M)^2 is inverted in closed form and rounded down,
+    as the released code does.
+
+    Args:
+      limit: scalar int32, M >= 1, the number of starts.
+      seed: (2,) int32.
+
+    Returns:
+      Scalar int32 in [0, M - 1].
+
+    Source: paper section 3.2; figure 3 (a).
+    """
+    uniform = tf.random.stateless_uniform([], seed)
+    interval = tf.cast(limit, tf.float32) * (1.0 - tf.sqrt(1.0 - uniform))
+    return tf.minimum(tf.cast(interval, tf.int32), limit - 1)
+
+
+def draw_start_pair(
+    num_frames: tf.Tensor, clip_frames: int, stride: int, seed: tf.Tensor
+) -> tf.Tensor:
+    """Draws the first frames of the two clips of a video.
+
+    The interval t comes from `draw_interval`, the earlier start is uniform on [0, M - t - 1], and
+    either view is the earlier one with probability 1/2. In a video shorter than a clip the two
+    starts are independent and uniform over its frames (`clip_indices` then goes round).
+
+    Args:
+      num_frames: scalar int32, L >= 1, frames of the video.
+      clip_frames: frames of a clip.
+      stride: frames from one frame of a clip to the next.
+      seed: (2,) int32, of this video in this epoch.
+
+    Returns:
+      (2,) int32, the start of each view, in frames.
+
+    Source: paper section 3.2, algorithm 1.
+    """
+    limit = num_starts(num_frames, clip_frames, stride)
+
+    def long_video() -> tf.Tensor:
+        interval = draw_interval(limit, fold(seed, Purpose.INTERVAL))
+        earlier = tf.random.stateless_uniform(
+            [], fold(seed, Purpose.FIRST_START), maxval=limit - interval, dtype=tf.int32
+        )
+        return tf.stack([earlier, earlier + interval])
+
+    def short_video() -> tf.Tensor:
+        return tf.random.stateless_uniform(
+            [2], fold(seed, Purpose.FIRST_START), maxval=num_frames, dtype=tf.int32
+        )
+
+    starts = tf.cond(limit > 0, long_video, short_video)
+    swap = tf.random.stateless_uniform([], fold(seed, Purpose.VIEW_ORDER)) < 0.5
+    return tf.where(swap, tf.reverse(starts, [0]), starts)
+
+
+def clip_indices(
+    start: tf.Tensor, num_frames: tf.Tensor, clip_frames: int, stride: int
+) -> tf.Tensor:
+    """The frames of a clip: start, start + stride, ..., going round at the end of the video.
+
+    Args:
+      start: scalar int32.
+      num_frames: scalar int32, frames of the video.
+      clip_frames: frames of a clip.
+      stride: frames from one frame of a clip to the next.
+
+    Returns:
+      (clip_frames,) int32 in [0, num_frames - 1].
+    """
+    return (start + tf.range(clip_frames) * stride) % num_frames
+
+
+def even_starts(
+    num_frames: tf.Tensor, num_clips: int, clip_frames: int, stride: int
+) -> tf.Tensor:
+    """Evenly spaced starts of the clips that an evaluation takes from a video.
+
+    One clip lies in the middle; several reach from the first frame to L - clip_frames * stride,
+    as in the released code.
+
+    Args:
+      num_frames: scalar int32, frames of the video.
+      num_clips: clips to take.
+      clip_frames: frames of a clip.
+      stride: frames from one frame of a clip to the next.
+
+    Returns:
+      (num_clips,) int32, all 0 in a video shorter than a clip.
+    """
+    last = tf.maximum(num_frames - clip_frames * stride, 0)
+    if num_clips == 1:
+        return last[tf.newaxis] // 2
+    return tf.range(num_clips) * last // (num_clips - 1)

@@ -1,0 +1,298 @@
+"""The demonstration: rendered videos -> TFRecords -> pre-training -> k-NN -> SavedModel.
+
+Every step is the real one, on .mp4 files that are drawn here. A class is a shape with its motion;
+colours, sizes, places, speeds and directions are random within a class, so that a network that sees
+only colours is lost.
+"""
+
+import math
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import av
+import numpy as np
+import tensorflow as tf
+
+from cvrl_tf import files
+from cvrl_tf.conversion import catalogs, shards
+from cvrl_tf.data.records import find_shards
+from cvrl_tf.evaluation import probes
+from cvrl_tf.evaluation.features import extract_features
+from cvrl_tf.models.saved_model import export_saved_model
+from cvrl_tf.progress import Progress
+from cvrl_tf.training import run_directory
+from cvrl_tf.training.pretrain import pretrain
+from cvrl_tf.training.run_directory import PretrainConfig
+
+DIRECTORY = "cvrl_demo"
+VIDEOS_PER_CLASS = {"train": 40, "test": 15}
+PIXELS = 80
+FRAMES = 32
+FRAME_RATE = 16
+NUM_CLIPS = 3
+NEIGHBORS = 10
+
+Mask = Callable[[float, np.ndarray, np.ndarray], np.ndarray]
+
+
+def settings(directory: str) -> dict[str, Any]:
+    """The flags of the demonstration, as far as they differ from those of the paper."""
+    return {
+        "train_data": os.path.join(directory, "records", "train-*"),
+        "backbone": "r3d_small",
+        "num_frames": 8,
+        "crop_size": 64,
+        "batch_size": 48,
+        "epochs": 40.0,
+        "warmup_epochs": 2.0,
+        "learning_rate": 0.1,
+        "shuffle_buffer": 512,
+        "save_every_steps": 100,
+    }
+
+
+def _coverage(distance: np.ndarray) -> np.ndarray:
+    """How much of a pixel a shape covers, from the signed distance to its border (inside < 0)."""
+    return np.clip(0.5 - distance * PIXELS / 2, 0.0, 1.0)
+
+
+def _rotate(x: np.ndarray, y: np.ndarray, angle: float) -> tuple[np.ndarray, np.ndarray]:
+    cosine, sine = math.cos(angle), math.sin(angle)
+    return cosine * x + sine * y, cosine * y - sine * x
+
+
+def _disc(x: np.ndarray, y: np.ndarray, radius: float) -> np.ndarray:
+    return _coverage(np.hypot(x, y) - radius)
+
+
+def _box(x: np.ndarray, y: np.ndarray, width: float, height: float) -> np.ndarray:
+    return _coverage(np.maximum(np.abs(x) - width, np.abs(y) - height))
+
+
+def _bouncing_disc(rng: np.random.Generator) -> Mask:
+    radius, start = rng.uniform(0.15, 0.3), rng.uniform(0, 4, 2)
+    velocity = rng.uniform(0.8, 1.8, 2) * rng.choice([-1, 1], 2)
+
+    def mask(t: float, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        # A triangle wave: there and back again between the borders.
+        place = (1 - radius) * (np.abs((start + velocity * t) % 4 - 2) - 1)
+        return _disc(x - place[0], y - place[1], radius)
+
+    return mask
+
+
+def _spinning_square(rng: np.random.Generator) -> Mask:
+    size, phase = rng.uniform(0.25, 0.5), rng.uniform(0, math.pi)
+    place, speed = rng.uniform(-0.4, 0.4, 2), rng.uniform(2, 5) * rng.choice([-1, 1])
+    return lambda t, x, y: _box(*_rotate(x - place[0], y - place[1], phase + speed * t), size, size)
+
+
+def _pulsing_ring(rng: np.random.Generator) -> Mask:
+    radius, width, phase = rng.uniform(0.4, 0.6), rng.uniform(0.06, 0.12), rng.uniform(0, 6)
+    place, speed = rng.uniform(-0.3, 0.3, 2), rng.uniform(4, 8)
+
+    def mask(t: float, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        now = radius * (1 + 0.5 * math.sin(phase + speed * t))
+        return _coverage(np.abs(np.hypot(x - place[0], y - place[1]) - now) - width)
+
+    return mask
+
+
+def _swinging_bar(rng: np.random.Generator) -> Mask:
+    width, phase, speed = rng.uniform(0.05, 0.1), rng.uniform(0, 6), rng.uniform(3, 6)
+    place, swing = rng.uniform(-0.3, 0.3), rng.uniform(0.5, 0.9)
+
+    def mask(t: float, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        angle = swing * math.sin(phase + speed * t)
+        along, across = _rotate(x - place, y + 0.9, angle + math.pi / 2)
+        return _box(along - 0.7, across, 0.7, width)
+
+    return mask
+
+
+def _drifting_stripes(rng: np.random.Generator) -> Mask:
+    angle, frequency = rng.uniform(0, math.pi), rng.uniform(6, 11)
+    phase, speed = rng.uniform(0, 6), rng.uniform(4, 9) * rng.choice([-1, 1])
+
+    def mask(t: float, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        wave = np.sin(frequency * _rotate(x, y, angle)[0] + phase + speed * t)
+        return np.clip(0.5 + 2 * wave, 0, 1)
+
+    return mask
+
+
+def _orbiting_dots(rng: np.random.Generator) -> Mask:
+    number, orbit, radius = rng.integers(3, 6), rng.uniform(0.4, 0.65), rng.uniform(0.1, 0.16)
+    place, speed = rng.uniform(-0.25, 0.25, 2), rng.uniform(2, 5) * rng.choice([-1, 1])
+
+    def mask(t: float, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        angles = speed * t + 2 * math.pi * np.arange(number) / number
+        centers = zip(place[0] + orbit * np.cos(angles), place[1] + orbit * np.sin(angles))
+        return np.max([_disc(x - u, y - v, radius) for u, v in centers], axis=0)
+
+    return mask
+
+
+def _falling_crosses(rng: np.random.Generator) -> Mask:
+    places, size = rng.uniform(-1.2, 1.2, (7, 2)), rng.uniform(0.16, 0.24)
+    speed = rng.uniform(0.8, 2.0)
+
+    def mask(t: float, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        crosses = []
+        for u, v in places:
+            across, down = x - u, y - ((v + speed * t + 1.2) % 2.4 - 1.2)
+            crosses += [_box(across, down, size, size / 4), _box(across, down, size / 4, size)]
+        return np.max(crosses, axis=0)
+
+    return mask
+
+
+def _flickering_checkers(rng: np.random.Generator) -> Mask:
+    cells, angle = rng.uniform(2.0, 3.5), rng.uniform(0, math.pi / 2)
+    phase, speed = rng.uniform(0, 6), rng.uniform(6, 12)
+
+    def mask(t: float, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        u, v = _rotate(x * cells, y * cells, angle)
+        board = (np.floor(u) + np.floor(v)) % 2
+        return 0.5 + (board - 0.5) * math.sin(phase + speed * t)
+
+    return mask
+
+
+CLASSES: dict[str, Callable[[np.random.Generator], Mask]] = {
+    "bouncing_disc": _bouncing_disc,
+    "drifting_stripes": _drifting_stripes,
+    "falling_crosses": _falling_crosses,
+    "flickering_checkers": _flickering_checkers,
+    "orbiting_dots": _orbiting_dots,
+    "pulsing_ring": _pulsing_ring,
+    "spinning_square": _spinning_square,
+    "swinging_bar": _swinging_bar,
+}
+
+
+def render_video(class_name: str, seed: int) -> Iterator[np.ndarray]:
+    """Draws one video of a class.
+
+    Args:
+      class_name: a key of `CLASSES`.
+      seed: of everything that is random within the class.
+
+    Yields:
+      FRAMES frames, (PIXELS, PIXELS, 3) uint8.
+    """
+    rng = np.random.default_rng([sorted(CLASSES).index(class_name), seed])
+    mask = CLASSES[class_name](rng)
+    # Two background colours, from one side to the other, and a foreground unlike both.
+    colors = rng.uniform(0, 1, (2, 3))
+    foreground = (colors.mean(axis=0) + rng.uniform(0.3, 0.7, 3)) % 1.0
+    y, x = np.meshgrid(*[np.linspace(-1, 1, PIXELS)] * 2, indexing="ij")
+    slope = (_rotate(x, y, rng.uniform(0, 2 * math.pi))[0] / math.sqrt(2) + 1)[..., None] / 2
+    background = colors[0] * slope + colors[1] * (1 - slope)
+    for index in range(FRAMES):
+        covered = mask(index / FRAME_RATE, x, y)[..., None]
+        frame = background * (1 - covered) + foreground * covered
+        frame = frame + rng.normal(0, 0.02, frame.shape)
+        yield np.round(np.clip(frame, 0, 1) * 255).astype(np.uint8)
+
+
+def render_videos(directory: str, videos_per_class: int, first_seed: int) -> None:
+    """Renders a labelled data set as H.264 files, in one folder for each class.
+
+    Args:
+      directory: to make; it appears when all videos are there.
+      videos_per_class: videos of each class.
+      first_seed: seed of the first video of each class; the next have the seeds after it.
+    """
+    temporary = f"{directory}.tmp-{os.getpid()}"
+    with Progress(
+        f"rendering {os.path.basename(directory)}", len(CLASSES) * videos_per_class, "video"
+    ) as progress:
+        for class_name in CLASSES:
+            os.makedirs(os.path.join(temporary, class_name))
+            for seed in range(first_seed, first_seed + videos_per_class):
+                path = os.path.join(temporary, class_name, f"{class_name}_{seed:03d}.mp4")
+                with av.open(path, "w") as container:
+                    stream = container.add_stream(
+                        "libx264", FRAME_RATE, options={"crf": "18", "preset": "veryfast"}
+                    )
+                    stream.width = stream.height = PIXELS
+                    stream.pix_fmt = "yuv420p"
+                    for pixels in render_video(class_name, seed):
+                        frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+                        container.mux(stream.encode(frame))
+                    container.mux(stream.encode())
+                progress.update()
+    os.rename(temporary, directory)
+
+
+def _make_data(directory: str) -> None:
+    """Renders and converts both splits, unless an earlier run has done so."""
+    splits = {}
+    for split, count in VIDEOS_PER_CLASS.items():
+        videos = os.path.join(directory, "videos", split)
+        if not os.path.exists(videos):
+            render_videos(videos, count, first_seed=0 if split == "train" else 500)
+        splits[split], classes = catalogs.folder(videos)
+    records = os.path.join(directory, "records")
+    if not os.path.exists(os.path.join(records, shards.INFO_FILE)):
+        shutil.rmtree(records, ignore_errors=True)
+        shards.convert(splits, classes, records, dataset="folder", workers=1)
+
+
+def _knn_top1(model_dir: str, config: PretrainConfig, records: str, pretrained: bool) -> float:
+    backbone, _ = run_directory.load_backbone(model_dir, pretrained)
+    name = "pretrained" if pretrained else "random init"
+    train, test = (
+        extract_features(
+            backbone,
+            find_shards(os.path.join(records, f"{split}-*"), f"{split}_data"),
+            config.clip,
+            NUM_CLIPS,
+            description=f"features of {split}, {name}",
+        )
+        for split in VIDEOS_PER_CLASS
+    )
+    return probes.top1(probes.knn_predict(train, test, NEIGHBORS), test.labels)
+
+
+def run(directory: str, config: PretrainConfig, **options: Any) -> None:
+    """Goes the whole way in `directory` and prints where everything lies.
+
+    What an earlier run has finished there is used again.
+
+    Args:
+      directory: to make.
+      config: of the pre-training.
+      **options: of `pretrain`.
+
+    Raises:
+      InputError: `directory` holds a run of another configuration.
+    """
+    model_dir = os.path.join(directory, "model")
+    records = os.path.join(directory, "records")
+    saved_model = os.path.join(directory, "saved_model")
+    _make_data(directory)
+    pretrain(config, model_dir, **options)
+    random_init = _knn_top1(model_dir, config, records, pretrained=False)
+    pretrained = _knn_top1(model_dir, config, records, pretrained=True)
+    files.write_json(
+        os.path.join(model_dir, "knn.json"), {"random_init": random_init, "pretrained": pretrained}
+    )
+    if not tf.io.gfile.exists(saved_model):
+        export_saved_model(run_directory.load_backbone(model_dir)[0], saved_model)
+    print(
+        f"""
+videos        {directory}/videos, {len(CLASSES)} classes of rendered .mp4 files
+TFRecords     {records}
+training      {model_dir}: checkpoints, metrics.jsonl, flags.txt
+look at       {model_dir}/clip_pairs.png: clip pairs as the network sees them
+SavedModel    {saved_model}: tf.saved_model.load(...).serve(clips)
+next          tensorboard --logdir={model_dir}
+              python -m tools.make_tfrecords --help   convert your own videos
+              python -m cvrl_tf.train --help          pre-train on them
+
+knn_top1 random_init={random_init:.2f} pretrained={pretrained:.2f}"""
+    )

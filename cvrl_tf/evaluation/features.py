@@ -1,0 +1,122 @@
+"""Features of a frozen backbone: evenly spaced clips, centre crop, no augmentation."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from cvrl_tf.data import pipeline, records, sampling
+from cvrl_tf.data.pipeline import ClipSpec
+from cvrl_tf.errors import InputError
+from cvrl_tf.progress import Progress
+
+
+@dataclasses.dataclass(frozen=True)
+class Features:
+    """Features of a data set.
+
+    Attributes:
+      values: (N, D) float32, of Euclidean norm 1.
+      labels: (N,) int64, class indices.
+      ids: N record ids.
+    """
+
+    values: np.ndarray
+    labels: np.ndarray
+    ids: list[str]
+
+
+def center_views(frames: tf.Tensor, clip: ClipSpec, num_clips: int) -> tf.Tensor:
+    """Evenly spaced clips of a video: short side resized to the clip's size, centre crop.
+
+    Args:
+      frames: (L,) string, JPEGs of one size.
+      clip: the clips to be taken.
+      num_clips: clips to take.
+
+    Returns:
+      (num_clips, T, size, size, 3) float32 in [0, 1].
+    """
+    num_frames = tf.shape(frames)[0]
+    starts = sampling.even_starts(num_frames, num_clips, clip.frames, clip.stride)
+    indices = tf.stack(
+        [
+            sampling.clip_indices(starts[index], num_frames, clip.frames, clip.stride)
+            for index in range(num_clips)
+        ]
+    )
+    # Clips overlap: each frame is decoded once.
+    used, positions = tf.unique(tf.reshape(indices, [-1]))
+    height, width, _ = tf.unstack(tf.io.extract_jpeg_shape(frames[0]))
+    whole = tf.stack([0, 0, height, width])
+    pixels = pipeline.decode_and_crop(tf.gather(frames, used), whole)
+    short_side = tf.minimum(height, width)
+    height, width = height * clip.size // short_side, width * clip.size // short_side
+    pixels = pipeline.resize(pixels, height, width)
+    top, left = (height - clip.size) // 2, (width - clip.size) // 2
+    pixels = pixels[:, top : top + clip.size, left : left + clip.size]
+    views = tf.gather(pixels, tf.reshape(positions, [num_clips, clip.frames]))
+    return tf.ensure_shape(views, [num_clips, clip.frames, clip.size, clip.size, 3])
+
+
+def extract_features(
+    backbone: keras.Model,
+    shards: Sequence[str],
+    clip: ClipSpec,
+    num_clips: int,
+    batch_size: int = 16,
+    description: str = "features",
+) -> Features:
+    """Computes the feature of each video: the mean over its clips of the normalised features.
+
+    Args:
+      backbone: from clips (N, T, H, W, 3) to features (N, D); run in inference mode.
+      shards: TFRecord shards.
+      clip: the clips to be taken.
+      num_clips: evenly spaced clips of each video.
+      batch_size: videos at a time.
+      description: for the progress bar.
+
+    Returns:
+      Features in the order of the shards.
+
+    Raises:
+      InputError: a record without a label, or a shard that is damaged or not in the layout.
+    """
+    num_videos = pipeline.check_shards(shards, clip)
+
+    def views(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        record = records.parse(serialized)
+        return center_views(record["frames"], clip, num_clips), record["label"], record["id"]
+
+    @tf.function(reduce_retracing=True)
+    def compute(batch: tf.Tensor) -> tf.Tensor:
+        clips = tf.reshape(batch, [-1, *batch.shape[2:]])
+        normalized = tf.math.l2_normalize(backbone(clips, training=False), axis=1)
+        mean = tf.reduce_mean(tf.reshape(normalized, [-1, num_clips, normalized.shape[1]]), axis=1)
+        return tf.math.l2_normalize(mean, axis=1)
+
+    dataset = (
+        tf.data.TFRecordDataset(list(shards))
+        .map(views, num_parallel_calls=tf.data.AUTOTUNE)
+        .batch(batch_size)
+        .prefetch(2)
+    )
+    values, labels, ids = [], [], []
+    with Progress(description, num_videos, "video") as progress:
+        for batch, batch_labels, batch_ids in dataset:
+            values.append(compute(batch).numpy())
+            labels.append(batch_labels.numpy())
+            ids += [record_id.decode() for record_id in batch_ids.numpy()]
+            progress.update(len(batch_labels))
+    labels = np.concatenate(labels)
+    if np.any(labels < 0):
+        first = ids[int(np.argmax(labels < 0))]
+        raise InputError(
+            f"{np.sum(labels < 0)} of {num_videos} records of {shards[0]} and its like have no"
+            f" label, the first is '{first}': evaluation needs labelled records; convert with class"
+            " folders or lists."
+        )
+    return Features(np.concatenate(values), labels, ids)

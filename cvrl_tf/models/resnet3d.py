@@ -1,0 +1,118 @@
+"""R3D: the slow pathway of SlowFast as a 3D-ResNet, with the paper's two changes.
+
+The changes (paper section 3.4): the first convolution has temporal kernel 5 and stride 2, and the
+data has temporal stride 2. Spatial stride sits on the 1x3x3 convolution.
+"""
+
+import dataclasses
+import random
+
+import keras
+from keras import layers
+
+from cvrl_tf.errors import InputError
+
+BN_MOMENTUM = 0.9
+BN_EPSILON = 1e-5
+STAGE_TEMPORAL_KERNELS = (1, 1, 3, 3)
+BOTTLENECK_EXPANSION = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Architecture:
+    """Bottleneck blocks of res2 to res5, and the filters of conv1 and of res2's 1x3x3."""
+
+    blocks: tuple[int, int, int, int]
+    filters: int
+
+
+BACKBONES = {
+    "r3d_50": Architecture((3, 4, 6, 3), 64),
+    "r3d_101": Architecture((3, 4, 23, 3), 64),
+    "r3d_152": Architecture((3, 8, 36, 3), 64),
+    "r3d_small": Architecture((1, 1, 1, 1), 16),
+}
+
+
+class _Builder:
+    """Adds named convolutions with batch normalisation, each initialised from its own seed."""
+
+    def __init__(self, seed: int, dtype: keras.DTypePolicy):
+        self._random = random.Random(seed)
+        self._dtype = dtype
+
+    def conv_bn(self, x, name, filters, kernel, strides=(1, 1, 1), relu=True):
+        x = layers.Conv3D(
+            filters,
+            kernel,
+            strides,
+            padding="same",
+            use_bias=False,
+            kernel_initializer=keras.initializers.VarianceScaling(seed=self._random.getrandbits(31)),
+            dtype=self._dtype,
+            name=f"{name}_conv",
+        )(x)
+        x = layers.BatchNormalization(
+            momentum=BN_MOMENTUM,
+            epsilon=BN_EPSILON,
+            synchronized=True,
+            dtype=self._dtype,
+            name=f"{name}_bn",
+        )(x)
+        return layers.ReLU(dtype=self._dtype, name=f"{name}_relu")(x) if relu else x
+
+    def bottleneck(self, x, name, filters, temporal_kernel, stride, project):
+        shortcut, strides = x, (1, stride, stride)
+        outputs = filters * BOTTLENECK_EXPANSION
+        if project:
+            shortcut = self.conv_bn(
+                x, f"{name}_shortcut", outputs, (1, 1, 1), strides, relu=False
+            )
+        x = self.conv_bn(x, f"{name}_a", filters, (temporal_kernel, 1, 1))
+        x = self.conv_bn(x, f"{name}_b", filters, (1, 3, 3), strides)
+        x = self.conv_bn(x, f"{name}_c", outputs, (1, 1, 1), relu=False)
+        x = layers.Add(dtype=self._dtype, name=f"{name}_add")([x, shortcut])
+        return layers.ReLU(dtype=self._dtype, name=f"{name}_relu")(x)
+
+
+def build_backbone(
+    name: str = "r3d_50", width_multiplier: int = 1, dtype: str = "float32", seed: int = 0
+) -> keras.Model:
+    """Builds an R3D backbone with random weights.
+
+    Args:
+      name: a key of `BACKBONES`; `r3d_small` (16 filters, one block a stage) is for CPUs and tests.
+      width_multiplier: factor of all numbers of filters.
+      dtype: Keras dtype policy, such as "float32" or "mixed_bfloat16".
+      seed: of the initial weights.
+
+    Returns:
+      A Keras model from clips (N, T, H, W, 3) float32 in [0, 1], any T, H and W, to globally
+      average-pooled features (N, 32 * filters * width_multiplier) float32: (N, 2048) for r3d_50.
+
+    Raises:
+      InputError: unknown name.
+
+    Source: paper table 1.
+    """
+    if name not in BACKBONES:
+        raise InputError(f"Found the backbone {name!r}, expected one of {', '.join(BACKBONES)}.")
+    architecture = BACKBONES[name]
+    filters = architecture.filters * width_multiplier
+    policy = keras.DTypePolicy(dtype)
+    builder = _Builder(seed, policy)
+    clips = keras.Input((None, None, None, 3), name="clips")
+    x = builder.conv_bn(clips, "conv1", filters, (5, 7, 7), (2, 2, 2))
+    x = layers.MaxPooling3D((1, 3, 3), (1, 2, 2), padding="same", dtype=policy, name="pool1")(x)
+    for stage, num_blocks in enumerate(architecture.blocks):
+        for block in range(num_blocks):
+            x = builder.bottleneck(
+                x,
+                f"res{stage + 2}_{block}",
+                filters * 2**stage,
+                STAGE_TEMPORAL_KERNELS[stage],
+                stride=2 if stage > 0 and block == 0 else 1,
+                project=block == 0,
+            )
+    features = layers.GlobalAveragePooling3D(dtype="float32", name="features")(x)
+    return keras.Model(clips, features, name=name)

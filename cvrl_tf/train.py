@@ -1,0 +1,138 @@
+"""Contrastive pre-training of an R3D backbone on TFRecords of videos (CVRL, CVPR 2021).
+
+  python -m cvrl_tf.train
+      renders a small video data set and goes the whole way on it, in minutes on a CPU
+  python -m cvrl_tf.train --train_data='records/train-*' --model_dir=runs/first
+      pre-trains on your records; the same command goes on with a run that was stopped
+"""
+
+from absl import flags
+
+from cvrl_tf import commandline, demo
+from cvrl_tf.errors import InputError
+from cvrl_tf.models import BACKBONES
+from cvrl_tf.training.pretrain import DTYPE_POLICIES, pretrain
+from cvrl_tf.training.run_directory import PretrainConfig
+
+DEFAULTS = PretrainConfig(train_data="")
+
+TRAIN_DATA = flags.DEFINE_string(
+    "train_data",
+    DEFAULTS.train_data,
+    "Glob pattern of the TFRecord shards to train on; several are separated by commas. Without it"
+    " a small data set is rendered into --model_dir and the demonstration's settings hold.",
+)
+NUM_FRAMES = flags.DEFINE_integer(
+    "num_frames", DEFAULTS.num_frames, "Frames of a clip.", lower_bound=1
+)
+STRIDE = flags.DEFINE_integer(
+    "stride", DEFAULTS.stride, "Frames of the video from one frame of a clip to the next.", 1
+)
+CROP_SIZE = flags.DEFINE_integer(
+    "crop_size", DEFAULTS.crop_size, "Height and width of a clip in pixels.", lower_bound=32
+)
+SHUFFLE_BUFFER = flags.DEFINE_integer(
+    "shuffle_buffer",
+    DEFAULTS.shuffle_buffer,
+    "Videos held in memory for shuffling, as the encoded frames of two clips each.",
+    lower_bound=1,
+)
+BACKBONE = flags.DEFINE_enum(
+    "backbone", DEFAULTS.backbone, list(BACKBONES), "Network; r3d_small is for CPUs."
+)
+WIDTH_MULTIPLIER = flags.DEFINE_integer(
+    "width_multiplier", DEFAULTS.width_multiplier, "Factor of all numbers of filters.", 1
+)
+BATCH_SIZE = flags.DEFINE_integer(
+    "batch_size",
+    DEFAULTS.batch_size,
+    "Videos of a step over all devices; each is seen as two clips and contrasted with all others.",
+    lower_bound=2,
+)
+EPOCHS = flags.DEFINE_float("epochs", DEFAULTS.epochs, "Passes over the data.", lower_bound=0)
+LEARNING_RATE = flags.DEFINE_float(
+    "learning_rate",
+    DEFAULTS.learning_rate,
+    "Learning rate that the warm-up reaches and the cosine decays from; 0.32 suits a batch of 1024.",
+    lower_bound=0,
+)
+WARMUP_EPOCHS = flags.DEFINE_float(
+    "warmup_epochs", DEFAULTS.warmup_epochs, "Epochs of linear warm-up.", lower_bound=0
+)
+WEIGHT_DECAY = flags.DEFINE_float(
+    "weight_decay",
+    DEFAULTS.weight_decay,
+    "Factor of half the sum of the squared kernels, added to the loss.",
+    lower_bound=0,
+)
+TEMPERATURE = flags.DEFINE_float(
+    "temperature", DEFAULTS.temperature, "Divides the cosine similarities.", lower_bound=1e-3
+)
+PRECISION = flags.DEFINE_enum(
+    "precision",
+    DEFAULTS.precision,
+    list(DTYPE_POLICIES),
+    "Type of the computation; weights are float32 in any case.",
+)
+SEED = flags.DEFINE_integer(
+    "seed", DEFAULTS.seed, "Seed of the initial weights and of all random draws.", 0, 2**31 - 1
+)
+MODEL_DIR = flags.DEFINE_string(
+    "model_dir",
+    "",
+    "Directory for checkpoints, metrics and pictures. If it holds a run of the same settings, that"
+    f" run goes on. The demonstration's default is {demo.DIRECTORY}.",
+)
+SAVE_EVERY_STEPS = flags.DEFINE_integer(
+    "save_every_steps", 500, "Steps from one checkpoint to the next.", lower_bound=1
+)
+LOG_EVERY_STEPS = flags.DEFINE_integer(
+    "log_every_steps", 10, "Steps from one line of metrics to the next.", lower_bound=1
+)
+
+CONFIG_GROUPS = {
+    "Data": (TRAIN_DATA, NUM_FRAMES, STRIDE, CROP_SIZE, SHUFFLE_BUFFER),
+    "Network": (BACKBONE, WIDTH_MULTIPLIER),
+    "Training": (
+        BATCH_SIZE,
+        EPOCHS,
+        LEARNING_RATE,
+        WARMUP_EPOCHS,
+        WEIGHT_DECAY,
+        TEMPERATURE,
+        PRECISION,
+        SEED,
+    ),
+}
+GROUPS = {**CONFIG_GROUPS, "Output": (MODEL_DIR, SAVE_EVERY_STEPS, LOG_EVERY_STEPS)}
+
+
+def main() -> None:
+    """Pre-trains as the flags say."""
+    is_demo = not TRAIN_DATA.value
+    if is_demo:
+        for name, value in demo.settings(MODEL_DIR.value or demo.DIRECTORY).items():
+            flags.FLAGS.set_default(name, value)
+    elif not MODEL_DIR.value:
+        raise InputError(
+            "--train_data is given without --model_dir: name a directory for checkpoints and"
+            " metrics, such as --model_dir=runs/first."
+        )
+    holders = [holder for group in CONFIG_GROUPS.values() for holder in group]
+    config = PretrainConfig(**{holder.name: holder.value for holder in holders})
+    options = {
+        "flagfile": commandline.flagfile_text(GROUPS),
+        "save_every_steps": SAVE_EVERY_STEPS.value,
+        "log_every_steps": LOG_EVERY_STEPS.value,
+    }
+    if is_demo:
+        demo.run(MODEL_DIR.value or demo.DIRECTORY, config, **options)
+        return
+    pretrain(config, MODEL_DIR.value, **options)
+    print(f"checkpoints, metrics.jsonl, clip_pairs.png: {MODEL_DIR.value}")
+    print(f"evaluate: python -m cvrl_tf.knn_eval --model_dir={MODEL_DIR.value} --help")
+    print(f"watch:    tensorboard --logdir={MODEL_DIR.value}")
+
+
+if __name__ == "__main__":
+    commandline.run(main, GROUPS)

@@ -1,0 +1,58 @@
+"""InfoNCE over the clips of all replicas (paper section 3.1, equation 1)."""
+
+import tensorflow as tf
+
+EXCLUDED = -1e9  # the logit of a clip with itself
+
+
+def info_nce(
+    first: tf.Tensor, second: tf.Tensor, temperature: float
+) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+    """Contrasts the two views of each video with all other clips of the global batch.
+
+    For a clip, its twin is the positive, and all other clips of all replicas are negatives; the
+    clip itself is left out. Inside `tf.distribute` embeddings are gathered over replicas, so the
+    mean of this loss over replicas is the loss of the joint batch.
+
+    The loss is the sum of both directions, each a mean over the videos, as in the released code.
+    The paper writes the mean over all 2N clips: half of it.
+
+    Args:
+      first: (n, D) float32, this replica's embeddings of the first views, not normalised.
+      second: (n, D) float32, of the second views, in the same order.
+      temperature: divides the cosine similarities.
+
+    Returns:
+      The loss, a scalar, a mean over this replica's videos; and figures of the first direction,
+      scalars: `contrast_accuracy`, the share of clips in [0, 1] that are nearest to their twin
+      among all second views; `contrast_entropy`, in nats, of the softmax over the second views.
+    """
+    first, second = tf.math.l2_normalize(first, axis=1), tf.math.l2_normalize(second, axis=1)
+    context = tf.distribute.get_replica_context()
+    if context.num_replicas_in_sync > 1:
+        all_first, all_second = context.all_gather(first, 0), context.all_gather(second, 0)
+    else:
+        all_first, all_second = first, second
+    num_local = tf.shape(first)[0]
+    twins = context.replica_id_in_sync_group * num_local + tf.range(num_local)
+    self_logits = EXCLUDED * tf.one_hot(twins, tf.shape(all_first)[0])
+
+    def similarities(clips: tf.Tensor, others: tf.Tensor) -> tf.Tensor:
+        return tf.matmul(clips, others, transpose_b=True) / temperature
+
+    to_second = similarities(first, all_second)
+    to_first = similarities(second, all_first)
+    first_logits = tf.concat([to_second, similarities(first, all_first) + self_logits], axis=1)
+    second_logits = tf.concat([to_first, similarities(second, all_second) + self_logits], axis=1)
+    loss = tf.reduce_mean(
+        tf.nn.sparse_softmax_cross_entropy_with_logits(twins, first_logits)
+        + tf.nn.sparse_softmax_cross_entropy_with_logits(twins, second_logits)
+    )
+    hits = tf.equal(tf.argmax(to_second, axis=1, output_type=tf.int32), twins)
+    entropy = -tf.reduce_sum(
+        tf.nn.softmax(to_second) * tf.nn.log_softmax(to_second), axis=1
+    )
+    return loss, {
+        "contrast_accuracy": tf.reduce_mean(tf.cast(hits, tf.float32)),
+        "contrast_entropy": tf.reduce_mean(entropy),
+    }

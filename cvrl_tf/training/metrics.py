@@ -1,0 +1,79 @@
+"""What a run tells about itself: metrics.jsonl, TensorBoard scalars, pictures of clip pairs."""
+
+import json
+import os
+
+import numpy as np
+import tensorflow as tf
+
+from cvrl_tf import files
+
+METRICS_FILE = "metrics.jsonl"
+PAIRS_FILE = "clip_pairs.png"
+GAP = 2  # pixels between the frames of a sheet
+
+
+class MetricsWriter:
+    """Appends figures to `metrics.jsonl` and to TensorBoard events in a directory.
+
+    Args:
+      directory: of the run.
+      first_step: finished steps; lines of later steps, of a killed run, are dropped.
+    """
+
+    def __init__(self, directory: str, first_step: int = 0):
+        self._path = os.path.join(directory, METRICS_FILE)
+        lines = [json.dumps(row) for row in read_metrics(directory) if row["step"] <= first_step]
+        files.write_atomically(self._path, "".join(line + "\n" for line in lines))
+        self._events = tf.summary.create_file_writer(directory)
+
+    def write(self, step: int, **figures: float) -> None:
+        """Writes one line, and one TensorBoard scalar for each figure."""
+        with tf.io.gfile.GFile(self._path, "a") as file:
+            file.write(json.dumps({"step": step, **figures}) + "\n")
+        with self._events.as_default(step=step):
+            for name, value in figures.items():
+                tf.summary.scalar(name, value)
+        self._events.flush()
+
+    def write_image(self, step: int, name: str, image: np.ndarray) -> None:
+        """Writes an (H, W, 3) uint8 picture to TensorBoard."""
+        with self._events.as_default(step=step):
+            tf.summary.image(name, image[np.newaxis])
+        self._events.flush()
+
+
+def read_metrics(directory: str) -> list[dict[str, float]]:
+    """The lines of `metrics.jsonl`, none when it does not exist; a line cut off is left out."""
+    path = os.path.join(directory, METRICS_FILE)
+    if not tf.io.gfile.exists(path):
+        return []
+    with tf.io.gfile.GFile(path, "r") as file:
+        lines = file.read().split("\n")
+    return [json.loads(line) for line in lines[:-1]]
+
+
+def clip_sheet(views: np.ndarray) -> np.ndarray:
+    """Lays clip pairs out as a contact sheet: a row for each clip, its frames from left to right.
+
+    Args:
+      views: (N, 2, T, H, W, 3) float32 in [0, 1]; the two clips of a video are adjacent rows.
+
+    Returns:
+      (height, width, 3) uint8, white between frames, a broader gap between videos.
+    """
+    num_videos, _, num_frames, height, width, _ = views.shape
+    pair_height = 2 * (height + GAP) + 2 * GAP
+    sheet = np.full(
+        (num_videos * pair_height - 3 * GAP, num_frames * (width + GAP) - GAP, 3), 255, np.uint8
+    )
+    for video, view, frame in np.ndindex(num_videos, 2, num_frames):
+        top, left = video * pair_height + view * (height + GAP), frame * (width + GAP)
+        pixels = np.round(views[video, view, frame] * 255.0)
+        sheet[top : top + height, left : left + width] = pixels
+    return sheet
+
+
+def write_png(path: str, image: np.ndarray) -> None:
+    """Writes an (H, W, 3) uint8 picture as PNG, atomically."""
+    files.write_atomically(path, tf.io.encode_png(image).numpy())

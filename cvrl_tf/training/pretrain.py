@@ -1,0 +1,219 @@
+"""The pre-training loop: batches -> two views -> embeddings -> InfoNCE -> SGD, over replicas."""
+
+import os
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from cvrl_tf.data import pipeline, records
+from cvrl_tf.errors import InputError
+from cvrl_tf.models import build_projection_head
+from cvrl_tf.progress import Progress
+from cvrl_tf.training import metrics, run_directory
+from cvrl_tf.training.contrastive import info_nce
+from cvrl_tf.training.run_directory import PretrainConfig
+from cvrl_tf.training.schedule import WarmupCosine
+
+MOMENTUM = 0.9
+DTYPE_POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
+KEPT_CHECKPOINTS = 3
+PICTURED_VIDEOS = 6
+
+
+def decayed_kernels(*models: keras.Model) -> list[keras.Variable]:
+    """The variables under weight decay: kernels of convolutions and Dense layers, nothing else."""
+    return [
+        variable
+        for model in models
+        for variable in model.trainable_variables
+        if variable.path.endswith("/kernel")
+    ]
+
+
+class Trainer:
+    """The network, its optimizer and one training step. Make it inside `strategy.scope()`.
+
+    Args:
+      config: of the run.
+      warmup_steps: steps of linear warm-up.
+      total_steps: steps of the run.
+    """
+
+    def __init__(self, config: PretrainConfig, warmup_steps: int, total_steps: int):
+        self._config = config
+        self._strategy = tf.distribute.get_strategy()
+        policy = DTYPE_POLICIES[config.precision]
+        self.backbone = config.build_backbone(policy)
+        self.head = build_projection_head(self.backbone.output_shape[-1], policy, config.seed)
+        self.variables = self.backbone.trainable_variables + self.head.trainable_variables
+        self.schedule = WarmupCosine(config.learning_rate, warmup_steps, total_steps)
+        self.optimizer = keras.optimizers.SGD(self.schedule, momentum=MOMENTUM)
+        self.optimizer.build(self.variables)
+        self.checkpoint = tf.train.Checkpoint(
+            backbone=self.backbone,
+            head=self.head,
+            optimizer=self.optimizer,
+            step=tf.Variable(0, dtype=tf.int64),
+        )
+
+    def _replica_step(self, views: tf.Tensor) -> dict[str, tf.Tensor]:
+        """One step on this replica's (n, 2, T, H, W, 3) views."""
+        config = self._config
+        with tf.GradientTape() as tape:
+            clips = tf.concat([views[:, 0], views[:, 1]], axis=0)
+            features = self.backbone(clips, training=True)
+            embeddings = self.head(features, training=True)
+            loss, figures = info_nce(*tf.split(embeddings, 2), config.temperature)
+            kernels = decayed_kernels(self.backbone, self.head)
+            decay = config.weight_decay * tf.add_n([tf.nn.l2_loss(k.value) for k in kernels])
+            # The optimizer sums gradients over replicas.
+            objective = (loss + decay) / self._strategy.num_replicas_in_sync
+        self.optimizer.apply(tape.gradient(objective, self.variables), self.variables)
+        return {"loss": loss, **figures}
+
+    @tf.function
+    def step(self, views: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Trains on one global batch.
+
+        Args:
+          views: per-replica (n, 2, T, H, W, 3) float32 in [0, 1].
+
+        Returns:
+          Scalars of the joint batch: `loss` without weight decay, `contrast_accuracy` and
+          `contrast_entropy` (`contrastive.info_nce`).
+        """
+        figures = self._strategy.run(self._replica_step, args=(views,))
+        self.checkpoint.step.assign_add(1)
+        return {
+            name: self._strategy.reduce(tf.distribute.ReduceOp.MEAN, value, axis=None)
+            for name, value in figures.items()
+        }
+
+
+def check(config: PretrainConfig, num_videos: int, num_replicas: int) -> None:
+    """Checks that batch, data and schedule fit each other.
+
+    Raises:
+      InputError: they do not.
+    """
+    if config.batch_size > num_videos:
+        raise InputError(
+            f"--batch_size={config.batch_size} is more than the {num_videos} videos of"
+            f" {config.train_data}: a batch would hold a video twice, as its own negative;"
+            " lower --batch_size."
+        )
+    if config.batch_size % num_replicas or config.batch_size < 2:
+        raise InputError(
+            f"--batch_size={config.batch_size} does not divide evenly over {num_replicas} devices,"
+            " or is less than 2: give a multiple of the number of devices."
+        )
+    if config.steps(config.epochs, num_videos) < 1:
+        raise InputError(
+            f"--epochs={config.epochs} of {num_videos} videos is less than one step of"
+            f" --batch_size={config.batch_size}: raise --epochs."
+        )
+    if config.warmup_epochs >= config.epochs:
+        raise InputError(
+            f"--warmup_epochs={config.warmup_epochs} is not less than --epochs={config.epochs}:"
+            " the learning rate would never reach its value; lower --warmup_epochs."
+        )
+
+
+def pretrain(
+    config: PretrainConfig,
+    model_dir: str,
+    flagfile: str | None = None,
+    save_every_steps: int = 500,
+    log_every_steps: int = 10,
+    strategy: tf.distribute.Strategy | None = None,
+) -> None:
+    """Pre-trains a backbone, or goes on with the run that `model_dir` holds.
+
+    Args:
+      config: of the run.
+      model_dir: where `run_directory` describes what is written.
+      flagfile: text of `flags.txt`; None writes none.
+      save_every_steps: steps from one checkpoint to the next; the last step always has one.
+      log_every_steps: steps from one line of metrics to the next.
+      strategy: devices; a MirroredStrategy over all GPUs, or the CPU, when None.
+
+    Raises:
+      InputError: data, configuration and directory do not fit, found before any long work; or a
+        loss that is not finite.
+    """
+    shards = records.find_shards(config.train_data, "train_data")
+    num_videos = pipeline.check_shards(shards, config.clip)
+    strategy = strategy or tf.distribute.MirroredStrategy()
+    check(config, num_videos, strategy.num_replicas_in_sync)
+    run_directory.prepare(model_dir, config, flagfile)
+
+    total_steps = config.steps(config.epochs, num_videos)
+    with strategy.scope():
+        trainer = Trainer(config, config.steps(config.warmup_epochs, num_videos), total_steps)
+    manager = tf.train.CheckpointManager(
+        trainer.checkpoint, os.path.join(model_dir, run_directory.CHECKPOINTS), KEPT_CHECKPOINTS
+    )
+    if manager.latest_checkpoint:
+        trainer.checkpoint.restore(manager.latest_checkpoint).assert_consumed()
+    step = int(trainer.checkpoint.step)
+    writer = metrics.MetricsWriter(model_dir, step)
+    _write_clip_pairs(writer, config, shards, num_videos, step, model_dir)
+
+    batches = iter(
+        strategy.distribute_datasets_from_function(
+            lambda context: pipeline.pretraining_batches(
+                shards,
+                num_videos,
+                config.clip,
+                context.get_per_replica_batch_size(config.batch_size),
+                config.shuffle_buffer,
+                config.seed,
+                first_video=step * config.batch_size,
+            )
+        )
+    )
+    interval: list[dict[str, tf.Tensor]] = []
+    with Progress("pre-training", total_steps, "step", initial=step) as progress:
+        start = time.monotonic()
+        while step < total_steps:
+            interval.append(trainer.step(next(batches)))
+            step += 1
+            progress.update()
+            if step % log_every_steps == 0 or step == total_steps:
+                figures = {
+                    name: float(np.mean([figures[name] for figures in interval]))
+                    for name in interval[0]
+                }
+                if not np.isfinite(figures["loss"]):
+                    raise InputError(
+                        f"The loss is {figures['loss']} at step {step}: lower --learning_rate or"
+                        " raise --warmup_epochs; the last checkpoint is"
+                        f" {manager.latest_checkpoint or 'none'}."
+                    )
+                seconds = time.monotonic() - start
+                writer.write(
+                    step,
+                    epoch=step * config.batch_size / num_videos,
+                    **figures,
+                    learning_rate=float(trainer.schedule(step - 1)),
+                    videos_per_second=len(interval) * config.batch_size / seconds,
+                )
+                progress.update(
+                    0, loss=figures["loss"], accuracy=figures["contrast_accuracy"]
+                )
+                interval, start = [], time.monotonic()
+            if step % save_every_steps == 0 or step == total_steps:
+                manager.save(checkpoint_number=step)
+
+
+def _write_clip_pairs(writer, config, shards, num_videos, step, model_dir) -> None:
+    """Pictures the pairs of the first videos, unshuffled so that few records are read for it."""
+    count = min(PICTURED_VIDEOS, num_videos)
+    pairs = pipeline.pretraining_batches(
+        shards, num_videos, config.clip, count, shuffle_buffer=1, seed=config.seed
+    )
+    sheet = metrics.clip_sheet(next(iter(pairs)).numpy())
+    metrics.write_png(os.path.join(model_dir, metrics.PAIRS_FILE), sheet)
+    writer.write_image(step, "clip_pairs", sheet)

@@ -1,0 +1,179 @@
+"""The directory of a pre-training run.
+
+config.json    the configuration: what later commands need to build the same network
+flags.txt      the same as a flagfile, to run it again
+checkpoints/   weights, optimizer and step
+metrics.jsonl  a line of figures now and then (`cvrl_tf.training.metrics`), and TensorBoard events
+clip_pairs.png a few pairs of clips as the network sees them
+"""
+
+import dataclasses
+import math
+import os
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from cvrl_tf import files
+from cvrl_tf.data.pipeline import ClipSpec
+from cvrl_tf.errors import InputError
+from cvrl_tf.models import build_backbone
+
+CONFIG_FILE = "config.json"
+FLAGS_FILE = "flags.txt"
+CHECKPOINTS = "checkpoints"
+
+
+@dataclasses.dataclass(frozen=True)
+class PretrainConfig:
+    """Everything that decides what a pre-training run computes.
+
+    Attributes:
+      train_data: glob pattern(s) of TFRecord shards.
+      num_frames: frames of a clip.
+      stride: frames of the video from one frame of a clip to the next.
+      crop_size: pixels, height and width of a clip.
+      shuffle_buffer: videos held for shuffling.
+      backbone: a key of `models.BACKBONES`.
+      width_multiplier: factor of all numbers of filters.
+      precision: "float32" or "bfloat16".
+      batch_size: videos of a step, over all replicas; the network sees two clips of each.
+      epochs: passes over the data.
+      learning_rate: before warm-up and decay.
+      warmup_epochs: epochs of linear warm-up.
+      weight_decay: factor of half the sum of the squared kernels, added to the loss.
+      temperature: of the contrastive loss.
+      seed: of the initial weights and all random draws.
+    """
+
+    train_data: str
+    num_frames: int = 16
+    stride: int = 2
+    crop_size: int = 224
+    shuffle_buffer: int = 1024
+    backbone: str = "r3d_50"
+    width_multiplier: int = 1
+    precision: str = "float32"
+    batch_size: int = 1024
+    epochs: float = 200.0
+    learning_rate: float = 0.32
+    warmup_epochs: float = 5.0
+    weight_decay: float = 1e-6
+    temperature: float = 0.1
+    seed: int = 0
+
+    @property
+    def clip(self) -> ClipSpec:
+        """The clips that the network sees."""
+        return ClipSpec(self.num_frames, self.stride, self.crop_size)
+
+    def steps(self, epochs: float, num_videos: int) -> int:
+        """The number of steps nearest to `epochs` passes over `num_videos` videos."""
+        return math.floor(epochs * num_videos / self.batch_size + 0.5)
+
+    def build_backbone(self, dtype: str = "float32") -> keras.Model:
+        """The backbone with the initial weights of the run."""
+        return build_backbone(self.backbone, self.width_multiplier, dtype, self.seed)
+
+
+def prepare(model_dir: str, config: PretrainConfig, flagfile: str | None = None) -> None:
+    """Makes the directory of a run, or checks that the one there is of the same configuration.
+
+    Args:
+      model_dir: the directory.
+      config: of the run.
+      flagfile: text of `flags.txt`; None writes none.
+
+    Raises:
+      InputError: the directory holds a run of another configuration, or something else.
+    """
+    if tf.io.gfile.exists(os.path.join(model_dir, CONFIG_FILE)):
+        before, now = _read_config(model_dir), dataclasses.asdict(config)
+        differing = [
+            f"{name}={before.get(name)} (now {now.get(name)})"
+            for name in sorted(before.keys() | now.keys())
+            if before.get(name) != now.get(name)
+        ]
+        if differing:
+            raise InputError(
+                f"{model_dir} holds a run with {', '.join(differing)}: give the same flags to go on"
+                " with it, or another --model_dir."
+            )
+        return
+    if tf.io.gfile.exists(model_dir) and (
+        not tf.io.gfile.isdir(model_dir) or tf.io.gfile.listdir(model_dir)
+    ):
+        raise InputError(
+            f"{model_dir} is not empty and is not a run of cvrl_tf (no {CONFIG_FILE} in it): give"
+            " a new or empty directory as --model_dir."
+        )
+    try:
+        tf.io.gfile.makedirs(model_dir)
+        if flagfile is not None:
+            files.write_atomically(os.path.join(model_dir, FLAGS_FILE), flagfile)
+        files.write_json(os.path.join(model_dir, CONFIG_FILE), dataclasses.asdict(config))
+    except tf.errors.OpError as error:
+        raise InputError(f"--model_dir={model_dir} cannot be written: {error.message}") from None
+
+
+def _read_config(model_dir: str) -> dict[str, Any]:
+    try:
+        return files.read_json(os.path.join(model_dir, CONFIG_FILE))
+    except ValueError as error:
+        raise InputError(f"{os.path.join(model_dir, CONFIG_FILE)} is damaged: {error}") from None
+
+
+def load_config(model_dir: str) -> PretrainConfig:
+    """The configuration of the run in `model_dir`.
+
+    Raises:
+      InputError: no run there, or its configuration cannot be read.
+    """
+    if not tf.io.gfile.exists(os.path.join(model_dir, CONFIG_FILE)):
+        raise InputError(
+            f"--model_dir={model_dir} holds no {CONFIG_FILE}: expected a directory that python -m"
+            " cvrl_tf.train has written."
+        )
+    values = _read_config(model_dir)
+    try:
+        return PretrainConfig(**values)
+    except TypeError as error:
+        raise InputError(
+            f"{os.path.join(model_dir, CONFIG_FILE)} is not of this version: {error}"
+        ) from None
+
+
+def load_backbone(model_dir: str, pretrained: bool = True) -> tuple[keras.Model, int]:
+    """Builds the backbone of a run, float32, with its newest or its initial weights.
+
+    Args:
+      model_dir: a directory that `train` has written.
+      pretrained: whether to load the newest checkpoint.
+
+    Returns:
+      The backbone, and the number of training steps its weights have seen.
+
+    Raises:
+      InputError: no run or no checkpoint there, or one that is damaged or of another network.
+    """
+    backbone = load_config(model_dir).build_backbone()
+    if not pretrained:
+        return backbone, 0
+    directory = os.path.join(model_dir, CHECKPOINTS)
+    prefix = tf.train.latest_checkpoint(directory)
+    if prefix is None:
+        raise InputError(
+            f"{directory} holds no checkpoint: expected one of python -m cvrl_tf.train, which"
+            " writes the first after --save_every_steps steps."
+        )
+    step = tf.Variable(0, dtype=tf.int64)
+    try:
+        status = tf.train.Checkpoint(backbone=backbone, step=step).restore(prefix)
+        status.assert_existing_objects_matched()
+        status.expect_partial()  # the projection head and the optimizer stay behind
+    except (tf.errors.OpError, AssertionError, ValueError) as error:
+        raise InputError(
+            f"The checkpoint {prefix} is damaged or of another network: {error}"
+        ) from None
+    return backbone, int(step)
