@@ -1,18 +1,20 @@
 """What every entry point shares: grouped help, one-sentence errors, the flags as a flagfile."""
 
+import logging
 import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 
 from absl import app, flags
+from absl import logging as absl_logging
 
 from cvrl_tf.errors import InputError
 
 FlagGroups = Mapping[str, Sequence[flags.FlagHolder]]
 
 
-def run(main: Callable[[], None], groups: FlagGroups) -> None:
+def run(main: Callable[[], None], groups: FlagGroups, description: str) -> None:
     """Parses the flags, calls `main` and exits.
 
     `--help` prints the groups in their order. An `InputError` becomes one sentence on stderr and
@@ -21,9 +23,10 @@ def run(main: Callable[[], None], groups: FlagGroups) -> None:
     Args:
       main: the entry point; reads its flags itself.
       groups: the flags of this entry point, by heading.
+      description: the head of the help.
     """
     if {"--help", "-help", "-h", "-?"} & set(sys.argv[1:]):
-        print(help_text(sys.modules["__main__"].__doc__ or "", groups))
+        print(help_text(description, groups))
         sys.exit(0)
 
     def checked_main(argv: Sequence[str]) -> None:
@@ -41,6 +44,9 @@ def run(main: Callable[[], None], groups: FlagGroups) -> None:
             print("interrupted", file=sys.stderr)
             sys.exit(130)
 
+    # What TensorFlow logs of itself is not for users; their progress and results are printed.
+    absl_logging.set_verbosity(absl_logging.WARNING)
+    logging.getLogger("tensorflow").setLevel(logging.WARNING)
     app.run(checked_main)
 
 

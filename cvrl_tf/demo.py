@@ -71,72 +71,41 @@ def _box(x: np.ndarray, y: np.ndarray, width: float, height: float) -> np.ndarra
     return _coverage(np.maximum(np.abs(x) - width, np.abs(y) - height))
 
 
-def _bouncing_disc(rng: np.random.Generator) -> Mask:
-    radius, start = rng.uniform(0.15, 0.3), rng.uniform(0, 4, 2)
-    velocity = rng.uniform(0.8, 1.8, 2) * rng.choice([-1, 1], 2)
+def _wave(phase: np.ndarray) -> np.ndarray:
+    """Stripes with soft borders along the gradient of `phase`, radians."""
+    return np.clip(0.5 + 2 * np.sin(phase), 0, 1)
+
+
+def _bouncing_discs(rng: np.random.Generator) -> Mask:
+    radius, start = rng.uniform(0.18, 0.26), rng.uniform(0, 4, (5, 2))
+    velocity = rng.uniform(0.8, 1.8, (5, 2)) * rng.choice([-1, 1], (5, 2))
 
     def mask(t: float, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         # A triangle wave: there and back again between the borders.
-        place = (1 - radius) * (np.abs((start + velocity * t) % 4 - 2) - 1)
-        return _disc(x - place[0], y - place[1], radius)
-
-    return mask
-
-
-def _spinning_square(rng: np.random.Generator) -> Mask:
-    size, phase = rng.uniform(0.25, 0.5), rng.uniform(0, math.pi)
-    place, speed = rng.uniform(-0.4, 0.4, 2), rng.uniform(2, 5) * rng.choice([-1, 1])
-    return lambda t, x, y: _box(*_rotate(x - place[0], y - place[1], phase + speed * t), size, size)
-
-
-def _pulsing_ring(rng: np.random.Generator) -> Mask:
-    radius, width, phase = rng.uniform(0.4, 0.6), rng.uniform(0.06, 0.12), rng.uniform(0, 6)
-    place, speed = rng.uniform(-0.3, 0.3, 2), rng.uniform(4, 8)
-
-    def mask(t: float, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        now = radius * (1 + 0.5 * math.sin(phase + speed * t))
-        return _coverage(np.abs(np.hypot(x - place[0], y - place[1]) - now) - width)
-
-    return mask
-
-
-def _swinging_bar(rng: np.random.Generator) -> Mask:
-    width, phase, speed = rng.uniform(0.05, 0.1), rng.uniform(0, 6), rng.uniform(3, 6)
-    place, swing = rng.uniform(-0.3, 0.3), rng.uniform(0.5, 0.9)
-
-    def mask(t: float, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        angle = swing * math.sin(phase + speed * t)
-        along, across = _rotate(x - place, y + 0.9, angle + math.pi / 2)
-        return _box(along - 0.7, across, 0.7, width)
+        places = (1 - radius) * (np.abs((start + velocity * t) % 4 - 2) - 1)
+        return np.max([_disc(x - u, y - v, radius) for u, v in places], axis=0)
 
     return mask
 
 
 def _drifting_stripes(rng: np.random.Generator) -> Mask:
-    angle, frequency = rng.uniform(0, math.pi), rng.uniform(6, 11)
+    angle, frequency = rng.uniform(0, math.pi), rng.uniform(8, 13)
     phase, speed = rng.uniform(0, 6), rng.uniform(4, 9) * rng.choice([-1, 1])
+    return lambda t, x, y: _wave(frequency * _rotate(x, y, angle)[0] + phase + speed * t)
+
+
+def _expanding_rings(rng: np.random.Generator) -> Mask:
+    place, frequency = rng.uniform(-0.4, 0.4, 2), rng.uniform(10, 15)
+    phase, speed = rng.uniform(0, 6), rng.uniform(4, 9)
 
     def mask(t: float, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        wave = np.sin(frequency * _rotate(x, y, angle)[0] + phase + speed * t)
-        return np.clip(0.5 + 2 * wave, 0, 1)
-
-    return mask
-
-
-def _orbiting_dots(rng: np.random.Generator) -> Mask:
-    number, orbit, radius = rng.integers(3, 6), rng.uniform(0.4, 0.65), rng.uniform(0.1, 0.16)
-    place, speed = rng.uniform(-0.25, 0.25, 2), rng.uniform(2, 5) * rng.choice([-1, 1])
-
-    def mask(t: float, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        angles = speed * t + 2 * math.pi * np.arange(number) / number
-        centers = zip(place[0] + orbit * np.cos(angles), place[1] + orbit * np.sin(angles))
-        return np.max([_disc(x - u, y - v, radius) for u, v in centers], axis=0)
+        return _wave(frequency * np.hypot(x - place[0], y - place[1]) + phase - speed * t)
 
     return mask
 
 
 def _falling_crosses(rng: np.random.Generator) -> Mask:
-    places, size = rng.uniform(-1.2, 1.2, (7, 2)), rng.uniform(0.16, 0.24)
+    places, size = rng.uniform(-1.2, 1.2, (9, 2)), rng.uniform(0.24, 0.34)
     speed = rng.uniform(0.8, 2.0)
 
     def mask(t: float, x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -150,7 +119,7 @@ def _falling_crosses(rng: np.random.Generator) -> Mask:
 
 
 def _flickering_checkers(rng: np.random.Generator) -> Mask:
-    cells, angle = rng.uniform(2.0, 3.5), rng.uniform(0, math.pi / 2)
+    cells, angle = rng.uniform(2.5, 4.0), rng.uniform(0, math.pi / 2)
     phase, speed = rng.uniform(0, 6), rng.uniform(6, 12)
 
     def mask(t: float, x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -161,15 +130,48 @@ def _flickering_checkers(rng: np.random.Generator) -> Mask:
     return mask
 
 
+def _spinning_spokes(rng: np.random.Generator) -> Mask:
+    place, spokes = rng.uniform(-0.4, 0.4, 2), rng.integers(4, 8)
+    speed = rng.uniform(4, 9) * rng.choice([-1, 1])
+    return lambda t, x, y: _wave(spokes * np.arctan2(y - place[1], x - place[0]) + speed * t)
+
+
+def _spinning_squares(rng: np.random.Generator) -> Mask:
+    size, phase = rng.uniform(0.24, 0.32), rng.uniform(0, math.pi)
+    places, speed = rng.uniform(-0.2, 0.2, (4, 2)), rng.uniform(2, 5) * rng.choice([-1, 1])
+    places += 0.5 * np.array([[-1, -1], [-1, 1], [1, -1], [1, 1]])
+
+    def mask(t: float, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        angle = phase + speed * t
+        return np.max([_box(*_rotate(x - u, y - v, angle), size, size) for u, v in places], axis=0)
+
+    return mask
+
+
+def _swinging_bars(rng: np.random.Generator) -> Mask:
+    width, phase, speed = rng.uniform(0.05, 0.08), rng.uniform(0, 6), rng.uniform(3, 6)
+    swing = rng.uniform(0.4, 0.7)
+
+    def mask(t: float, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        angle = swing * math.sin(phase + speed * t) + math.pi / 2
+        bars = []
+        for place in (-0.75, -0.25, 0.25, 0.75):
+            along, across = _rotate(x - place, y + 1, angle)
+            bars.append(_box(along - 0.8, across, 0.8, width))
+        return np.max(bars, axis=0)
+
+    return mask
+
+
 CLASSES: dict[str, Callable[[np.random.Generator], Mask]] = {
-    "bouncing_disc": _bouncing_disc,
+    "bouncing_discs": _bouncing_discs,
     "drifting_stripes": _drifting_stripes,
+    "expanding_rings": _expanding_rings,
     "falling_crosses": _falling_crosses,
     "flickering_checkers": _flickering_checkers,
-    "orbiting_dots": _orbiting_dots,
-    "pulsing_ring": _pulsing_ring,
-    "spinning_square": _spinning_square,
-    "swinging_bar": _swinging_bar,
+    "spinning_spokes": _spinning_spokes,
+    "spinning_squares": _spinning_squares,
+    "swinging_bars": _swinging_bars,
 }
 
 

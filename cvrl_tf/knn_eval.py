@@ -101,5 +101,10 @@ def main() -> None:
     print(f"written to {output}")
 
 
+def run() -> None:
+    """The command line."""
+    commandline.run(main, GROUPS, __doc__)
+
+
 if __name__ == "__main__":
-    commandline.run(main, GROUPS)
+    run()

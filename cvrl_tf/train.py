@@ -134,5 +134,10 @@ def main() -> None:
     print(f"watch:    tensorboard --logdir={MODEL_DIR.value}")
 
 
+def run() -> None:
+    """The command line."""
+    commandline.run(main, GROUPS, __doc__)
+
+
 if __name__ == "__main__":
-    commandline.run(main, GROUPS)
+    run()

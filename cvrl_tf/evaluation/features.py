@@ -91,7 +91,10 @@ def extract_features(
         record = records.parse(serialized)
         return center_views(record["frames"], clip, num_clips), record["label"], record["id"]
 
-    @tf.function(reduce_retracing=True)
+    views_shape = [None, num_clips, clip.frames, clip.size, clip.size, 3]
+
+    # One trace: the last batch is smaller.
+    @tf.function(input_signature=[tf.TensorSpec(views_shape, tf.float32)])
     def compute(batch: tf.Tensor) -> tf.Tensor:
         clips = tf.reshape(batch, [-1, *batch.shape[2:]])
         normalized = tf.math.l2_normalize(backbone(clips, training=False), axis=1)

@@ -5,6 +5,8 @@ import random
 import keras
 from keras import layers
 
+from cvrl_tf.models.normalization import ClipBatchNormalization
+
 HIDDEN_LAYERS = 3
 MAX_HIDDEN_UNITS = 2048
 EMBEDDING_SIZE = 128
@@ -37,10 +39,9 @@ def build_projection_head(
     x = features
     for index in range(HIDDEN_LAYERS):
         x = dense(min(feature_size, MAX_HIDDEN_UNITS), f"hidden_{index}_dense", dtype)(x)
-        x = layers.BatchNormalization(
+        x = ClipBatchNormalization(
             momentum=BN_MOMENTUM,
             epsilon=BN_EPSILON,
-            synchronized=True,
             dtype=dtype,
             name=f"hidden_{index}_bn",
         )(x)

@@ -11,6 +11,7 @@ import keras
 from keras import layers
 
 from cvrl_tf.errors import InputError
+from cvrl_tf.models.normalization import ClipBatchNormalization
 
 BN_MOMENTUM = 0.9
 BN_EPSILON = 1e-5
@@ -52,10 +53,9 @@ class _Builder:
             dtype=self._dtype,
             name=f"{name}_conv",
         )(x)
-        x = layers.BatchNormalization(
+        x = ClipBatchNormalization(
             momentum=BN_MOMENTUM,
             epsilon=BN_EPSILON,
-            synchronized=True,
             dtype=self._dtype,
             name=f"{name}_bn",
         )(x)

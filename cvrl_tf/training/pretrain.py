@@ -156,8 +156,8 @@ def pretrain(
         trainer.checkpoint, os.path.join(model_dir, run_directory.CHECKPOINTS), KEPT_CHECKPOINTS
     )
     if manager.latest_checkpoint:
-        trainer.checkpoint.restore(manager.latest_checkpoint).assert_consumed()
-    step = int(trainer.checkpoint.step)
+        run_directory.restore(trainer.checkpoint, manager.latest_checkpoint)
+    step = int(trainer.checkpoint.step.numpy())
     writer = metrics.MetricsWriter(model_dir, step)
     _write_clip_pairs(writer, config, shards, num_videos, step, model_dir)
 

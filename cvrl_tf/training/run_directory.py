@@ -168,12 +168,22 @@ def load_backbone(model_dir: str, pretrained: bool = True) -> tuple[keras.Model,
             " writes the first after --save_every_steps steps."
         )
     step = tf.Variable(0, dtype=tf.int64)
+    restore(tf.train.Checkpoint(backbone=backbone, step=step), prefix)
+    return backbone, int(step.numpy())
+
+
+def restore(checkpoint: tf.train.Checkpoint, prefix: str) -> None:
+    """Restores all of `checkpoint`; what else the file holds is left.
+
+    Raises:
+      InputError: the file is damaged, or lacks a variable of `checkpoint`, or has another shape.
+    """
     try:
-        status = tf.train.Checkpoint(backbone=backbone, step=step).restore(prefix)
+        status = checkpoint.restore(prefix)
         status.assert_existing_objects_matched()
-        status.expect_partial()  # the projection head and the optimizer stay behind
-    except (tf.errors.OpError, AssertionError, ValueError) as error:
+        status.expect_partial()  # an evaluation has neither projection head nor optimizer
+    except (tf.errors.OpError, AssertionError, ValueError, IndexError) as error:
         raise InputError(
-            f"The checkpoint {prefix} is damaged or of another network: {error}"
+            f"The checkpoint {prefix} is damaged or of another network ({error}): remove it to go"
+            " on from the one before."
         ) from None
-    return backbone, int(step)

@@ -1,0 +1,1 @@
+"""Videos to TFRecord shards: which files (catalogs), their frames (frames), writing (shards)."""

@@ -1,0 +1,38 @@
+"""Fixtures: small records and videos that the tests make themselves."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import pytest
+import tensorflow as tf
+from small_records import make_video, write_shard
+
+# Replicas on one machine: must be set before TensorFlow starts.
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+)
+
+
+@pytest.fixture(scope="session")
+def shards(tmp_path_factory):
+    """Two shards of six videos each, classes 0 and 1; the glob pattern that finds them."""
+    directory = tmp_path_factory.mktemp("records")
+    for shard in range(2):
+        write_shard(
+            directory / f"train-{shard:05d}-of-00002",
+            [make_video(6 * shard + index, label=index % 2) for index in range(6)],
+        )
+    return str(directory / "train-*")
+
+
+@pytest.fixture(scope="session")
+def two_replicas():
+    """A MirroredStrategy of two logical CPUs; one a process, as TensorFlow's collectives want."""
+    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+
+
+@pytest.fixture
+def one_replica():
+    """A strategy of one device."""
+    return tf.distribute.OneDeviceStrategy("CPU:0")

@@ -1,0 +1,117 @@
+import pytest
+import tensorflow as tf
+from small_records import make_video, write_shard
+
+from cvrl_tf.data import records
+from cvrl_tf.errors import InputError
+
+
+def test_record_has_the_layout_other_readers_expect():
+    video = make_video(3, num_frames=4, label=1)
+    example = tf.train.SequenceExample.FromString(records.serialize(video))
+    context = example.context.feature
+    assert context["clip/label/index"].int64_list.value == [1]
+    assert context["clip/label/text"].bytes_list.value == [b"class_1"]
+    assert context["clip/label/string"].bytes_list.value == [b"class_1"]
+    assert context["clip/start/timestamp"].int64_list.value == [0]
+    assert context["clip/end/timestamp"].int64_list.value == [160_000]
+    assert context["image/frame_rate"].float_list.value == [25.0]
+    assert context["image/height"].int64_list.value == [40]
+    assert context["image/width"].int64_list.value == [48]
+    assert context["image/channels"].int64_list.value == [3]
+    assert context["image/format"].bytes_list.value == [b"JPEG"]
+    assert context["image/colorspace"].bytes_list.value == [b"RGB"]
+    assert context["example/id"].bytes_list.value == [b"video_3"]
+    assert context["clip/media_id"].bytes_list.value == [b"video_3"]
+    assert context["clip/data_path"].bytes_list.value == [b"/videos/video_3.mp4"]
+    assert context["video/filename"].bytes_list.value == [b"video_3.mp4"]
+    lists = example.feature_lists.feature_list
+    assert [feature.bytes_list.value[0] for feature in lists["image/encoded"].feature] == list(
+        video.frames
+    )
+    assert [f.int64_list.value[0] for f in lists["image/timestamp"].feature] == [
+        0,
+        40_000,
+        80_000,
+        120_000,
+    ]
+
+
+def test_unlabelled_record_has_no_label_keys():
+    example = tf.train.SequenceExample.FromString(records.serialize(make_video(0, label=None)))
+    assert not [key for key in example.context.feature if "label" in key]
+
+
+def test_serialize_refuses_frames_without_timestamps():
+    video = make_video(0, num_frames=2)
+    broken = records.Video(**{**vars(video), "timestamps": [0]})
+    with pytest.raises(ValueError, match="2 frames and 1 timestamps"):
+        records.serialize(broken)
+
+
+def test_parse_returns_frames_label_and_id():
+    video = make_video(2, num_frames=3, label=5)
+    parsed = records.parse(tf.constant(records.serialize(video)))
+    assert parsed["frames"].numpy().tolist() == list(video.frames)
+    assert int(parsed["label"]) == 5
+    assert parsed["id"].numpy() == b"video_2"
+
+
+def test_parse_marks_unlabelled_records():
+    parsed = records.parse(tf.constant(records.serialize(make_video(2, label=None))))
+    assert int(parsed["label"]) == -1
+
+
+def test_find_shards_sorts_and_takes_several_patterns(tmp_path):
+    for name in ("b-1", "a-0", "a-1"):
+        (tmp_path / name).write_bytes(b"")
+    found = records.find_shards(f"{tmp_path}/a-*, {tmp_path}/b-*,{tmp_path}/a-0", "train_data")
+    assert [path.rsplit("/", 1)[1] for path in found] == ["a-0", "a-1", "b-1"]
+
+
+def test_find_shards_names_the_flag_when_nothing_matches(tmp_path):
+    with pytest.raises(InputError, match=r"--test_data=.*none-\* matches no file"):
+        records.find_shards(f"{tmp_path}/none-*", "test_data")
+
+
+def test_count_records(tmp_path):
+    path = write_shard(tmp_path / "shard", [make_video(index, 2) for index in range(5)])
+    assert records.count_records(path) == 5
+
+
+@pytest.mark.parametrize("cut", [1, 100, 5000])
+def test_count_records_names_a_cut_file(tmp_path, cut):
+    path = write_shard(tmp_path / "shard", [make_video(index, 2) for index in range(2)])
+    content = (tmp_path / "shard").read_bytes()
+    (tmp_path / "shard").write_bytes(content[:-cut])
+    with pytest.raises(InputError, match="is not a whole TFRecord file: record [01] ends"):
+        records.count_records(path)
+
+
+def test_count_records_refuses_an_empty_file(tmp_path):
+    (tmp_path / "empty").write_bytes(b"")
+    with pytest.raises(InputError, match="holds no records"):
+        records.count_records(str(tmp_path / "empty"))
+
+
+def test_summarize_tells_size_and_label():
+    summary = records.summarize(records.serialize(make_video(0, 7, label=3)), "here")
+    assert summary == records.RecordSummary(num_frames=7, height=40, width=48, label=3)
+
+
+def test_summarize_names_what_is_wrong():
+    with pytest.raises(InputError, match=r"here is not a tf.train.SequenceExample"):
+        records.summarize(b"no protocol buffer", "here")
+    example = tf.train.SequenceExample()
+    example.feature_lists.feature_list["frames"].feature.add().bytes_list.value.append(b"x")
+    with pytest.raises(InputError, match=r"no frames in .* 'image/encoded' \(found the keys frames"):
+        records.summarize(example.SerializeToString(), "here")
+    example.feature_lists.feature_list["image/encoded"].feature.add().bytes_list.value.append(b"x")
+    with pytest.raises(InputError, match="first frame is not a JPEG"):
+        records.summarize(example.SerializeToString(), "here")
+
+
+def test_first_records_names_a_file_that_is_no_tfrecord(tmp_path):
+    (tmp_path / "text").write_bytes(b"these are not records " * 10)
+    with pytest.raises(InputError, match="first record is damaged, or it is not a TFRecord file"):
+        list(records.first_records([str(tmp_path / "text")]))

@@ -1,0 +1,67 @@
+"""Video files that tests are made of."""
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+import av
+import numpy as np
+
+
+def draw(num_frames: int, height: int, width: int) -> list[np.ndarray]:
+    """Frames (height, width, 3) uint8 that tell up from down, left from right, early from late.
+
+    Red grows to the right, green downwards, blue with time.
+    """
+    frames = np.zeros((num_frames, height, width, 3), np.uint8)
+    frames[..., 0] = np.linspace(0, 250, width)
+    frames[..., 1] = np.linspace(0, 250, height)[:, None]
+    frames[..., 2] = np.linspace(20, 220, num_frames)[:, None, None]
+    return list(frames)
+
+
+def write_video(
+    path,
+    frames: Sequence[np.ndarray],
+    rate: int = 10,
+    codec: str = "libx264",
+    pixel_format: str = "yuv420p",
+    rotation: int = 0,
+    milliseconds: Sequence[int] | None = None,
+) -> str:
+    """Encodes RGB frames at high quality and returns the path.
+
+    Args:
+      path: its extension is the container.
+      frames: (height, width, 3) uint8 each.
+      rate: frames per second.
+      codec: encoder.
+      pixel_format: of the stream.
+      rotation: degrees, anticlockwise, that a player is told to turn the frames by.
+      milliseconds: time of each frame, for a variable frame rate.
+    """
+    with av.open(str(path), "w") as container:
+        options = {"crf": "5"} if codec == "libx264" else {"qscale": "2", "flags": "+qscale"}
+        stream = container.add_stream(codec, rate, options=options)
+        stream.height, stream.width = frames[0].shape[:2]
+        stream.pix_fmt = pixel_format
+        stream.codec_context.thread_count = 1
+        if rotation:
+            stream.set_display_rotation(rotation)
+        if milliseconds:
+            stream.codec_context.time_base = stream.time_base = Fraction(1, 1000)
+        for index, pixels in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+            if milliseconds:
+                frame.pts, frame.time_base = milliseconds[index], stream.time_base
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return str(path)
+
+
+def write_class_folders(directory, videos_per_class: dict[str, int]) -> str:
+    """Makes `<class>/<class>_<n>.mp4`, video n with 4 + n frames of 32x24, and returns the path."""
+    for name, count in videos_per_class.items():
+        (directory / name).mkdir(parents=True)
+        for index in range(count):
+            write_video(directory / name / f"{name}_{index}.mp4", draw(4 + index, 24, 32))
+    return str(directory)

@@ -1,0 +1,78 @@
+import subprocess
+import sys
+
+import pytest
+from absl import flags
+
+from cvrl_tf import commandline, train
+
+PROGRAM = """
+from absl import flags
+from cvrl_tf import commandline
+from cvrl_tf.errors import InputError
+SIZE = flags.DEFINE_integer("size", 3, "Size of it in pixels. " + "And more words. " * 9, 1)
+KIND = flags.DEFINE_enum("kind", "a", ["a", "b"], "Kind of it.")
+FAST = flags.DEFINE_bool("fast", False, "Whether it is fast.")
+GROUPS = {"First": (SIZE, KIND), "Second": (FAST,)}
+def main():
+    if SIZE.value == 7:
+        raise InputError("--size=7 is unlucky: give another.")
+    print(commandline.flagfile_text(GROUPS), end="")
+commandline.run(main, GROUPS, "Does something.")
+"""
+
+
+def _run(*arguments, columns=60):
+    return subprocess.run(
+        [sys.executable, "-c", PROGRAM, *arguments],
+        capture_output=True,
+        text=True,
+        env={"COLUMNS": str(columns), "PATH": "", "PYTHONPATH": ":".join(sys.path)},
+    )
+
+
+def test_help_shows_groups_and_fits_the_terminal():
+    result = _run("--help")
+    assert result.returncode == 0
+    lines = result.stdout.splitlines()
+    assert lines[:4] == ["Does something.", "", "First", "  --size=INTEGER"]
+    assert "  --kind=a|b" in lines
+    assert lines.index("Second") < lines.index("  --[no]fast")
+    assert "      Kind of it. (default: a)" in lines
+    assert max(map(len, lines)) <= 60
+
+
+def test_flags_come_back_as_a_flagfile(tmp_path):
+    result = _run("--size=5", "--fast")
+    assert result.stdout == "--size=5\n--kind=a\n--fast\n"
+    (tmp_path / "flags.txt").write_text(result.stdout)
+    again = _run(f"--flagfile={tmp_path / 'flags.txt'}")
+    assert again.stdout == result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["--size=7"], 2, "error: --size=7 is unlucky: give another.\n"),
+        (["size=5"], 2, "error: Found the argument 'size=5': every setting is a flag"),
+        (["--size=0"], 1, "flag --size=0: 0 is not an integer in the range"),
+        (["--kind=c"], 1, "value should be one of <a|b>"),
+        (["--sise=5"], 1, "Unknown command line flag 'sise'. Did you mean: size"),
+    ],
+)
+def test_errors_are_one_sentence_without_a_traceback(arguments, status, message):
+    result = _run(*arguments)
+    assert result.returncode == status
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_every_flag_of_training_has_a_sentence_and_a_group():
+    grouped = {holder.name for holders in train.GROUPS.values() for holder in holders}
+    defined = {
+        flag.name
+        for flag in flags.FLAGS.get_flags_for_module("cvrl_tf.train")
+    }
+    assert grouped == defined
+    for name in grouped:
+        assert flags.FLAGS[name].help.rstrip().endswith("."), name

@@ -1,0 +1,115 @@
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+from small_videos import draw, write_class_folders, write_video
+
+from cvrl_tf.data import records
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def _run(*flags):
+    return subprocess.run(
+        [sys.executable, "-m", "tools.make_tfrecords", *map(str, flags)],
+        cwd=ROOT,
+        env=os.environ | {"COLUMNS": "70"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_folder_split_by_split(tmp_path):
+    for split, counts in ("train", {"dive": 3, "swim": 2}), ("test", {"dive": 1, "swim": 0}):
+        videos = write_class_folders(tmp_path / split, counts)
+        done = _run(
+            "--dataset=folder",
+            f"--video_dir={videos}",
+            f"--split={split}",
+            f"--output_dir={tmp_path}/out",
+            "--short_side=16",
+            "--num_shards=1",
+            "--workers=1",
+        )
+        assert done.returncode == 0, done.stderr
+        assert f"converting {split}: " in done.stderr
+    assert done.stdout.splitlines() == [
+        "",
+        f"{tmp_path}/out: 2 classes",
+        f"  train: 5 videos, 24 frames, {_megabytes(tmp_path, 'train')} MB in 1 shards",
+        f"  test: 1 videos, 4 frames, {_megabytes(tmp_path, 'test')} MB in 1 shards",
+        "    without videos: swim",
+        f"next: python -m cvrl_tf.train --train_data='{tmp_path}/out/train-*'"
+        " --model_dir=runs/first",
+    ]
+    [(_, summary)] = records.first_records([f"{tmp_path}/out/test-00000-of-00001"])
+    assert (summary.height, summary.width, summary.label) == (16, 21, 0)
+
+
+def _megabytes(directory, split):
+    return f"{(directory / 'out' / f'{split}-00000-of-00001').stat().st_size / 1e6:.1f}"
+
+
+def test_ucf101_writes_both_splits(tmp_path):
+    write_video(tmp_path / "v_Dive_g08_c01.avi", draw(5, 24, 32), codec="mpeg4")
+    write_video(tmp_path / "v_Dive_g01_c01.avi", draw(6, 24, 32), codec="mpeg4")
+    (tmp_path / "classInd.txt").write_text("1 Dive\n")
+    (tmp_path / "trainlist02.txt").write_text("Dive/v_Dive_g08_c01.avi 1\n")
+    (tmp_path / "testlist02.txt").write_text("Dive/v_Dive_g01_c01.avi\n")
+    done = _run(
+        "--dataset=ucf101",
+        f"--video_dir={tmp_path}",
+        f"--annotation_dir={tmp_path}",
+        "--split_number=2",
+        f"--output_dir={tmp_path}/out",
+    )
+    assert done.returncode == 0, done.stderr
+    info = json.loads((tmp_path / "out" / "dataset_info.json").read_text())
+    assert info["dataset"] == "ucf101, split 2"
+    assert {split: held["frames"] for split, held in info["splits"].items()} == {
+        "train": 5,
+        "test": 6,
+    }
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--dataset=ucf101", "--video_dir=x", "--output_dir=y"], "--annotation_dir is missing"),
+        (
+            ["--dataset=folder", "--video_dir=x", "--output_dir=y", "--split_number=1"],
+            "--split_number is for --dataset=ucf101, found --dataset=folder: leave it out",
+        ),
+        (
+            ["--dataset=folder", "--video_dir=nowhere", "--output_dir=y"],
+            "--video_dir=nowhere does not exist",
+        ),
+    ],
+)
+def test_wrong_flags_give_one_sentence(flags, message):
+    done = _run(*flags)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {message}")
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
+
+
+def test_help_has_examples_and_every_flag():
+    done = _run("--help")
+    assert done.returncode == 0
+    assert done.stdout.count("  python -m tools.make_tfrecords --dataset=") == 2
+    for name in (
+        "video_dir",
+        "annotation_dir",
+        "split_number",
+        "split",
+        "output_dir",
+        "num_shards",
+    ):
+        assert f"\n  --{name}=" in done.stdout
+    for name in ("dataset", "short_side", "quality", "workers"):
+        assert f"\n  --{name}=" in done.stdout

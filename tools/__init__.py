@@ -1,0 +1,1 @@
+"""Command lines around the package: `python -m tools.NAME --help`."""
