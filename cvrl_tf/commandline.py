@@ -13,6 +13,8 @@ from cvrl_tf.errors import InputError
 
 FlagGroups = Mapping[str, Sequence[flags.FlagHolder]]
 
+VALUE_NAMES = {"int": "INTEGER", "float": "NUMBER", "string": "TEXT"}
+
 
 def run(main: Callable[[], None], groups: FlagGroups, description: str) -> None:
     """Parses the flags, calls `main` and exits.
@@ -28,6 +30,13 @@ def run(main: Callable[[], None], groups: FlagGroups, description: str) -> None:
     if {"--help", "-help", "-h", "-?"} & set(sys.argv[1:]):
         print(help_text(description, groups))
         sys.exit(0)
+
+    def parse(argv: Sequence[str]) -> list[str]:
+        try:
+            return flags.FLAGS(argv)
+        except flags.Error as error:
+            print(f"error: {error}; --help lists the flags.", file=sys.stderr)
+            sys.exit(2)
 
     def checked_main(argv: Sequence[str]) -> None:
         try:
@@ -47,7 +56,7 @@ def run(main: Callable[[], None], groups: FlagGroups, description: str) -> None:
     # What TensorFlow logs of itself is not for users; their progress and results are printed.
     absl_logging.set_verbosity(absl_logging.WARNING)
     logging.getLogger("tensorflow").setLevel(logging.WARNING)
-    app.run(checked_main)
+    app.run(checked_main, flags_parser=parse)
 
 
 def help_text(description: str, groups: FlagGroups, width: int | None = None) -> str:
@@ -58,14 +67,15 @@ def help_text(description: str, groups: FlagGroups, width: int | None = None) ->
         lines.append(heading)
         for holder in holders:
             flag = flags.FLAGS[holder.name]
-            values = "|".join(getattr(flag.parser, "enum_values", None) or [])
+            text, values = flag.help, "|".join(getattr(flag.parser, "enum_values", None) or [])
             if flag.boolean:
                 lines.append(f"  --[no]{flag.name}")
             else:
-                lines.append(f"  --{flag.name}={values or flag.flag_type().upper()}")
+                lines.append(f"  --{flag.name}={values or VALUE_NAMES[flag.flag_type()]}")
+                text = text.removeprefix(f"<{values}>: ")  # absl adds it
             default = "" if flag.default in (None, "") else f" (default: {flag.default})"
             lines += textwrap.wrap(
-                flag.help + default, width, initial_indent=" " * 6, subsequent_indent=" " * 6
+                text + default, width, initial_indent=" " * 6, subsequent_indent=" " * 6
             )
         lines.append("")
     lines.append("--flagfile=FILE reads flags from a file, one to a line.")

@@ -41,13 +41,14 @@ def settings(directory: str) -> dict[str, Any]:
     """The flags of the demonstration, as far as they differ from those of the paper."""
     return {
         "train_data": os.path.join(directory, "records", "train-*"),
+        "model_dir": os.path.join(directory, "model"),
         "backbone": "r3d_small",
         "num_frames": 8,
-        "crop_size": 64,
+        "crop_size": 48,
         "batch_size": 48,
-        "epochs": 40.0,
-        "warmup_epochs": 2.0,
-        "learning_rate": 0.1,
+        "epochs": 48.0,
+        "warmup_epochs": 1.0,
+        "learning_rate": 0.03,
         "shuffle_buffer": 512,
         "save_every_steps": 100,
     }
@@ -187,9 +188,11 @@ def render_video(class_name: str, seed: int) -> Iterator[np.ndarray]:
     """
     rng = np.random.default_rng([sorted(CLASSES).index(class_name), seed])
     mask = CLASSES[class_name](rng)
-    # Two background colours, from one side to the other, and a foreground unlike both.
-    colors = rng.uniform(0, 1, (2, 3))
-    foreground = (colors.mean(axis=0) + rng.uniform(0.3, 0.7, 3)) % 1.0
+    # Two background colours, from one side to the other, and a foreground lighter or darker.
+    shades = rng.uniform(0.15, 0.45, 3) if rng.random() < 0.5 else rng.uniform(0.55, 0.85, 3)
+    shades[2] = (shades[2] + 0.5) % 1.0
+    colors = np.clip(shades[:, None] + rng.uniform(-0.15, 0.15, (3, 3)), 0, 1)
+    foreground = colors[2]
     y, x = np.meshgrid(*[np.linspace(-1, 1, PIXELS)] * 2, indexing="ij")
     slope = (_rotate(x, y, rng.uniform(0, 2 * math.pi))[0] / math.sqrt(2) + 1)[..., None] / 2
     background = colors[0] * slope + colors[1] * (1 - slope)
@@ -232,16 +235,18 @@ def render_videos(directory: str, videos_per_class: int, first_seed: int) -> Non
 
 def _make_data(directory: str) -> None:
     """Renders and converts both splits, unless an earlier run has done so."""
+    records = os.path.join(directory, "records")
+    info = os.path.join(records, shards.INFO_FILE)
+    if os.path.exists(info) and files.read_json(info)["splits"].keys() == VIDEOS_PER_CLASS.keys():
+        return
     splits = {}
     for split, count in VIDEOS_PER_CLASS.items():
         videos = os.path.join(directory, "videos", split)
         if not os.path.exists(videos):
             render_videos(videos, count, first_seed=0 if split == "train" else 500)
         splits[split], classes = catalogs.folder(videos)
-    records = os.path.join(directory, "records")
-    if not os.path.exists(os.path.join(records, shards.INFO_FILE)):
-        shutil.rmtree(records, ignore_errors=True)
-        shards.convert(splits, classes, records, dataset="folder", workers=1)
+    shutil.rmtree(records, ignore_errors=True)  # of a run that was stopped half-way
+    shards.convert(splits, classes, records, dataset="folder", workers=1)
 
 
 def _knn_top1(model_dir: str, config: PretrainConfig, records: str, pretrained: bool) -> float:
@@ -260,20 +265,20 @@ def _knn_top1(model_dir: str, config: PretrainConfig, records: str, pretrained: 
     return probes.top1(probes.knn_predict(train, test, NEIGHBORS), test.labels)
 
 
-def run(directory: str, config: PretrainConfig, **options: Any) -> None:
+def run(directory: str, config: PretrainConfig, model_dir: str, **options: Any) -> None:
     """Goes the whole way in `directory` and prints where everything lies.
 
     What an earlier run has finished there is used again.
 
     Args:
       directory: to make.
-      config: of the pre-training.
+      config: of the pre-training, on the records that are made in `directory`.
+      model_dir: of the pre-training.
       **options: of `pretrain`.
 
     Raises:
       InputError: `directory` holds a run of another configuration.
     """
-    model_dir = os.path.join(directory, "model")
     records = os.path.join(directory, "records")
     saved_model = os.path.join(directory, "saved_model")
     _make_data(directory)

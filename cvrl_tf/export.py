@@ -1,9 +1,9 @@
 """Exports the backbone of a run as a SavedModel that runs without this package.
 
-  python -m cvrl_tf.export --model_dir=runs/first --output_dir=exports/first
+python -m cvrl_tf.export --model_dir=runs/first --output_dir=exports/first
 
-  backbone = tf.saved_model.load("exports/first")
-  features = backbone.serve(clips)   # (N, T, H, W, 3) float32 in [0, 1] -> (N, D) float32
+backbone = tf.saved_model.load("exports/first")
+features = backbone.serve(clips)   # (N, T, H, W, 3) float32 in [0, 1] -> (N, D) float32
 """
 
 from absl import flags

@@ -1,9 +1,9 @@
 """Contrastive pre-training of an R3D backbone on TFRecords of videos (CVRL, CVPR 2021).
 
-  python -m cvrl_tf.train
-      renders a small video data set and goes the whole way on it, in minutes on a CPU
-  python -m cvrl_tf.train --train_data='records/train-*' --model_dir=runs/first
-      pre-trains on your records; the same command goes on with a run that was stopped
+python -m cvrl_tf.train
+    renders a small video data set and goes the whole way on it, in minutes on a CPU
+python -m cvrl_tf.train --train_data='records/train-*' --model_dir=runs/first
+    pre-trains on your records; the same command goes on with a run that was stopped
 """
 
 from absl import flags
@@ -53,7 +53,7 @@ EPOCHS = flags.DEFINE_float("epochs", DEFAULTS.epochs, "Passes over the data.", 
 LEARNING_RATE = flags.DEFINE_float(
     "learning_rate",
     DEFAULTS.learning_rate,
-    "Learning rate that the warm-up reaches and the cosine decays from; 0.32 suits a batch of 1024.",
+    "Learning rate before warm-up and cosine decay; 0.32 suits a batch of 1024 videos.",
     lower_bound=0,
 )
 WARMUP_EPOCHS = flags.DEFINE_float(
@@ -109,9 +109,11 @@ GROUPS = {**CONFIG_GROUPS, "Output": (MODEL_DIR, SAVE_EVERY_STEPS, LOG_EVERY_STE
 
 def main() -> None:
     """Pre-trains as the flags say."""
-    is_demo = not TRAIN_DATA.value
-    if is_demo:
-        for name, value in demo.settings(MODEL_DIR.value or demo.DIRECTORY).items():
+    demo_directory = None
+    if not TRAIN_DATA.value:
+        demo_directory = MODEL_DIR.value or demo.DIRECTORY
+        flags.FLAGS[MODEL_DIR.name].unparse()
+        for name, value in demo.settings(demo_directory).items():
             flags.FLAGS.set_default(name, value)
     elif not MODEL_DIR.value:
         raise InputError(
@@ -121,17 +123,21 @@ def main() -> None:
     holders = [holder for group in CONFIG_GROUPS.values() for holder in group]
     config = PretrainConfig(**{holder.name: holder.value for holder in holders})
     options = {
+        "model_dir": MODEL_DIR.value,
         "flagfile": commandline.flagfile_text(GROUPS),
         "save_every_steps": SAVE_EVERY_STEPS.value,
         "log_every_steps": LOG_EVERY_STEPS.value,
     }
-    if is_demo:
-        demo.run(MODEL_DIR.value or demo.DIRECTORY, config, **options)
+    if demo_directory:
+        demo.run(demo_directory, config, **options)
         return
-    pretrain(config, MODEL_DIR.value, **options)
+    pretrain(config, **options)
     print(f"checkpoints, metrics.jsonl, clip_pairs.png: {MODEL_DIR.value}")
-    print(f"evaluate: python -m cvrl_tf.knn_eval --model_dir={MODEL_DIR.value} --help")
     print(f"watch:    tensorboard --logdir={MODEL_DIR.value}")
+    print(
+        f"evaluate: python -m cvrl_tf.knn_eval --model_dir={MODEL_DIR.value}"
+        f" --train_data='{config.train_data}' --test_data='...'"
+    )
 
 
 def run() -> None:

@@ -196,7 +196,9 @@ def pretraining_batches(
 
     def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
         samples = read_epoch(paths, clip, shuffle_buffer, fold(run_seed, epoch))
-        return samples.skip(tf.where(epoch == first_epoch, tf.constant(videos_to_skip, tf.int64), 0))
+        return samples.skip(
+            tf.where(epoch == first_epoch, tf.constant(videos_to_skip, tf.int64), 0)
+        )
 
     return (
         tf.data.Dataset.counter(first_epoch)

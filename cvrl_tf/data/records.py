@@ -19,6 +19,7 @@ A record is a `tf.train.SequenceExample`, the layout of the authors' readers and
 All frames of a record have one height and width.
 """
 
+import contextlib
 import dataclasses
 import struct
 from collections.abc import Iterator, Sequence
@@ -244,3 +245,23 @@ def first_records(paths: Sequence[str]) -> Iterator[tuple[str, RecordSummary]]:
                 " convert it again."
             ) from None
         yield path, summarize(serialized, f"{path}, record 0")
+
+
+@contextlib.contextmanager
+def naming_bad_records(pattern: str) -> Iterator[None]:
+    """Turns the errors of a tf.data graph that reads records into one sentence.
+
+    Args:
+      pattern: of the shards that are read.
+
+    Raises:
+      InputError: a record is damaged, not in the layout, or has a frame that cannot be decoded.
+    """
+    try:
+        yield
+    except (tf.errors.InvalidArgumentError, tf.errors.DataLossError) as error:
+        reason = str(error.message).splitlines()[0]
+        raise InputError(
+            f"A record of {pattern} cannot be read ({reason}): convert its video again, or leave"
+            " it out."
+        ) from None

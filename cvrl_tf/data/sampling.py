@@ -126,9 +126,7 @@ def clip_indices(
     return (start + tf.range(clip_frames) * stride) % num_frames
 
 
-def even_starts(
-    num_frames: tf.Tensor, num_clips: int, clip_frames: int, stride: int
-) -> tf.Tensor:
+def even_starts(num_frames: tf.Tensor, num_clips: int, clip_frames: int, stride: int) -> tf.Tensor:
     """Evenly spaced starts of the clips that an evaluation takes from a video.
 
     One clip lies in the middle; several reach from the first frame to L - clip_frames * stride,

@@ -108,7 +108,10 @@ def extract_features(
         .prefetch(2)
     )
     values, labels, ids = [], [], []
-    with Progress(description, num_videos, "video") as progress:
+    with (
+        Progress(description, num_videos, "video") as progress,
+        records.naming_bad_records(", ".join(shards)),
+    ):
         for batch, batch_labels, batch_ids in dataset:
             values.append(compute(batch).numpy())
             labels.append(batch_labels.numpy())

@@ -14,9 +14,7 @@ BN_MOMENTUM = 0.997
 BN_EPSILON = 1e-5
 
 
-def build_projection_head(
-    feature_size: int, dtype: str = "float32", seed: int = 0
-) -> keras.Model:
+def build_projection_head(feature_size: int, dtype: str = "float32", seed: int = 0) -> keras.Model:
     """Builds the projection head: 3 x [Dense, BN, ReLU], then Dense 128, all Dense with bias.
 
     Args:

@@ -49,7 +49,9 @@ class _Builder:
             strides,
             padding="same",
             use_bias=False,
-            kernel_initializer=keras.initializers.VarianceScaling(seed=self._random.getrandbits(31)),
+            kernel_initializer=keras.initializers.VarianceScaling(
+                seed=self._random.getrandbits(31)
+            ),
             dtype=self._dtype,
             name=f"{name}_conv",
         )(x)
@@ -65,9 +67,7 @@ class _Builder:
         shortcut, strides = x, (1, stride, stride)
         outputs = filters * BOTTLENECK_EXPANSION
         if project:
-            shortcut = self.conv_bn(
-                x, f"{name}_shortcut", outputs, (1, 1, 1), strides, relu=False
-            )
+            shortcut = self.conv_bn(x, f"{name}_shortcut", outputs, (1, 1, 1), strides, relu=False)
         x = self.conv_bn(x, f"{name}_a", filters, (temporal_kernel, 1, 1))
         x = self.conv_bn(x, f"{name}_b", filters, (1, 3, 3), strides)
         x = self.conv_bn(x, f"{name}_c", outputs, (1, 1, 1), relu=False)

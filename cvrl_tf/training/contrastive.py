@@ -49,9 +49,7 @@ def info_nce(
         + tf.nn.sparse_softmax_cross_entropy_with_logits(twins, second_logits)
     )
     hits = tf.equal(tf.argmax(to_second, axis=1, output_type=tf.int32), twins)
-    entropy = -tf.reduce_sum(
-        tf.nn.softmax(to_second) * tf.nn.log_softmax(to_second), axis=1
-    )
+    entropy = -tf.reduce_sum(tf.nn.softmax(to_second) * tf.nn.log_softmax(to_second), axis=1)
     return loss, {
         "contrast_accuracy": tf.reduce_mean(tf.cast(hits, tf.float32)),
         "contrast_entropy": tf.reduce_mean(entropy),

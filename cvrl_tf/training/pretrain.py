@@ -200,9 +200,7 @@ def pretrain(
                     learning_rate=float(trainer.schedule(step - 1)),
                     videos_per_second=len(interval) * config.batch_size / seconds,
                 )
-                progress.update(
-                    0, loss=figures["loss"], accuracy=figures["contrast_accuracy"]
-                )
+                progress.update(0, loss=figures["loss"], accuracy=figures["contrast_accuracy"])
                 interval, start = [], time.monotonic()
             if step % save_every_steps == 0 or step == total_steps:
                 manager.save(checkpoint_number=step)
@@ -214,6 +212,7 @@ def _write_clip_pairs(writer, config, shards, num_videos, step, model_dir) -> No
     pairs = pipeline.pretraining_batches(
         shards, num_videos, config.clip, count, shuffle_buffer=1, seed=config.seed
     )
-    sheet = metrics.clip_sheet(next(iter(pairs)).numpy())
+    with records.naming_bad_records(config.train_data):
+        sheet = metrics.clip_sheet(next(iter(pairs)).numpy())
     metrics.write_png(os.path.join(model_dir, metrics.PAIRS_FILE), sheet)
     writer.write_image(step, "clip_pairs", sheet)

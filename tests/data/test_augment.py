@@ -78,7 +78,7 @@ def test_blur_is_a_gaussian_within_each_frame():
     clip = np.zeros((2, 9, 9, 3), "float32")
     clip[0, 4, 4] = 1.0
     blurred = augment.gaussian_blur(clip, tf.constant(1.2), radius=2).numpy()
-    taps = np.exp(-np.arange(-2, 3) ** 2 / (2 * 1.2**2))
+    taps = np.exp(-(np.arange(-2, 3) ** 2) / (2 * 1.2**2))
     taps /= taps.sum()
     for channel in range(3):
         np.testing.assert_allclose(blurred[0, 2:7, 2:7, channel], np.outer(taps, taps), atol=1e-6)

@@ -79,11 +79,7 @@ def test_views_are_clips_in_range():
 
 
 def test_every_video_comes_once_an_epoch_in_a_new_order(shards):
-    expected = {
-        frame
-        for index in range(12)
-        for frame in make_video(index, label=index % 2).frames
-    }
+    expected = {frame for index in range(12) for frame in make_video(index, label=index % 2).frames}
     epochs = [_epoch_frames(shards, tf.constant([epoch, 0])) for epoch in range(2)]
     for epoch in epochs:
         assert len(epoch) == 12

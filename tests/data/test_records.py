@@ -104,7 +104,9 @@ def test_summarize_names_what_is_wrong():
         records.summarize(b"no protocol buffer", "here")
     example = tf.train.SequenceExample()
     example.feature_lists.feature_list["frames"].feature.add().bytes_list.value.append(b"x")
-    with pytest.raises(InputError, match=r"no frames in .* 'image/encoded' \(found the keys frames"):
+    with pytest.raises(
+        InputError, match=r"no frames in .* 'image/encoded' \(found the keys frames"
+    ):
         records.summarize(example.SerializeToString(), "here")
     example.feature_lists.feature_list["image/encoded"].feature.add().bytes_list.value.append(b"x")
     with pytest.raises(InputError, match="first frame is not a JPEG"):

@@ -8,9 +8,10 @@ from cvrl_tf.models.normalization import ClipBatchNormalization
 
 def _pair(shape):
     """Keras's layer, not synchronised, and ours, with the same random variables."""
-    layers = [cls(momentum=0.9, epsilon=1e-5) for cls in (
-        keras.layers.BatchNormalization, ClipBatchNormalization
-    )]
+    layers = [
+        cls(momentum=0.9, epsilon=1e-5)
+        for cls in (keras.layers.BatchNormalization, ClipBatchNormalization)
+    ]
     rng = np.random.default_rng(1)
     values = [rng.uniform(0.5, 2, shape[-1]) for _ in range(4)]
     for layer in layers:

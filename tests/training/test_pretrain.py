@@ -103,7 +103,9 @@ def test_one_step_is_the_update_of_the_paper(config, one_replica):
 def test_weight_decay_holds_for_kernels_only(config, one_replica):
     with one_replica.scope():
         trainer = pretrain.Trainer(config, 1, 10)
-    kernels = [variable.path for variable in pretrain.decayed_kernels(trainer.backbone, trainer.head)]
+    kernels = [
+        variable.path for variable in pretrain.decayed_kernels(trainer.backbone, trainer.head)
+    ]
     others = {variable.path for variable in trainer.variables} - set(kernels)
     assert len(kernels) == 1 + 4 * 4 + 4
     assert {path.rsplit("/", 1)[1] for path in others} == {"gamma", "beta", "bias"}
@@ -189,7 +191,9 @@ def test_a_stopped_run_goes_on_to_the_same_weights(config, tmp_path, one_replica
 def test_a_finished_run_is_left_alone(config, tmp_path, one_replica):
     directory = str(tmp_path / "run")
     pretrain.pretrain(config, directory, strategy=one_replica)
-    checkpoints = {path.name: path.read_bytes() for path in (tmp_path / "run/checkpoints").iterdir()}
+    checkpoints = {
+        path.name: path.read_bytes() for path in (tmp_path / "run/checkpoints").iterdir()
+    }
     pretrain.pretrain(config, directory, strategy=one_replica)
     again = {path.name: path.read_bytes() for path in (tmp_path / "run/checkpoints").iterdir()}
     assert checkpoints == again

@@ -1,0 +1,139 @@
+"""The commands as a stranger runs them, in processes of their own."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import tensorflow as tf
+from small_records import make_video, write_shard
+
+SMALL = [
+    "--backbone=r3d_small",
+    "--num_frames=4",
+    "--crop_size=32",
+    "--batch_size=4",
+    "--epochs=2",
+    "--warmup_epochs=0.5",
+    "--learning_rate=0.01",
+]
+
+
+def _run(module, *arguments, **options):
+    return subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.getcwd(), "COLUMNS": "80"},
+        **options,
+    )
+
+
+@pytest.fixture(scope="module")
+def model_dir(shards, tmp_path_factory):
+    """A run of train on the small shards."""
+    directory = tmp_path_factory.mktemp("runs") / "first"
+    result = _run("cvrl_tf.train", f"--train_data={shards}", f"--model_dir={directory}", *SMALL)
+    assert result.returncode == 0, result.stderr
+    assert f"python -m cvrl_tf.knn_eval --model_dir={directory}" in result.stdout
+    assert [line for line in result.stderr.splitlines() if "pre-training" not in line] == []
+    return directory
+
+
+def test_flags_txt_runs_the_same_again(model_dir, tmp_path):
+    again = tmp_path / "again"
+    result = _run("cvrl_tf.train", f"--flagfile={model_dir}/flags.txt", f"--model_dir={again}")
+    assert result.returncode == 0, result.stderr
+    one, two = (
+        [json.loads(line)["loss"] for line in (path / "metrics.jsonl").read_text().splitlines()]
+        for path in (model_dir, again)
+    )
+    assert one == two
+
+
+def test_knn_eval_writes_its_result(model_dir, shards):
+    data = [f"--model_dir={model_dir}", f"--train_data={shards}", f"--test_data={shards}"]
+    result = _run(
+        "cvrl_tf.knn_eval", *data, "--num_neighbors=1", "--num_clips=2", "--logistic_regression"
+    )
+    assert result.returncode == 0, result.stderr
+    knn = json.loads((model_dir / "knn.json").read_text())
+    # Tested on its own training videos: the nearest is the video itself.
+    assert knn["top1"] == 1.0 and knn["logistic_regression_top1"] == 1.0
+    assert (knn["init"], knn["step"], knn["train_videos"]) == ("pretrained", 6, 12)
+    result = _run("cvrl_tf.knn_eval", *data, "--init=random", "--num_neighbors=1")
+    random = json.loads((model_dir / "knn_random.json").read_text())
+    assert (random["init"], random["step"]) == ("random", 0)
+    assert "random (step 0): top1=1.0000 of 12 videos" in result.stdout
+
+
+def test_export_writes_a_saved_model(model_dir, tmp_path):
+    output = tmp_path / "export"
+    result = _run("cvrl_tf.export", f"--model_dir={model_dir}", f"--output_dir={output}")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == f"SavedModel of step 6: {output}\n"
+    assert result.stderr == ""
+    features = tf.saved_model.load(str(output)).serve(tf.zeros([2, 4, 32, 32, 3]))
+    assert features.shape == (2, 512)
+    again = _run("cvrl_tf.export", f"--model_dir={model_dir}", f"--output_dir={output}")
+    assert again.returncode == 2 and "exists: name a new directory" in again.stderr
+
+
+@pytest.mark.parametrize("module", ["cvrl_tf.train", "cvrl_tf.knn_eval", "cvrl_tf.export"])
+def test_help_fits_a_reader(module):
+    result = _run(module, "--help")
+    assert result.returncode == 0
+    assert max(map(len, result.stdout.splitlines())) <= 100
+    assert f"python -m {module}" in result.stdout
+    assert "Traceback" not in result.stderr
+
+
+def _assert_one_sentence(result, message):
+    assert result.returncode == 2, result.stderr
+    assert result.stderr.startswith("error: ") and message in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_another_configuration_in_the_same_directory_is_refused(model_dir, shards):
+    before = sorted((path, path.read_bytes()) for path in model_dir.rglob("*") if path.is_file())
+    flags = [*SMALL, "--seed=1", f"--train_data={shards}", f"--model_dir={model_dir}"]
+    _assert_one_sentence(_run("cvrl_tf.train", *flags), "holds a run with seed=0 (now 1)")
+    after = sorted((path, path.read_bytes()) for path in model_dir.rglob("*") if path.is_file())
+    assert before == after
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--train_data=nothing/*", "--model_dir=x"], "--train_data=nothing/* matches no file"),
+        (["--train_data=nothing/*"], "--train_data is given without --model_dir"),
+        (["--temperature=0"], "error: flag --temperature=0"),
+        (["--backbone=r3d_18"], "should be one of <r3d_50|r3d_101|r3d_152|r3d_small>"),
+    ],
+)
+def test_wrong_flags_of_training_are_one_sentence(tmp_path, flags, message):
+    _assert_one_sentence(_run("cvrl_tf.train", *flags, cwd=tmp_path), message)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_directory_without_a_run_is_refused(shards, tmp_path):
+    flags = [f"--model_dir={tmp_path}", f"--train_data={shards}", f"--test_data={shards}"]
+    _assert_one_sentence(_run("cvrl_tf.knn_eval", *flags), "holds no config.json")
+    _assert_one_sentence(
+        _run("cvrl_tf.export", f"--model_dir={tmp_path}", f"--output_dir={tmp_path}/x"),
+        "holds no config.json",
+    )
+    _assert_one_sentence(_run("cvrl_tf.export"), "--model_dir is missing")
+
+
+def test_a_bad_record_in_the_middle_is_one_sentence(tmp_path):
+    broken = make_video(8)
+    broken = dataclasses.replace(broken, frames=[frame[:300] for frame in broken.frames])
+    path = write_shard(tmp_path / "shard", [*map(make_video, range(8)), broken])
+    flags = [f"--train_data={path}", f"--model_dir={tmp_path / 'run'}", *SMALL]
+    result = _run("cvrl_tf.train", *flags)
+    assert result.returncode == 2
+    assert f"error: A record of {path} cannot be read" in result.stderr
+    assert "Traceback" not in result.stderr
