@@ -7,6 +7,7 @@ epoch, record, view, purpose), so a batch depends neither on parallelism nor on 
 """
 
 import dataclasses
+import sys
 from collections.abc import Sequence
 
 import tensorflow as tf
@@ -33,9 +34,10 @@ class ClipSpec:
 
 
 def check_shards(paths: Sequence[str], clip: ClipSpec) -> int:
-    """Checks before any long work that the shards can be trained on.
+    """Checks before any long work that clips can be taken from the shards.
 
-    Looks at all record lengths and at the first record of each shard.
+    Looks at all record lengths and at the first record of each shard. Says so on stderr when some
+    of these are shorter than a clip, whose frames then go round.
 
     Args:
       paths: TFRecord shards.
@@ -49,7 +51,7 @@ def check_shards(paths: Sequence[str], clip: ClipSpec) -> int:
         looked-at video as long as a clip.
     """
     num_videos = sum(records.count_records(path) for path in paths)
-    longest = 0
+    lengths = []
     for path, summary in records.first_records(paths):
         if min(summary.height, summary.width) < clip.size:
             raise InputError(
@@ -57,12 +59,19 @@ def check_shards(paths: Sequence[str], clip: ClipSpec) -> int:
                 f" --crop_size={clip.size}: lower --crop_size, or convert again with a larger"
                 " --short_side if the videos allow it."
             )
-        longest = max(longest, summary.num_frames)
-    if longest < clip.span:
+        lengths.append(summary.num_frames)
+    if max(lengths) < clip.span:
         raise InputError(
             f"The first videos of all {len(paths)} shards are shorter than a clip: the longest has"
-            f" {longest} frames, a clip of --num_frames={clip.frames} at --stride={clip.stride}"
-            f" spans {clip.span}; lower --num_frames or --stride."
+            f" {max(lengths)} frames, a clip of --num_frames={clip.frames} at"
+            f" --stride={clip.stride} spans {clip.span}; lower --num_frames or --stride."
+        )
+    short = sum(length < clip.span for length in lengths)
+    if short:
+        print(
+            f"note: the first videos of {short} of {len(paths)} shards are shorter than a clip"
+            f" ({min(lengths)} of {clip.span} frames): their frames are taken cyclically.",
+            file=sys.stderr,
         )
     return num_videos
 

@@ -142,6 +142,18 @@ def test_check_shards_refuses_clips_longer_than_the_videos(shards):
         pipeline.check_shards(records.find_shards(shards, "train_data"), ClipSpec(16, 2, 32))
 
 
+def test_check_shards_says_when_some_videos_are_short(tmp_path, capsys):
+    paths = [
+        write_shard(tmp_path / "a", [make_video(0, num_frames=20)]),
+        write_shard(tmp_path / "b", [make_video(1, num_frames=5)]),
+    ]
+    assert pipeline.check_shards(paths, CLIP) == 2
+    assert capsys.readouterr().err == (
+        "note: the first videos of 1 of 2 shards are shorter than a clip (5 of 7 frames): their"
+        " frames are taken cyclically.\n"
+    )
+
+
 def test_an_empty_record_is_named_in_the_graph(tmp_path):
     example = tf.train.SequenceExample()
     example.feature_lists.feature_list["image/encoded"].feature.extend([])

@@ -1,0 +1,31 @@
+import re
+import sys
+
+from cvrl_tf.progress import Progress
+
+
+def test_plain_lines_where_there_is_no_terminal(capsys):
+    with Progress("converting", 4, "video", initial=1, line_seconds=0.0) as progress:
+        progress.update(loss=0.123456, state="fine")
+        progress.update(2)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 3
+    figures = "loss=0.1235 state=fine"
+    assert re.fullmatch(rf"converting: 2/4 videos after \d s, \d s left {figures}", lines[0])
+    assert re.fullmatch(rf"converting: 4/4 videos after \d s, 0 s left {figures}", lines[-1])
+
+
+def test_lines_are_rare(capsys):
+    with Progress("converting", 100, "video", line_seconds=60.0) as progress:
+        for _ in range(100):
+            progress.update()
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_a_bar_on_a_terminal(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with Progress("converting", 10, "video") as progress:
+        progress.update(10, loss=0.5)
+    shown = capsys.readouterr().err
+    assert "100%" in shown and "10/10" in shown and "loss=0.5" in shown
+    assert "after" not in shown
