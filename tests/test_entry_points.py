@@ -75,7 +75,8 @@ def test_export_writes_a_saved_model(model_dir, tmp_path):
     assert result.returncode == 0, result.stderr
     assert result.stdout == f"SavedModel of step 6: {output}\n"
     assert result.stderr == ""
-    features = tf.saved_model.load(str(output)).serve(tf.zeros([2, 4, 32, 32, 3]))
+    exported = tf.saved_model.load(str(output))
+    features = exported.serve(tf.zeros([2, 4, 32, 32, 3]))
     assert features.shape == (2, 512)
     again = _run("cvrl_tf.export", f"--model_dir={model_dir}", f"--output_dir={output}")
     assert again.returncode == 2 and "exists: name a new directory" in again.stderr

@@ -21,6 +21,7 @@ All frames of a record have one height and width.
 
 import contextlib
 import dataclasses
+import re
 import struct
 from collections.abc import Iterator, Sequence
 
@@ -260,7 +261,7 @@ def naming_bad_records(pattern: str) -> Iterator[None]:
     try:
         yield
     except (tf.errors.InvalidArgumentError, tf.errors.DataLossError) as error:
-        reason = str(error.message).splitlines()[0]
+        reason = re.sub(r"{{.*?}}", "", str(error.message)).splitlines()[0].strip()
         raise InputError(
             f"A record of {pattern} cannot be read ({reason}): convert its video again, or leave"
             " it out."

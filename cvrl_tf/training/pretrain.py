@@ -140,8 +140,8 @@ def pretrain(
       strategy: devices; a MirroredStrategy over all GPUs, or the CPU, when None.
 
     Raises:
-      InputError: data, configuration and directory do not fit, found before any long work; or a
-        loss that is not finite.
+      InputError: data, configuration and directory do not fit, found before any long work; a
+        record that cannot be read; or a loss that is not finite.
     """
     shards = records.find_shards(config.train_data, "train_data")
     num_videos = pipeline.check_shards(shards, config.clip)
@@ -157,62 +157,74 @@ def pretrain(
     )
     if manager.latest_checkpoint:
         run_directory.restore(trainer.checkpoint, manager.latest_checkpoint)
-    step = int(trainer.checkpoint.step.numpy())
-    writer = metrics.MetricsWriter(model_dir, step)
-    _write_clip_pairs(writer, config, shards, num_videos, step, model_dir)
+    done = int(trainer.checkpoint.step.numpy())
+    writer = metrics.MetricsWriter(model_dir, done)
 
-    batches = iter(
-        strategy.distribute_datasets_from_function(
-            lambda context: pipeline.pretraining_batches(
-                shards,
-                num_videos,
-                config.clip,
-                context.get_per_replica_batch_size(config.batch_size),
-                config.shuffle_buffer,
-                config.seed,
-                first_video=step * config.batch_size,
-            )
+    def batches(batch_size: int, shuffle_buffer: int, first_video: int) -> tf.data.Dataset:
+        return pipeline.pretraining_batches(
+            shards, num_videos, config.clip, batch_size, shuffle_buffer, config.seed, first_video
+        )
+
+    with records.naming_bad_records(config.train_data):
+        # Unshuffled, so that few records are read for a picture.
+        pairs = next(iter(batches(min(PICTURED_VIDEOS, num_videos), 1, 0)))
+    sheet = metrics.clip_sheet(pairs.numpy())
+    metrics.write_png(os.path.join(model_dir, metrics.PAIRS_FILE), sheet)
+    writer.write_image(done, "clip_pairs", sheet)
+
+    stream = strategy.distribute_datasets_from_function(
+        lambda context: batches(
+            context.get_per_replica_batch_size(config.batch_size),
+            config.shuffle_buffer,
+            first_video=done * config.batch_size,
         )
     )
-    interval: list[dict[str, tf.Tensor]] = []
-    with Progress("pre-training", total_steps, "step", initial=step) as progress:
-        start = time.monotonic()
-        while step < total_steps:
-            interval.append(trainer.step(next(batches)))
-            step += 1
+    with (
+        Progress("pre-training", total_steps, "step", initial=done) as progress,
+        records.naming_bad_records(config.train_data),
+    ):
+        log = _Log(writer, progress, config.batch_size, num_videos)
+        # The stream is endless; zip asks the range first.
+        for step, views in zip(range(done + 1, total_steps + 1), stream, strict=False):
+            log.add(trainer.step(views))
             progress.update()
             if step % log_every_steps == 0 or step == total_steps:
-                figures = {
-                    name: float(np.mean([figures[name] for figures in interval]))
-                    for name in interval[0]
-                }
-                if not np.isfinite(figures["loss"]):
-                    raise InputError(
-                        f"The loss is {figures['loss']} at step {step}: lower --learning_rate or"
-                        " raise --warmup_epochs; the last checkpoint is"
-                        f" {manager.latest_checkpoint or 'none'}."
-                    )
-                seconds = time.monotonic() - start
-                writer.write(
-                    step,
-                    epoch=step * config.batch_size / num_videos,
-                    **figures,
-                    learning_rate=float(trainer.schedule(step - 1)),
-                    videos_per_second=len(interval) * config.batch_size / seconds,
-                )
-                progress.update(0, loss=figures["loss"], accuracy=figures["contrast_accuracy"])
-                interval, start = [], time.monotonic()
+                log.write(step, float(trainer.schedule(step - 1)), manager.latest_checkpoint)
             if step % save_every_steps == 0 or step == total_steps:
                 manager.save(checkpoint_number=step)
 
 
-def _write_clip_pairs(writer, config, shards, num_videos, step, model_dir) -> None:
-    """Pictures the pairs of the first videos, unshuffled so that few records are read for it."""
-    count = min(PICTURED_VIDEOS, num_videos)
-    pairs = pipeline.pretraining_batches(
-        shards, num_videos, config.clip, count, shuffle_buffer=1, seed=config.seed
-    )
-    with records.naming_bad_records(config.train_data):
-        sheet = metrics.clip_sheet(next(iter(pairs)).numpy())
-    metrics.write_png(os.path.join(model_dir, metrics.PAIRS_FILE), sheet)
-    writer.write_image(step, "clip_pairs", sheet)
+class _Log:
+    """Collects the figures of steps and writes their means."""
+
+    def __init__(
+        self, writer: metrics.MetricsWriter, progress: Progress, batch_size: int, num_videos: int
+    ):
+        self._writer, self._progress = writer, progress
+        self._batch_size, self._num_videos = batch_size, num_videos
+        self._steps: list[dict[str, tf.Tensor]] = []
+        self._start = time.monotonic()
+
+    def add(self, figures: dict[str, tf.Tensor]) -> None:
+        self._steps.append(figures)
+
+    def write(self, step: int, learning_rate: float, last_checkpoint: str | None) -> None:
+        means = {
+            name: float(np.mean([figures[name] for figures in self._steps]))
+            for name in self._steps[0]
+        }
+        if not np.isfinite(means["loss"]):
+            raise InputError(
+                f"The loss is {means['loss']} at step {step}: lower --learning_rate or raise"
+                f" --warmup_epochs; the last checkpoint is {last_checkpoint or 'none'}."
+            )
+        seconds = time.monotonic() - self._start
+        self._writer.write(
+            step,
+            epoch=step * self._batch_size / self._num_videos,
+            **means,
+            learning_rate=learning_rate,
+            videos_per_second=len(self._steps) * self._batch_size / seconds,
+        )
+        self._progress.update(0, loss=means["loss"], accuracy=means["contrast_accuracy"])
+        self._steps, self._start = [], time.monotonic()
