@@ -32,7 +32,6 @@ PIXELS = 80
 FRAMES = 32
 FRAME_RATE = 16
 NUM_CLIPS = 3
-NEIGHBORS = 10
 
 Mask = Callable[[float, np.ndarray, np.ndarray], np.ndarray]
 
@@ -262,7 +261,7 @@ def _knn_top1(model_dir: str, config: PretrainConfig, records: str, pretrained: 
         )
         for split in VIDEOS_PER_CLASS
     )
-    return probes.top1(probes.knn_predict(train, test, NEIGHBORS), test.labels)
+    return probes.top1(probes.knn_predict(train, test), test.labels)
 
 
 def run(directory: str, config: PretrainConfig, model_dir: str, **options: Any) -> None:

@@ -47,7 +47,6 @@ def test_rendered_files_are_videos_in_class_folders(tmp_path):
 
 def test_the_whole_way_on_few_videos(tmp_path, monkeypatch, capsys, one_replica):
     monkeypatch.setattr(demo, "VIDEOS_PER_CLASS", {"train": 2, "test": 1})
-    monkeypatch.setattr(demo, "NEIGHBORS", 3)
     monkeypatch.setattr(tf.distribute, "MirroredStrategy", lambda: one_replica)
     directory = str(tmp_path / "demo")
     settings = demo.settings(directory)

@@ -10,7 +10,7 @@ from sklearn.preprocessing import StandardScaler
 from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation.features import Features
 
-NEIGHBORS = 20
+NEIGHBORS = 5  # suits some hundred videos; 20 and more suit many thousands
 VOTE_TEMPERATURE = 0.07
 CHUNK = 1024  # test videos compared with all training videos at a time
 

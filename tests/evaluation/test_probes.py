@@ -42,8 +42,8 @@ def test_tiny_temperature_does_not_overflow():
 
 def test_fewer_videos_than_neighbours_is_named():
     features = _features([0, 90], [0, 1])
-    with pytest.raises(InputError, match=r"has 2 videos, fewer than --num_neighbors=20"):
-        probes.knn_predict(features, features)
+    with pytest.raises(InputError, match=r"has 2 videos, fewer than --num_neighbors=3"):
+        probes.knn_predict(features, features, num_neighbors=3)
 
 
 def test_logistic_regression_separates_classes():
