@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from small_records import make_video, write_shard
 
-from cvrl_tf.data import pipeline, records
+from cvrl_tf.data import augment, pipeline, records
 from cvrl_tf.data.pipeline import ClipSpec
 from cvrl_tf.errors import InputError
 
@@ -76,6 +76,16 @@ def test_views_are_clips_in_range():
     assert views.dtype == np.float32
     assert 0.0 <= views.min() < views.max() <= 1.0
     assert np.abs(views[0] - views[1]).mean() > 0.01
+
+
+def test_the_two_views_draw_independently(monkeypatch):
+    # One view setting, one frame: equal draws would give equal views, and an easy, empty task.
+    monkeypatch.setattr(augment, "VIEWS", (augment.VIEWS[1],) * 2)
+    record = records.parse(tf.constant(records.serialize(make_video(0, num_frames=1))))
+    for epoch in range(8):
+        sample = pipeline.sample_clips(record, CLIP, tf.constant([epoch, 0]))
+        views = pipeline.make_views(sample, CLIP).numpy()
+        assert np.abs(views[0] - views[1]).mean() > 0.02
 
 
 def test_every_video_comes_once_an_epoch_in_a_new_order(shards):
