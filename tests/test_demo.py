@@ -45,6 +45,16 @@ def test_rendered_files_are_videos_in_class_folders(tmp_path):
         np.testing.assert_allclose(*luma, atol=4)
 
 
+def test_rendered_files_are_the_same_every_time(tmp_path):
+    contents = []
+    for repetition in range(3):
+        directory = tmp_path / str(repetition)
+        demo.render_videos(str(directory), videos_per_class=2, first_seed=0)
+        contents.append({path.name: path.read_bytes() for path in directory.rglob("*.mp4")})
+    assert len(contents[0]) == 2 * len(demo.CLASSES)
+    assert contents[0] == contents[1] == contents[2]
+
+
 def test_the_whole_way_on_few_videos(tmp_path, monkeypatch, capsys, one_replica):
     monkeypatch.setattr(demo, "VIDEOS_PER_CLASS", {"train": 2, "test": 1})
     monkeypatch.setattr(tf.distribute, "MirroredStrategy", lambda: one_replica)
