@@ -45,7 +45,7 @@ def settings(directory: str) -> dict[str, Any]:
         "num_frames": 8,
         "crop_size": 48,
         "batch_size": 48,
-        "epochs": 48.0,
+        "epochs": 64.0,
         "warmup_epochs": 1.0,
         "learning_rate": 0.03,
         "shuffle_buffer": 512,
