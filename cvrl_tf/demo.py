@@ -250,7 +250,7 @@ def _make_data(directory: str) -> None:
 
 
 def _knn_top1(model_dir: str, config: PretrainConfig, records: str, pretrained: bool) -> float:
-    backbone, _ = run_directory.load_backbone(model_dir, pretrained)
+    backbone = run_directory.load_backbone(model_dir)[0] if pretrained else config.build_backbone()
     name = "pretrained" if pretrained else "random init"
     train, test = (
         extract_features(

@@ -8,27 +8,27 @@ features = backbone.serve(clips)   # (N, T, H, W, 3) float32 in [0, 1] -> (N, D)
 
 from absl import flags
 
-from cvrl_tf import commandline
+from cvrl_tf import backbone_flags, commandline
 from cvrl_tf.errors import InputError
 from cvrl_tf.models.saved_model import export_saved_model
 from cvrl_tf.training import run_directory
 
-MODEL_DIR = flags.DEFINE_string(
-    "model_dir", "", "Directory of a run of cvrl_tf.train; its newest checkpoint is exported."
-)
 OUTPUT_DIR = flags.DEFINE_string(
     "output_dir", "", "Directory to make for the SavedModel; it must not exist yet."
 )
 
-GROUPS = {"Export": (MODEL_DIR, OUTPUT_DIR)}
+GROUPS = {
+    "Backbone": (backbone_flags.MODEL_DIR, backbone_flags.INIT_CHECKPOINT),
+    "Output": (OUTPUT_DIR,),
+}
 
 
 def main() -> None:
     """Exports as the flags say."""
-    for holder in (MODEL_DIR, OUTPUT_DIR):
-        if not holder.value:
-            raise InputError(f"--{holder.name} is missing; --help shows an example.")
-    backbone, step = run_directory.load_backbone(MODEL_DIR.value)
+    checkpoint = backbone_flags.checkpoint_path()
+    if not OUTPUT_DIR.value:
+        raise InputError("--output_dir is missing; --help shows an example.")
+    backbone, step = run_directory.load_backbone(checkpoint)
     export_saved_model(backbone, OUTPUT_DIR.value)
     print(f"SavedModel of step {step}: {OUTPUT_DIR.value}")
 

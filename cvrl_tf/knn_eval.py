@@ -8,21 +8,18 @@ import os
 
 from absl import flags
 
-from cvrl_tf import commandline, files
+from cvrl_tf import backbone_flags, commandline, files
 from cvrl_tf.data import pipeline, records
 from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation import probes
 from cvrl_tf.evaluation.features import extract_features
 from cvrl_tf.training import run_directory
 
-MODEL_DIR = flags.DEFINE_string(
-    "model_dir", "", "Directory of a run of cvrl_tf.train; its newest checkpoint is evaluated."
-)
 INIT = flags.DEFINE_enum(
     "init",
     "pretrained",
     ["pretrained", "random"],
-    "Weights: of the newest checkpoint, or the run's initial ones, as a baseline.",
+    "Weights: of the checkpoint, or random ones of the same network, as a baseline.",
 )
 TRAIN_DATA = flags.DEFINE_string(
     "train_data", "", "Glob pattern of the labelled TFRecord shards that hold the neighbours."
@@ -47,12 +44,12 @@ LOGISTIC_REGRESSION = flags.DEFINE_bool(
 OUTPUT = flags.DEFINE_string(
     "output",
     "",
-    "File for the result; knn.json in the model directory (knn_random.json for --init=random) when"
-    " empty.",
+    "File for the result. When empty, in the directory of the run: knn.json, knn_random.json for"
+    " --init=random, knn_ckpt-500.json for an --init_checkpoint of that name.",
 )
 
 GROUPS = {
-    "Backbone": (MODEL_DIR, INIT),
+    "Backbone": (backbone_flags.MODEL_DIR, backbone_flags.INIT_CHECKPOINT, INIT),
     "Data": (TRAIN_DATA, TEST_DATA, NUM_CLIPS, BATCH_SIZE),
     "Classifier": (NUM_NEIGHBORS, LOGISTIC_REGRESSION),
     "Output": (OUTPUT,),
@@ -61,22 +58,28 @@ GROUPS = {
 
 def main() -> None:
     """Evaluates as the flags say."""
-    for holder in (MODEL_DIR, TRAIN_DATA, TEST_DATA):
+    checkpoint = backbone_flags.checkpoint_path()
+    for holder in (TRAIN_DATA, TEST_DATA):
         if not holder.value:
             raise InputError(f"--{holder.name} is missing; --help shows an example.")
-    config = run_directory.load_config(MODEL_DIR.value)
+    directory, prefix = run_directory.locate(checkpoint)
+    config = run_directory.load_config(directory)
     shards = {
         holder.name: records.find_shards(holder.value, holder.name)
         for holder in (TRAIN_DATA, TEST_DATA)
     }
     for paths in shards.values():
         pipeline.check_shards(paths, config.clip)
-    backbone, step = run_directory.load_backbone(MODEL_DIR.value, INIT.value == "pretrained")
+    if INIT.value == "random":
+        backbone, step, name = config.build_backbone(), 0, "knn_random.json"
+    else:
+        backbone, step = run_directory.load_backbone(checkpoint)
+        name = f"knn_{os.path.basename(prefix)}.json" if checkpoint == prefix else "knn.json"
     train, test = (
         extract_features(
-            backbone, paths, config.clip, NUM_CLIPS.value, BATCH_SIZE.value, f"features of {name}"
+            backbone, paths, config.clip, NUM_CLIPS.value, BATCH_SIZE.value, f"features of {data}"
         )
-        for name, paths in shards.items()
+        for data, paths in shards.items()
     )
     probes.check_labels(train, test)
     result = {
@@ -93,8 +96,7 @@ def main() -> None:
     if LOGISTIC_REGRESSION.value:
         predictions = probes.logistic_regression_predict(train, test)
         result["logistic_regression_top1"] = probes.top1(predictions, test.labels)
-    name = "knn.json" if INIT.value == "pretrained" else "knn_random.json"
-    output = OUTPUT.value or os.path.join(MODEL_DIR.value, name)
+    output = OUTPUT.value or os.path.join(directory, name)
     files.write_json(output, result)
     figures = [f"{key}={result[key]:.4f}" for key in result if key.endswith("top1")]
     print(f"{INIT.value} (step {step}): {' '.join(figures)} of {len(test.labels)} videos")

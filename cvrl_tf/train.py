@@ -9,6 +9,8 @@ python -m cvrl_tf.train --train_data='records/train-*' --model_dir=runs/first
 from absl import flags
 
 from cvrl_tf import commandline, demo
+from cvrl_tf.data.augment import AUGMENTATIONS
+from cvrl_tf.data.sampling import INTERVALS
 from cvrl_tf.errors import InputError
 from cvrl_tf.models import BACKBONES
 from cvrl_tf.training.pretrain import DTYPE_POLICIES, pretrain
@@ -31,6 +33,26 @@ STRIDE = flags.DEFINE_integer(
 CROP_SIZE = flags.DEFINE_integer(
     "crop_size", DEFAULTS.crop_size, "Height and width of a clip in pixels.", lower_bound=32
 )
+INTERVAL = flags.DEFINE_enum(
+    "interval",
+    DEFAULTS.interval,
+    list(INTERVALS),
+    "Distribution of the time x between the two clips of a video, 0 to the longest that fits:"
+    " 1 - x^power, uniform, or x^power.",
+)
+INTERVAL_POWER = flags.DEFINE_float(
+    "interval_power",
+    DEFAULTS.interval_power,
+    "Power of that distribution; the paper compares 0.5, 1 and 2.",
+    lower_bound=0.01,
+)
+AUGMENTATION = flags.DEFINE_enum(
+    "augmentation",
+    DEFAULTS.augmentation,
+    list(AUGMENTATIONS),
+    "released: the first view always blurred, the second seldom and sometimes solarised, as in the"
+    " authors' code; paper: both alike, with crop, flip, colour jitter and grayscale only.",
+)
 SHUFFLE_BUFFER = flags.DEFINE_integer(
     "shuffle_buffer",
     DEFAULTS.shuffle_buffer,
@@ -42,6 +64,12 @@ BACKBONE = flags.DEFINE_enum(
 )
 WIDTH_MULTIPLIER = flags.DEFINE_integer(
     "width_multiplier", DEFAULTS.width_multiplier, "Factor of all numbers of filters.", 1
+)
+INIT_CHECKPOINT = flags.DEFINE_string(
+    "init_checkpoint",
+    DEFAULTS.init_checkpoint,
+    "Initial weights instead of random ones: a directory of cvrl_tf.train or"
+    " tools.import_checkpoint, or a checkpoint in one, DIR/checkpoints/ckpt-500.",
 )
 BATCH_SIZE = flags.DEFINE_integer(
     "batch_size",
@@ -91,8 +119,9 @@ LOG_EVERY_STEPS = flags.DEFINE_integer(
 )
 
 CONFIG_GROUPS = {
-    "Data": (TRAIN_DATA, NUM_FRAMES, STRIDE, CROP_SIZE, SHUFFLE_BUFFER),
-    "Network": (BACKBONE, WIDTH_MULTIPLIER),
+    "Data": (TRAIN_DATA, SHUFFLE_BUFFER),
+    "Views": (NUM_FRAMES, STRIDE, CROP_SIZE, INTERVAL, INTERVAL_POWER, AUGMENTATION),
+    "Network": (BACKBONE, WIDTH_MULTIPLIER, INIT_CHECKPOINT),
     "Training": (
         BATCH_SIZE,
         EPOCHS,

@@ -1,9 +1,11 @@
 """Fixtures: small records and videos that the tests make themselves."""
 
 import os
+import pathlib
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import numpy as np
 import pytest
 import tensorflow as tf
 from small_records import make_video, write_shard
@@ -36,3 +38,9 @@ def two_replicas():
 def one_replica():
     """A strategy of one device."""
     return tf.distribute.OneDeviceStrategy("CPU:0")
+
+
+@pytest.fixture(scope="session")
+def golden():
+    """Loads the authors' values of `tests/golden/official_NAME.npz`."""
+    return lambda name: np.load(pathlib.Path(__file__).parent / "golden" / f"official_{name}.npz")

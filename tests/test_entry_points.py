@@ -126,7 +126,9 @@ def test_a_directory_without_a_run_is_refused(shards, tmp_path):
         _run("cvrl_tf.export", f"--model_dir={tmp_path}", f"--output_dir={tmp_path}/x"),
         "holds no config.json",
     )
-    _assert_one_sentence(_run("cvrl_tf.export"), "--model_dir is missing")
+    _assert_one_sentence(
+        _run("cvrl_tf.export"), "Found neither of --model_dir and --init_checkpoint: give one"
+    )
 
 
 def test_a_bad_record_in_the_middle_is_one_sentence(tmp_path):

@@ -29,7 +29,12 @@ class View:
     solarize_probability: float
 
 
-VIEWS = (View(1.0, 0.0), View(0.1, 0.2))
+# The two views, as in the released code, and as in the paper's algorithm, which has neither blur
+# nor solarisation.
+AUGMENTATIONS = {
+    "released": (View(1.0, 0.0), View(0.1, 0.2)),
+    "paper": (View(0.0, 0.0), View(0.0, 0.0)),
+}
 
 
 def random_crop_window(height: tf.Tensor, width: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:

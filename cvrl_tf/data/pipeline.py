@@ -33,6 +33,15 @@ class ClipSpec:
         return (self.frames - 1) * self.stride + 1
 
 
+@dataclasses.dataclass(frozen=True)
+class ViewPair:
+    """How the two views of a video are made: which clips, how far apart, how augmented."""
+
+    clip: ClipSpec
+    interval: sampling.IntervalDistribution = sampling.IntervalDistribution()
+    views: tuple[augment.View, augment.View] = augment.AUGMENTATIONS["released"]
+
+
 def check_shards(paths: Sequence[str], clip: ClipSpec) -> int:
     """Checks before any long work that clips can be taken from the shards.
 
@@ -77,13 +86,13 @@ def check_shards(paths: Sequence[str], clip: ClipSpec) -> int:
 
 
 def sample_clips(
-    record: dict[str, tf.Tensor], clip: ClipSpec, epoch_seed: tf.Tensor
+    record: dict[str, tf.Tensor], pair: ViewPair, epoch_seed: tf.Tensor
 ) -> dict[str, tf.Tensor]:
     """Takes the frames of two clips from a parsed record and drops the others.
 
     Args:
       record: of `records.parse`.
-      clip: the clips to be taken.
+      pair: the clips to be taken.
       epoch_seed: (2,) int32, of the run and the epoch.
 
     Returns:
@@ -98,7 +107,8 @@ def sample_clips(
         # With the first frame, records without an id have seeds of their own too.
         identity = tf.strings.join([record_id, frames[0]])
     seed = fold(epoch_seed, tf.strings.to_hash_bucket_fast(identity, 2**31 - 1))
-    starts = sampling.draw_start_pair(num_frames, clip.frames, clip.stride, seed)
+    clip = pair.clip
+    starts = sampling.draw_start_pair(num_frames, clip.frames, clip.stride, seed, pair.interval)
     indices = [
         sampling.clip_indices(starts[view], num_frames, clip.frames, clip.stride)
         for view in range(2)
@@ -128,14 +138,14 @@ def resize(clip: tf.Tensor, height: int | tf.Tensor, width: int | tf.Tensor) -> 
     return tf.image.resize(clip, [height, width]) / 255.0
 
 
-def make_views(sample: dict[str, tf.Tensor], clip: ClipSpec) -> tf.Tensor:
+def make_views(sample: dict[str, tf.Tensor], pair: ViewPair) -> tf.Tensor:
     """Decodes, crops and augments the two clips of `sample_clips`.
 
     Returns:
       (2, T, size, size, 3) float32 in [0, 1].
     """
-    clips = []
-    for index, view in enumerate(augment.VIEWS):
+    clip, clips = pair.clip, []
+    for index, view in enumerate(pair.views):
         frames, seed = sample["frames"][index], fold(sample["seed"], index)
         shape = tf.io.extract_jpeg_shape(frames[0])
         window = augment.random_crop_window(shape[0], shape[1], fold(seed, Purpose.CROP))
@@ -146,13 +156,13 @@ def make_views(sample: dict[str, tf.Tensor], clip: ClipSpec) -> tf.Tensor:
 
 
 def read_epoch(
-    paths: Sequence[str], clip: ClipSpec, shuffle_buffer: int, epoch_seed: tf.Tensor
+    paths: Sequence[str], pair: ViewPair, shuffle_buffer: int, epoch_seed: tf.Tensor
 ) -> tf.data.Dataset:
     """One epoch of sampled, still encoded clips (`sample_clips`) in an order drawn anew.
 
     Args:
       paths: TFRecord shards.
-      clip: the clips to be taken.
+      pair: the clips to be taken.
       shuffle_buffer: videos held for shuffling.
       epoch_seed: (2,) int32, of the run and the epoch.
     """
@@ -168,7 +178,7 @@ def read_epoch(
             num_parallel_calls=tf.data.AUTOTUNE,
         )
         .map(
-            lambda serialized: sample_clips(records.parse(serialized), clip, epoch_seed),
+            lambda serialized: sample_clips(records.parse(serialized), pair, epoch_seed),
             num_parallel_calls=tf.data.AUTOTUNE,
         )
         .shuffle(shuffle_buffer, seed=shuffle_seed, reshuffle_each_iteration=False)
@@ -178,7 +188,7 @@ def read_epoch(
 def pretraining_batches(
     paths: Sequence[str],
     num_videos: int,
-    clip: ClipSpec,
+    pair: ViewPair,
     batch_size: int,
     shuffle_buffer: int,
     seed: int,
@@ -191,7 +201,7 @@ def pretraining_batches(
     Args:
       paths: TFRecord shards.
       num_videos: records of all shards (`check_shards`).
-      clip: the clips to be taken.
+      pair: how the two views are made.
       batch_size: videos of a batch.
       shuffle_buffer: videos held for shuffling.
       seed: of the run.
@@ -204,7 +214,7 @@ def pretraining_batches(
     run_seed = tf.constant([seed, 0], tf.int32)
 
     def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
-        samples = read_epoch(paths, clip, shuffle_buffer, fold(run_seed, epoch))
+        samples = read_epoch(paths, pair, shuffle_buffer, fold(run_seed, epoch))
         return samples.skip(
             tf.where(epoch == first_epoch, tf.constant(videos_to_skip, tf.int64), 0)
         )
@@ -212,7 +222,7 @@ def pretraining_batches(
     return (
         tf.data.Dataset.counter(first_epoch)
         .flat_map(one_epoch)
-        .map(lambda sample: make_views(sample, clip), num_parallel_calls=tf.data.AUTOTUNE)
+        .map(lambda sample: make_views(sample, pair), num_parallel_calls=tf.data.AUTOTUNE)
         .batch(batch_size, drop_remainder=True)
         .prefetch(2)
     )

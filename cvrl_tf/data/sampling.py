@@ -1,5 +1,6 @@
 """Which frames a clip takes: stateless seeds and the interval sampler (paper section 3.2)."""
 
+import dataclasses
 import enum
 
 import tensorflow as tf
@@ -50,32 +51,60 @@ def num_starts(num_frames: tf.Tensor, clip_frames: int, stride: int) -> tf.Tenso
     return num_frames - (clip_frames - 1) * stride
 
 
-def draw_interval(limit: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """Draws the interval between two clips from P(t) = 2 / M * (1 - t / M), the paper's -t + c.
+INTERVALS = ("decreasing", "uniform", "increasing")
 
-    The cumulative distribution 2 t / M - (t / M)^2 is inverted in closed form and rounded down,
-    as the released code does.
 
-    Args:
-      limit: scalar int32, M >= 1, the number of starts.
-      seed: (2,) int32.
+@dataclasses.dataclass(frozen=True)
+class IntervalDistribution:
+    """How far apart in time the two clips of a video start, of at most M starts.
 
-    Returns:
-      Scalar int32 in [0, M - 1].
+    With x = t / M in [0, 1], the density is proportional to 1 - x^power (`decreasing`), 1
+    (`uniform`), or x^power (`increasing`). The paper's figure 3 has decreasing with powers 1 (a,
+    its choice), 0.5 (b) and 2 (c), uniform (d), and increasing with powers 1 (e) and 2 (f, as it is
+    labelled; the curve that is drawn there is (b) mirrored).
 
-    Source: paper section 3.2; figure 3 (a).
+    Attributes:
+      kind: one of `INTERVALS`.
+      power: above 0; without meaning for `uniform`.
     """
-    uniform = tf.random.stateless_uniform([], seed)
-    interval = tf.cast(limit, tf.float32) * (1.0 - tf.sqrt(1.0 - uniform))
-    return tf.minimum(tf.cast(interval, tf.int32), limit - 1)
+
+    kind: str = "decreasing"
+    power: float = 1.0
+
+    def draw(self, limit: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """Draws an interval, rounded down as in the released code.
+
+        Args:
+          limit: scalar int32, M >= 1, the number of starts.
+          seed: (2,) int32.
+
+        Returns:
+          Scalar int32 in [0, M - 1].
+
+        Source: paper section 3.2.
+        """
+        first, second = tf.unstack(tf.random.stateless_uniform([2], seed))
+        # y has density (power + 1) y^power, and x uniform on [0, y] then has
+        # (power + 1) / power * (1 - x^power): no inverse is needed, which most powers do not have.
+        x = {
+            "decreasing": lambda: first * second ** (1.0 / (self.power + 1.0)),
+            "uniform": lambda: first,
+            "increasing": lambda: first ** (1.0 / (self.power + 1.0)),
+        }[self.kind]()
+        interval = tf.cast(tf.cast(limit, tf.float32) * x, tf.int32)
+        return tf.minimum(interval, limit - 1)  # where the product is rounded up to M
 
 
 def draw_start_pair(
-    num_frames: tf.Tensor, clip_frames: int, stride: int, seed: tf.Tensor
+    num_frames: tf.Tensor,
+    clip_frames: int,
+    stride: int,
+    seed: tf.Tensor,
+    distribution: IntervalDistribution = IntervalDistribution(),
 ) -> tf.Tensor:
     """Draws the first frames of the two clips of a video.
 
-    The interval t comes from `draw_interval`, the earlier start is uniform on [0, M - t - 1], and
+    The interval t comes from `distribution`, the earlier start is uniform on [0, M - t - 1], and
     either view is the earlier one with probability 1/2. In a video shorter than a clip the two
     starts are independent and uniform over its frames (`clip_indices` then goes round).
 
@@ -84,6 +113,7 @@ def draw_start_pair(
       clip_frames: frames of a clip.
       stride: frames from one frame of a clip to the next.
       seed: (2,) int32, of this video in this epoch.
+      distribution: of the interval between the starts.
 
     Returns:
       (2,) int32, the start of each view, in frames.
@@ -93,7 +123,7 @@ def draw_start_pair(
     limit = num_starts(num_frames, clip_frames, stride)
 
     def long_video() -> tf.Tensor:
-        interval = draw_interval(limit, fold(seed, Purpose.INTERVAL))
+        interval = distribution.draw(limit, fold(seed, Purpose.INTERVAL))
         earlier = tf.random.stateless_uniform(
             [], fold(seed, Purpose.FIRST_START), maxval=limit - interval, dtype=tf.int32
         )

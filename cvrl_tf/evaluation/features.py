@@ -7,9 +7,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from cvrl_tf.data import pipeline, records, sampling
+from cvrl_tf.data import records
 from cvrl_tf.data.pipeline import ClipSpec
 from cvrl_tf.errors import InputError
+from cvrl_tf.evaluation.views import sample_views
 from cvrl_tf.progress import Progress
 
 
@@ -26,39 +27,6 @@ class Features:
     values: np.ndarray
     labels: np.ndarray
     ids: list[str]
-
-
-def center_views(frames: tf.Tensor, clip: ClipSpec, num_clips: int) -> tf.Tensor:
-    """Evenly spaced clips of a video: short side resized to the clip's size, centre crop.
-
-    Args:
-      frames: (L,) string, JPEGs of one size.
-      clip: the clips to be taken.
-      num_clips: clips to take.
-
-    Returns:
-      (num_clips, T, size, size, 3) float32 in [0, 1].
-    """
-    num_frames = tf.shape(frames)[0]
-    starts = sampling.even_starts(num_frames, num_clips, clip.frames, clip.stride)
-    indices = tf.stack(
-        [
-            sampling.clip_indices(starts[index], num_frames, clip.frames, clip.stride)
-            for index in range(num_clips)
-        ]
-    )
-    # Clips overlap: each frame is decoded once.
-    used, positions = tf.unique(tf.reshape(indices, [-1]))
-    height, width, _ = tf.unstack(tf.io.extract_jpeg_shape(frames[0]))
-    whole = tf.stack([0, 0, height, width])
-    pixels = pipeline.decode_and_crop(tf.gather(frames, used), whole)
-    short_side = tf.minimum(height, width)
-    height, width = height * clip.size // short_side, width * clip.size // short_side
-    pixels = pipeline.resize(pixels, height, width)
-    top, left = (height - clip.size) // 2, (width - clip.size) // 2
-    pixels = pixels[:, top : top + clip.size, left : left + clip.size]
-    views = tf.gather(pixels, tf.reshape(positions, [num_clips, clip.frames]))
-    return tf.ensure_shape(views, [num_clips, clip.frames, clip.size, clip.size, 3])
 
 
 def extract_features(
@@ -89,7 +57,7 @@ def extract_features(
 
     def views(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         record = records.parse(serialized)
-        return center_views(record["frames"], clip, num_clips), record["label"], record["id"]
+        return sample_views(record["frames"], clip, num_clips), record["label"], record["id"]
 
     views_shape = [None, num_clips, clip.frames, clip.size, clip.size, 3]
 

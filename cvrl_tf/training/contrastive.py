@@ -14,8 +14,10 @@ def info_nce(
     clip itself is left out. Inside `tf.distribute` embeddings are gathered over replicas, so the
     mean of this loss over replicas is the loss of the joint batch.
 
-    The loss is the sum of both directions, each a mean over the videos, as in the released code.
-    The paper writes the mean over all 2N clips: half of it.
+    The loss is the sum of both directions, each a mean over the N videos, as in the released code.
+    The paper's equation 1 is the mean over all 2N clips, half of it: a run of the paper's formula
+    with the released learning rate would take half the steps and, as the weight decay is added to
+    the loss, twice the decay.
 
     Args:
       first: (n, D) float32, this replica's embeddings of the first views, not normalised.

@@ -157,12 +157,20 @@ def pretrain(
     )
     if manager.latest_checkpoint:
         run_directory.restore(trainer.checkpoint, manager.latest_checkpoint)
+    elif config.init_checkpoint:
+        print(run_directory.initialize(trainer.backbone, trainer.head, config))
     done = int(trainer.checkpoint.step.numpy())
     writer = metrics.MetricsWriter(model_dir, done)
 
     def batches(batch_size: int, shuffle_buffer: int, first_video: int) -> tf.data.Dataset:
         return pipeline.pretraining_batches(
-            shards, num_videos, config.clip, batch_size, shuffle_buffer, config.seed, first_video
+            shards,
+            num_videos,
+            config.view_pair,
+            batch_size,
+            shuffle_buffer,
+            config.seed,
+            first_video,
         )
 
     with records.naming_bad_records(config.train_data):

@@ -10,13 +10,16 @@ clip_pairs.png a few pairs of clips as the network sees them
 import dataclasses
 import math
 import os
+import re
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from cvrl_tf import files
-from cvrl_tf.data.pipeline import ClipSpec
+from cvrl_tf.data import augment
+from cvrl_tf.data.pipeline import ClipSpec, ViewPair
+from cvrl_tf.data.sampling import IntervalDistribution
 from cvrl_tf.errors import InputError
 from cvrl_tf.models import build_backbone
 
@@ -44,7 +47,11 @@ class PretrainConfig:
       warmup_epochs: epochs of linear warm-up.
       weight_decay: factor of half the sum of the squared kernels, added to the loss.
       temperature: of the contrastive loss.
-      seed: of the initial weights and all random draws.
+      augmentation: a key of `augment.AUGMENTATIONS`.
+      interval: a key of `sampling.INTERVALS`, the distribution of the interval between two clips.
+      interval_power: of that distribution.
+      init_checkpoint: initial weights (`locate`), random when empty.
+      seed: of the random initial weights and all random draws.
     """
 
     train_data: str
@@ -61,6 +68,10 @@ class PretrainConfig:
     warmup_epochs: float = 5.0
     weight_decay: float = 1e-6
     temperature: float = 0.1
+    augmentation: str = "released"
+    interval: str = "decreasing"
+    interval_power: float = 1.0
+    init_checkpoint: str = ""
     seed: int = 0
 
     @property
@@ -68,12 +79,18 @@ class PretrainConfig:
         """The clips that the network sees."""
         return ClipSpec(self.num_frames, self.stride, self.crop_size)
 
+    @property
+    def view_pair(self) -> ViewPair:
+        """How the two views of a video are made."""
+        interval = IntervalDistribution(self.interval, self.interval_power)
+        return ViewPair(self.clip, interval, augment.AUGMENTATIONS[self.augmentation])
+
     def steps(self, epochs: float, num_videos: int) -> int:
         """The number of steps nearest to `epochs` passes over `num_videos` videos."""
         return math.floor(epochs * num_videos / self.batch_size + 0.5)
 
     def build_backbone(self, dtype: str = "float32") -> keras.Model:
-        """The backbone with the initial weights of the run."""
+        """The backbone with random weights, those that the run starts from if from random ones."""
         return build_backbone(self.backbone, self.width_multiplier, dtype, self.seed)
 
 
@@ -132,8 +149,8 @@ def load_config(model_dir: str) -> PretrainConfig:
     """
     if not tf.io.gfile.exists(os.path.join(model_dir, CONFIG_FILE)):
         raise InputError(
-            f"--model_dir={model_dir} holds no {CONFIG_FILE}: expected a directory that python -m"
-            " cvrl_tf.train has written."
+            f"{model_dir} holds no {CONFIG_FILE}: expected a directory that python -m cvrl_tf.train"
+            " or python -m tools.import_checkpoint has written."
         )
     values = _read_config(model_dir)
     try:
@@ -144,12 +161,43 @@ def load_config(model_dir: str) -> PretrainConfig:
         ) from None
 
 
-def load_backbone(model_dir: str, pretrained: bool = True) -> tuple[keras.Model, int]:
-    """Builds the backbone of a run, float32, with its newest or its initial weights.
+def locate(path: str) -> tuple[str, str | None]:
+    """Finds the run and the checkpoint that a path means.
 
     Args:
-      model_dir: a directory that `train` has written.
-      pretrained: whether to load the newest checkpoint.
+      path: a directory that `train` or `import_checkpoint` has written, which means its newest
+        checkpoint, or the prefix of one in there, such as `runs/first/checkpoints/ckpt-500`.
+
+    Returns:
+      The directory of the run; the prefix of the checkpoint's files, None when there is none yet.
+
+    Raises:
+      InputError: no such checkpoint.
+    """
+    path = path.rstrip("/").removesuffix(".index")
+    directory, name = os.path.split(path)
+    if not re.fullmatch(r"ckpt-\d+", name):
+        return path, tf.train.latest_checkpoint(os.path.join(path, CHECKPOINTS))
+    if not tf.io.gfile.exists(f"{path}.index"):
+        raise InputError(
+            f"There is no checkpoint {path} (no file {path}.index): {directory} holds"
+            f" {', '.join(_checkpoint_names(directory)) or 'none'}."
+        )
+    return os.path.dirname(directory), path
+
+
+def _checkpoint_names(directory: str) -> list[str]:
+    if not tf.io.gfile.isdir(directory):
+        return []
+    names = tf.io.gfile.listdir(directory)
+    return sorted(name.removesuffix(".index") for name in names if name.endswith(".index"))
+
+
+def load_backbone(path: str) -> tuple[keras.Model, int]:
+    """Builds the backbone of a run, float32, with the weights of a checkpoint.
+
+    Args:
+      path: a directory or a checkpoint, see `locate`.
 
     Returns:
       The backbone, and the number of training steps its weights have seen.
@@ -157,19 +205,69 @@ def load_backbone(model_dir: str, pretrained: bool = True) -> tuple[keras.Model,
     Raises:
       InputError: no run or no checkpoint there, or one that is damaged or of another network.
     """
-    backbone = load_config(model_dir).build_backbone()
-    if not pretrained:
-        return backbone, 0
-    directory = os.path.join(model_dir, CHECKPOINTS)
-    prefix = tf.train.latest_checkpoint(directory)
+    directory, prefix = locate(path)
+    backbone = load_config(directory).build_backbone()
     if prefix is None:
         raise InputError(
-            f"{directory} holds no checkpoint: expected one of python -m cvrl_tf.train, which"
-            " writes the first after --save_every_steps steps."
+            f"{os.path.join(directory, CHECKPOINTS)} holds no checkpoint: expected one of python -m"
+            " cvrl_tf.train, which writes the first after --save_every_steps steps."
         )
     step = tf.Variable(0, dtype=tf.int64)
     restore(tf.train.Checkpoint(backbone=backbone, step=step), prefix)
     return backbone, int(step.numpy())
+
+
+def save_imported(
+    model_dir: str, backbone: keras.Model, head: keras.Model | None, step: int
+) -> None:
+    """Writes weights from elsewhere as the checkpoint of a directory made by `prepare`.
+
+    Args:
+      model_dir: the directory.
+      backbone: of its configuration.
+      head: the projection head, None when there is none.
+      step: number of training steps that the weights have seen.
+    """
+    parts = {"backbone": backbone, "step": tf.Variable(step, dtype=tf.int64)}
+    if head is not None:
+        parts["head"] = head
+    manager = tf.train.CheckpointManager(
+        tf.train.Checkpoint(**parts), os.path.join(model_dir, CHECKPOINTS), max_to_keep=1
+    )
+    manager.save(checkpoint_number=step)
+
+
+def initialize(backbone: keras.Model, head: keras.Model, config: PretrainConfig) -> str:
+    """Gives a network the weights of `config.init_checkpoint`.
+
+    Args:
+      backbone: of `config`; its weights are replaced.
+      head: its projection head; replaced too if the checkpoint holds one.
+      config: of the run.
+
+    Returns:
+      A sentence that says what was loaded.
+
+    Raises:
+      InputError: no such checkpoint, or one of another network.
+    """
+    directory, prefix = locate(config.init_checkpoint)
+    source = load_config(directory)
+    if prefix is None:
+        raise InputError(f"--init_checkpoint={config.init_checkpoint} holds no checkpoint.")
+    for name in ("backbone", "width_multiplier"):
+        if getattr(source, name) != getattr(config, name):
+            raise InputError(
+                f"--init_checkpoint={config.init_checkpoint} has --{name}={getattr(source, name)},"
+                f" this run --{name}={getattr(config, name)}: give the same."
+            )
+    parts = {"backbone": backbone}
+    if any(key.startswith("head/") for key, _ in tf.train.list_variables(prefix)):
+        parts["head"] = head
+    restore(tf.train.Checkpoint(**parts), prefix)
+    return f"initial weights: {' and '.join(parts)} of {prefix}" + (
+        "" if "head" in parts else " (it has no projection head: that starts at random)"
+    )
 
 
 def restore(checkpoint: tf.train.Checkpoint, prefix: str) -> None:

@@ -5,25 +5,26 @@ import pytest
 import tensorflow as tf
 from small_records import make_video, write_shard
 
-from cvrl_tf.data import augment, pipeline, records
-from cvrl_tf.data.pipeline import ClipSpec
+from cvrl_tf.data import augment, pipeline, records, sampling
+from cvrl_tf.data.pipeline import ClipSpec, ViewPair
 from cvrl_tf.errors import InputError
 
 CLIP = ClipSpec(frames=4, stride=2, size=32)
+PAIR = ViewPair(CLIP)
 EPOCH_SEED = tf.constant([5, 6], tf.int32)
 
 
 def _batches(pattern, count, batch_size=4, seed=1, first_video=0, shuffle_buffer=5):
     shards = records.find_shards(pattern, "train_data")
     dataset = pipeline.pretraining_batches(
-        shards, 12, CLIP, batch_size, shuffle_buffer, seed, first_video
+        shards, 12, PAIR, batch_size, shuffle_buffer, seed, first_video
     )
     return [batch.numpy() for batch in dataset.take(count)]
 
 
 def _epoch_frames(pattern, epoch_seed, shuffle_buffer=5):
     shards = records.find_shards(pattern, "train_data")
-    dataset = pipeline.read_epoch(shards, CLIP, shuffle_buffer, epoch_seed)
+    dataset = pipeline.read_epoch(shards, PAIR, shuffle_buffer, epoch_seed)
     return [sample["frames"].numpy() for sample in dataset]
 
 
@@ -35,7 +36,7 @@ def test_clip_span():
 def test_sampled_clips_are_frames_of_the_video_at_the_stride():
     video = make_video(0, num_frames=20)
     record = records.parse(tf.constant(records.serialize(video)))
-    sample = pipeline.sample_clips(record, CLIP, EPOCH_SEED)
+    sample = pipeline.sample_clips(record, PAIR, EPOCH_SEED)
     for view in sample["frames"].numpy():
         positions = [list(video.frames).index(frame) for frame in view]
         assert np.diff(positions).tolist() == [2, 2, 2]
@@ -44,7 +45,7 @@ def test_sampled_clips_are_frames_of_the_video_at_the_stride():
 def test_sampling_goes_round_in_a_short_video():
     video = make_video(0, num_frames=3)
     record = records.parse(tf.constant(records.serialize(video)))
-    sample = pipeline.sample_clips(record, CLIP, EPOCH_SEED)
+    sample = pipeline.sample_clips(record, PAIR, EPOCH_SEED)
     for view in sample["frames"].numpy():
         positions = [list(video.frames).index(frame) for frame in view]
         assert (np.diff(positions) % 3).tolist() == [2, 2, 2]
@@ -55,7 +56,7 @@ def test_seeds_differ_between_records_without_ids():
     for index in range(5):
         record = records.parse(tf.constant(records.serialize(make_video(index))))
         record["id"] = tf.constant("")
-        sample = pipeline.sample_clips(record, CLIP, EPOCH_SEED)
+        sample = pipeline.sample_clips(record, PAIR, EPOCH_SEED)
         seeds.add(tuple(sample["seed"].numpy()))
     assert len(seeds) == 5
 
@@ -71,20 +72,20 @@ def test_decoding_a_window_equals_decoding_all_and_cutting():
 
 def test_views_are_clips_in_range():
     record = records.parse(tf.constant(records.serialize(make_video(0))))
-    views = pipeline.make_views(pipeline.sample_clips(record, CLIP, EPOCH_SEED), CLIP).numpy()
+    views = pipeline.make_views(pipeline.sample_clips(record, PAIR, EPOCH_SEED), PAIR).numpy()
     assert views.shape == (2, 4, 32, 32, 3)
     assert views.dtype == np.float32
     assert 0.0 <= views.min() < views.max() <= 1.0
     assert np.abs(views[0] - views[1]).mean() > 0.01
 
 
-def test_the_two_views_draw_independently(monkeypatch):
+def test_the_two_views_draw_independently():
     # One view setting, one frame: equal draws would give equal views, and an easy, empty task.
-    monkeypatch.setattr(augment, "VIEWS", (augment.VIEWS[1],) * 2)
+    same = ViewPair(CLIP, views=(augment.View(0.1, 0.2),) * 2)
     record = records.parse(tf.constant(records.serialize(make_video(0, num_frames=1))))
     for epoch in range(8):
-        sample = pipeline.sample_clips(record, CLIP, tf.constant([epoch, 0]))
-        views = pipeline.make_views(sample, CLIP).numpy()
+        sample = pipeline.sample_clips(record, same, tf.constant([epoch, 0]))
+        views = pipeline.make_views(sample, same).numpy()
         assert np.abs(views[0] - views[1]).mean() > 0.02
 
 
@@ -172,6 +173,21 @@ def test_an_empty_record_is_named_in_the_graph(tmp_path):
     with tf.io.TFRecordWriter(str(path)) as writer:
         writer.write(records.serialize(make_video(0)))
         writer.write(example.SerializeToString())
-    dataset = pipeline.read_epoch([str(path)], CLIP, 1, EPOCH_SEED)
+    dataset = pipeline.read_epoch([str(path)], PAIR, 1, EPOCH_SEED)
     with pytest.raises(tf.errors.InvalidArgumentError, match="A record has no frames"):
         list(dataset)
+
+
+def test_views_and_intervals_are_those_that_are_asked_for():
+    record = records.parse(tf.constant(records.serialize(make_video(0))))
+    pair = ViewPair(CLIP, sampling.IntervalDistribution("increasing", 500.0))
+    for epoch in range(5):
+        sample = pipeline.sample_clips(record, pair, tf.constant([epoch, 0]))
+        starts = [int(tf.where(record["frames"] == frames[0])[0, 0]) for frames in sample["frames"]]
+        assert sorted(starts) == [0, 13]  # 14 starts: the longest interval
+    always = ViewPair(CLIP, views=(augment.View(0.0, 1.0), augment.View(0.0, 0.0)))
+    never = ViewPair(CLIP, views=(augment.View(0.0, 0.0), augment.View(0.0, 1.0)))
+    one, two = (pipeline.make_views(sample, which).numpy() for which in (always, never))
+    # Same seeds: the views differ by solarisation alone.
+    np.testing.assert_allclose(one[0], np.where(two[0] < 0.5, two[0], 1 - two[0]), atol=1e-6)
+    np.testing.assert_allclose(two[1], np.where(one[1] < 0.5, one[1], 1 - one[1]), atol=1e-6)

@@ -10,7 +10,8 @@ SEED = tf.constant([3, 4], tf.int32)
 
 def _draw_many(function, count):
     seeds = tf.stack([tf.range(count), tf.fill([count], 9)], axis=1)
-    return tf.map_fn(function, seeds, fn_output_signature=tf.int32).numpy()
+    draw_all = tf.function(lambda: tf.map_fn(function, seeds, fn_output_signature=tf.int32))
+    return draw_all().numpy()
 
 
 def test_fold_separates_values_and_their_order():
@@ -39,20 +40,64 @@ def test_purposes_are_fixed():
     assert list(sampling.Purpose) == list(range(11))
 
 
-def test_interval_follows_the_linear_distribution():
-    # P(t <= k) = 1 - (1 - (k + 1) / M)^2 for the floor of the inverse.
+LINEAR = sampling.IntervalDistribution()
+# P(T <= x M) of the paper's figure 3, (a) to (f), and of another power.
+DISTRIBUTIONS = {
+    "a": (LINEAR, lambda x: 2 * x - x**2),
+    "b": (sampling.IntervalDistribution("decreasing", 0.5), lambda x: 3 * x - 2 * x**1.5),
+    "c": (sampling.IntervalDistribution("decreasing", 2.0), lambda x: 1.5 * x - 0.5 * x**3),
+    "d": (sampling.IntervalDistribution("uniform"), lambda x: x),
+    "e": (sampling.IntervalDistribution("increasing", 1.0), lambda x: x**2),
+    "f": (sampling.IntervalDistribution("increasing", 2.0), lambda x: x**3),
+    "any": (sampling.IntervalDistribution("decreasing", 5.0), lambda x: 1.2 * x - 0.2 * x**6),
+}
+
+
+@pytest.mark.parametrize("figure", DISTRIBUTIONS)
+def test_intervals_follow_the_closed_form(figure):
+    distribution, cumulative = DISTRIBUTIONS[figure]
     limit, count = 20, 4000
-    draws = _draw_many(lambda seed: sampling.draw_interval(tf.constant(limit), seed), count)
-    edges = 1 - (1 - np.arange(limit + 1) / limit) ** 2
+    draws = _draw_many(lambda seed: distribution.draw(tf.constant(limit), seed), count)
+    # The floor of the continuous draw: P(t) = F((t + 1) / M) - F(t / M).
+    expected = count * np.diff(cumulative(np.arange(limit + 1) / limit))
     observed = np.bincount(draws, minlength=limit)
-    assert stats.chisquare(observed, count * np.diff(edges)).pvalue > 0.01
+    assert stats.chisquare(observed, expected).pvalue > 1e-3
 
 
-@pytest.mark.parametrize("limit", [1, 2, 187])
-def test_interval_stays_below_its_limit(limit):
-    draws = _draw_many(lambda seed: sampling.draw_interval(tf.constant(limit), seed), 500)
+def test_intervals_are_those_of_the_authors(golden):
+    values = golden("intervals")
+    limit = int(values["num_frames"] - (values["clip_frames"] - 1) * values["stride"])
+    assert limit == 220
+    count = int(values["draws"])
+    seeds = tf.stack([tf.range(count), tf.fill([count], 2)], axis=1)
+    draws = tf.vectorized_map(lambda seed: LINEAR.draw(tf.constant(limit), seed), seeds).numpy()
+    # Two samples of one distribution; the sparse tail in one bin.
+    table = np.stack([values["histogram"], np.bincount(draws, minlength=400)])
+    assert table[:, limit:].sum() == 0
+    table = np.concatenate([table[:, :200], table[:, 200:].sum(axis=1, keepdims=True)], axis=1)
+    assert stats.chi2_contingency(table).pvalue > 0.01
+    # And theirs agrees with the closed form that ours is tested against, not with its rounding.
+    edges = np.append(np.arange(201), limit) / limit
+    expected = count * np.diff(2 * edges - edges**2)
+    assert stats.chisquare(table[0], expected).pvalue > 0.01
+
+
+@pytest.mark.parametrize("limit", [1, 2, 187, 2_000_000])
+@pytest.mark.parametrize("figure", DISTRIBUTIONS)
+def test_intervals_stay_below_their_limit(figure, limit):
+    distribution, _ = DISTRIBUTIONS[figure]
+    draws = _draw_many(lambda seed: distribution.draw(tf.constant(limit), seed), 200)
     assert draws.min() >= 0
     assert draws.max() <= limit - 1
+
+
+def test_start_pairs_have_the_intervals_of_the_distribution():
+    late = sampling.IntervalDistribution("increasing", 8.0)
+    pairs = _draw_many(
+        lambda seed: sampling.draw_start_pair(tf.constant(40), 8, 2, seed, late), 300
+    )
+    # Mean 26 * 9 / 10 - 0.5 = 22.9 of at most 25.
+    assert np.abs(pairs[:, 0] - pairs[:, 1]).mean() == pytest.approx(22.9, abs=0.6)
 
 
 def test_start_pairs_fit_and_come_in_both_orders():
@@ -88,18 +133,13 @@ def test_clip_indices_have_the_stride_and_go_round():
     assert sampling.clip_indices(3, 5, 4, 2).numpy().tolist() == [3, 0, 2, 4]
 
 
-@pytest.mark.parametrize(
-    ("num_frames", "num_clips", "expected"),
-    [
-        # Golden values of the authors' test-time sampling for 32 frames at stride 2.
-        (250, 10, [0, 20, 41, 62, 82, 103, 124, 144, 165, 186]),
-        (70, 10, [0, 0, 1, 2, 2, 3, 4, 4, 5, 6]),
-        (40, 10, [0] * 10),
-        (250, 1, [93]),
-        (70, 1, [3]),
-        (40, 1, [0]),
-    ],
-)
-def test_even_starts(num_frames, num_clips, expected):
-    starts = sampling.even_starts(tf.constant(num_frames), num_clips, 32, 2)
-    assert starts.numpy().tolist() == expected
+@pytest.mark.parametrize("num_frames", [250, 70, 40])
+def test_test_clips_are_those_of_the_authors(golden, num_frames):
+    values = golden("test_views")
+    for name, num_clips in (("linspace10", 10), ("middle", 1)):
+        starts = sampling.even_starts(tf.constant(num_frames), num_clips, 32, 2)
+        indices = [
+            sampling.clip_indices(start, num_frames, 32, 2).numpy() for start in tf.unstack(starts)
+        ]
+        expected = values[f"{name}_len{num_frames}_t32_s2"].reshape(num_clips, 32)
+        np.testing.assert_array_equal(indices, expected)

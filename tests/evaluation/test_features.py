@@ -7,28 +7,10 @@ from cvrl_tf.data import records
 from cvrl_tf.data.pipeline import ClipSpec
 from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation import features
+from cvrl_tf.evaluation.views import sample_views
 from cvrl_tf.models import build_backbone
 
 CLIP = ClipSpec(frames=4, stride=2, size=32)
-
-
-def test_views_are_the_centre_of_evenly_spaced_frames():
-    video = make_video(0, num_frames=20, height=32, width=48)
-    views = features.center_views(tf.constant(list(video.frames)), CLIP, num_clips=3).numpy()
-    assert views.shape == (3, 4, 32, 32, 3)
-    # Starts 0, 6 and 12 = 20 - 4 * 2; at 32 pixels nothing is resized: columns 8 to 39.
-    for clip, start in enumerate([0, 6, 12]):
-        for frame in range(4):
-            pixels = tf.io.decode_jpeg(video.frames[start + 2 * frame]).numpy()
-            np.testing.assert_allclose(views[clip, frame], pixels[:, 8:40] / 255.0, atol=1e-6)
-
-
-def test_short_side_is_resized_first():
-    video = make_video(0, num_frames=10, height=40, width=80)
-    views = features.center_views(tf.constant(list(video.frames)), CLIP, num_clips=1).numpy()
-    pixels = tf.io.decode_jpeg(video.frames[1])
-    expected = tf.image.resize(pixels, [32, 64])[:, 16:48] / 255.0
-    np.testing.assert_allclose(views[0, 0], expected, atol=1e-6)
 
 
 def test_features_are_normalised_means_in_the_order_of_the_shards(shards):
@@ -40,7 +22,7 @@ def test_features_are_normalised_means_in_the_order_of_the_shards(shards):
     assert result.values.shape == (12, 512)
     np.testing.assert_allclose(np.linalg.norm(result.values, axis=1), 1.0, atol=1e-5)
     frames = tf.constant(list(make_video(7, label=1).frames))
-    clips = backbone(features.center_views(frames, CLIP, 2), training=False).numpy()
+    clips = backbone(sample_views(frames, CLIP, 2), training=False).numpy()
     clips /= np.linalg.norm(clips, axis=1, keepdims=True)
     expected = clips.mean(axis=0)
     expected /= np.linalg.norm(expected)

@@ -1,3 +1,8 @@
+import os
+import pathlib
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -52,37 +57,43 @@ def test_scale_of_embeddings_does_not_matter(embeddings):
     assert float(scaled) == pytest.approx(float(loss), rel=1e-5)
 
 
-def test_replicas_give_loss_and_gradient_of_the_joint_batch(embeddings, two_replicas):
-    first, second = map(tf.constant, embeddings)
-    with tf.GradientTape() as tape:
-        tape.watch([first, second])
-        expected_loss, expected = info_nce(first, second, 0.1)
-    expected_gradients = tape.gradient(expected_loss, [first, second])
-
-    def rows(embeddings):
-        return two_replicas.experimental_distribute_values_from_function(
-            lambda context: tf.split(embeddings, 2)[context.replica_id_in_sync_group]
-        )
-
-    inputs = rows(first), rows(second)
-
-    @tf.function
-    def run():
-        def step(first, second):
-            with tf.GradientTape() as tape:
-                tape.watch([first, second])
-                loss, figures = info_nce(first, second, 0.1)
-                objective = loss / 2
-            return loss, figures["contrast_accuracy"], *tape.gradient(objective, [first, second])
-
-        return two_replicas.run(step, args=inputs)
-
-    losses, accuracies, *gradients = map(two_replicas.experimental_local_results, run())
-    assert np.mean([float(loss) for loss in losses]) == pytest.approx(
-        float(expected_loss), rel=1e-5
+def _on_replicas(replicas, embeddings, temperature, tmp_path):
+    """Loss, gradient, accuracy and entropy of the joint batch (2N, D) on some replicas."""
+    if replicas == 1:
+        embeddings = tf.constant(embeddings)
+        with tf.GradientTape() as tape:
+            tape.watch(embeddings)
+            loss, figures = info_nce(*tf.split(embeddings, 2), temperature)
+        accuracy, entropy = figures["contrast_accuracy"], figures["contrast_entropy"]
+        gradient = tape.gradient(loss, embeddings)
+        return {"loss": loss, "gradient": gradient, "accuracy": accuracy, "entropy": entropy}
+    source, target = tmp_path / "embeddings.npy", tmp_path / "result.npz"
+    np.save(source, embeddings)
+    program = pathlib.Path(__file__).parents[1] / "replicas_program.py"
+    subprocess.run(
+        [sys.executable, program, str(replicas), str(temperature), source, target],
+        check=True,
+        capture_output=True,
+        env={**os.environ, "PYTHONPATH": os.getcwd()},
     )
-    assert np.mean([float(value) for value in accuracies]) == pytest.approx(
-        float(expected["contrast_accuracy"]), abs=1e-6
+    return np.load(target)
+
+
+@pytest.mark.parametrize(("replicas", "temperature"), [(1, 0.1), (1, 0.5), (2, 0.1), (3, 0.5)])
+def test_loss_and_gradient_are_those_of_the_authors(golden, tmp_path, replicas, temperature):
+    values = golden("infonce")
+    result = _on_replicas(replicas, values["embeddings"], temperature, tmp_path)
+    for name, key in [("loss", "loss"), ("accuracy", "acc"), ("entropy", "entropy")]:
+        assert float(result[name]) == pytest.approx(float(values[f"{key}_tau{temperature}"]), 1e-5)
+    np.testing.assert_allclose(
+        result["gradient"], values[f"grad_tau{temperature}"], rtol=0, atol=1e-5
     )
-    for gradient, expected_gradient in zip(gradients, expected_gradients, strict=True):
-        np.testing.assert_allclose(np.concatenate(gradient), expected_gradient, atol=1e-5)
+
+
+def test_four_replicas_equal_one(embeddings, tmp_path):
+    joint = np.concatenate(embeddings)  # the authors' twelve embeddings do not divide by four
+    expected = _on_replicas(1, joint, 0.1, tmp_path)
+    result = _on_replicas(4, joint, 0.1, tmp_path)
+    for name in ("loss", "accuracy", "entropy"):
+        assert float(result[name]) == pytest.approx(float(expected[name]), 1e-5)
+    np.testing.assert_allclose(result["gradient"], expected["gradient"], rtol=0, atol=1e-5)

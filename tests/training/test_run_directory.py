@@ -1,9 +1,11 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 
 from cvrl_tf.errors import InputError
+from cvrl_tf.models import build_projection_head
 from cvrl_tf.training import run_directory
 from cvrl_tf.training.run_directory import PretrainConfig
 
@@ -76,5 +78,74 @@ def test_load_backbone_without_a_checkpoint(tmp_path):
     run_directory.prepare(str(tmp_path), CONFIG)
     with pytest.raises(InputError, match="holds no checkpoint"):
         run_directory.load_backbone(str(tmp_path))
-    _, step = run_directory.load_backbone(str(tmp_path), pretrained=False)
-    assert step == 0
+
+
+@pytest.fixture
+def imported(tmp_path):
+    """A directory with weights of seed 5, step 30, and the backbone and head that hold them."""
+    config = dataclasses.replace(CONFIG, backbone="r3d_small", seed=5)
+    backbone, head = config.build_backbone(), build_projection_head(512, seed=5)
+    directory = str(tmp_path / "imported")
+    run_directory.prepare(directory, config)
+    return directory, config, backbone, head
+
+
+def _fresh():
+    config = dataclasses.replace(CONFIG, backbone="r3d_small", seed=6)
+    return config, config.build_backbone(), build_projection_head(512, seed=6)
+
+
+def _equal(one, two):
+    return all(
+        np.array_equal(a.numpy(), b.numpy()) for a, b in zip(one.weights, two.weights, strict=True)
+    )
+
+
+def test_a_run_starts_from_the_weights_of_a_directory_or_checkpoint(imported):
+    directory, _, backbone, head = imported
+    run_directory.save_imported(directory, backbone, head, step=30)
+    for path in (directory, f"{directory}/", f"{directory}/checkpoints/ckpt-30"):
+        config, fresh_backbone, fresh_head = _fresh()
+        assert not _equal(fresh_backbone, backbone) and not _equal(fresh_head, head)
+        said = run_directory.initialize(
+            fresh_backbone, fresh_head, dataclasses.replace(config, init_checkpoint=path)
+        )
+        assert said == (f"initial weights: backbone and head of {directory}/checkpoints/ckpt-30")
+        assert _equal(fresh_backbone, backbone) and _equal(fresh_head, head)
+    loaded, step = run_directory.load_backbone(f"{directory}/checkpoints/ckpt-30.index")
+    assert step == 30 and _equal(loaded, backbone)
+
+
+def test_without_a_head_only_the_backbone_is_loaded_and_that_is_said(imported):
+    directory, _, backbone, _ = imported
+    run_directory.save_imported(directory, backbone, None, step=0)
+    config, fresh_backbone, fresh_head = _fresh()
+    before = [value.numpy() for value in fresh_head.weights]
+    said = run_directory.initialize(
+        fresh_backbone, fresh_head, dataclasses.replace(config, init_checkpoint=directory)
+    )
+    assert said.endswith("ckpt-0 (it has no projection head: that starts at random)")
+    assert _equal(fresh_backbone, backbone)
+    assert all(
+        np.array_equal(a, b.numpy()) for a, b in zip(before, fresh_head.weights, strict=True)
+    )
+
+
+def test_initial_weights_that_do_not_fit_are_named(imported):
+    directory, _, backbone, head = imported
+    config, fresh_backbone, fresh_head = _fresh()
+
+    def initialize(**changes):
+        run_directory.initialize(fresh_backbone, fresh_head, dataclasses.replace(config, **changes))
+
+    with pytest.raises(InputError, match="holds no checkpoint"):
+        initialize(init_checkpoint=directory)
+    run_directory.save_imported(directory, backbone, head, step=30)
+    with pytest.raises(InputError, match=r"has --width_multiplier=1, this run --width_multiplier"):
+        initialize(init_checkpoint=directory, width_multiplier=2)
+    with pytest.raises(InputError, match=r"has --backbone=r3d_small, this run --backbone=r3d_50"):
+        initialize(init_checkpoint=directory, backbone="r3d_50")
+    with pytest.raises(InputError, match=r"no checkpoint .*ckpt-7 .*checkpoints holds ckpt-30"):
+        initialize(init_checkpoint=f"{directory}/checkpoints/ckpt-7")
+    with pytest.raises(InputError, match="nowhere holds no config.json"):
+        initialize(init_checkpoint="nowhere")

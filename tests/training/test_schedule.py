@@ -29,3 +29,21 @@ def test_schedule_survives_serialisation():
     schedule = WarmupCosine(0.32, 10, 100)
     again = WarmupCosine.from_config(schedule.get_config())
     assert float(again(33)) == float(schedule(33))
+
+
+def test_learning_rates_of_the_released_schedule():
+    schedule = WarmupCosine(0.32, warmup_steps=1787, total_steps=71_488)
+
+    def cosine(step):
+        return 0.16 * (1 + math.cos(math.pi * step / 71_488))
+
+    for step, expected in [
+        (0, 0.0),
+        (1, cosine(1787) / 1787),
+        (1786, cosine(1787) * 1786 / 1787),
+        (1787, cosine(1787)),  # 0.3195: the warm-up ends on the cosine
+        (35_744, 0.16),
+        (71_487, cosine(71_487)),
+    ]:
+        assert float(schedule(step)) == pytest.approx(expected, rel=1e-5, abs=1e-9)
+    assert cosine(1787) == pytest.approx(0.3195, abs=1e-4)

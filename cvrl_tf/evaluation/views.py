@@ -1,0 +1,77 @@
+"""The views of a video that an evaluation takes: evenly spaced clips, uniform crops."""
+
+import tensorflow as tf
+
+from cvrl_tf.data import pipeline, sampling
+from cvrl_tf.data.pipeline import ClipSpec
+
+
+def crop_offsets(
+    height: tf.Tensor, width: tf.Tensor, size: int, num_crops: int
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Where square crops lie that are spread over the longer side, centred on the shorter one.
+
+    Args:
+      height: scalar int32, pixels of the frame.
+      width: scalar int32, pixels of the frame.
+      size: pixels of a crop.
+      num_crops: 1 (centre) or 3 (start, centre and end of the longer side).
+
+    Returns:
+      Top and left, (num_crops,) int32 each.
+    """
+    top, left = (height - size) // 2, (width - size) // 2
+    if num_crops == 1:
+        return top[tf.newaxis], left[tf.newaxis]
+    if num_crops != 3:
+        raise ValueError(f"Found num_crops={num_crops}, expected 1 or 3.")
+    tall = height > width
+    tops = tf.where(tall, tf.stack([0, top, height - size]), tf.repeat(top, 3))
+    lefts = tf.where(tall, tf.repeat(left, 3), tf.stack([0, left, width - size]))
+    return tops, lefts
+
+
+def sample_views(
+    frames: tf.Tensor, clip: ClipSpec, num_clips: int, num_crops: int = 1
+) -> tf.Tensor:
+    """Evenly spaced clips of a video, each in uniform crops.
+
+    The shorter side is resized to the clip's size first. Each frame is decoded once.
+
+    Args:
+      frames: (L,) string, JPEGs of one size.
+      clip: the clips to be taken.
+      num_clips: clips to take.
+      num_crops: crops of each, 1 or 3, see `crop_offsets`.
+
+    Returns:
+      (num_clips * num_crops, T, size, size, 3) float32 in [0, 1]: all crops of the first clip, then
+      those of the second.
+
+    Source: paper section 4.2; the released code.
+    """
+    num_frames = tf.shape(frames)[0]
+    starts = sampling.even_starts(num_frames, num_clips, clip.frames, clip.stride)
+    indices = tf.stack(
+        [
+            sampling.clip_indices(starts[index], num_frames, clip.frames, clip.stride)
+            for index in range(num_clips)
+        ]
+    )
+    used, positions = tf.unique(tf.reshape(indices, [-1]))  # clips overlap
+    height, width, _ = tf.unstack(tf.io.extract_jpeg_shape(frames[0]))
+    whole = tf.stack([0, 0, height, width])
+    pixels = pipeline.decode_and_crop(tf.gather(frames, used), whole)
+    short_side = tf.minimum(height, width)
+    height, width = height * clip.size // short_side, width * clip.size // short_side
+    pixels = pipeline.resize(pixels, height, width)
+    tops, lefts = crop_offsets(height, width, clip.size, num_crops)
+    crops = [
+        pixels[:, tops[index] : tops[index] + clip.size, lefts[index] : lefts[index] + clip.size]
+        for index in range(num_crops)
+    ]
+    views = tf.gather(tf.stack(crops), tf.reshape(positions, [num_clips, clip.frames]), axis=1)
+    views = tf.reshape(
+        tf.transpose(views, [1, 0, 2, 3, 4, 5]), [-1, clip.frames, clip.size, clip.size, 3]
+    )
+    return tf.ensure_shape(views, [num_clips * num_crops, clip.frames, clip.size, clip.size, 3])

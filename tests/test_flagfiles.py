@@ -1,0 +1,74 @@
+"""The flagfiles of the published rows, the table in the docs and the defaults say the same."""
+
+import pathlib
+import re
+
+import pytest
+
+from cvrl_tf.training.run_directory import PretrainConfig
+
+ROOT = pathlib.Path(__file__).parents[1]
+TYPES = {name: type(value) for name, value in vars(PretrainConfig(train_data="")).items()}
+
+
+def _flags(name):
+    lines = (ROOT / "flags" / name).read_text().splitlines()
+    pairs = [line.removeprefix("--").split("=", 1) for line in lines if not line.startswith("#")]
+    return {flag: TYPES[flag](value) for flag, value in pairs}
+
+
+def _documented():
+    table = (ROOT / "docs" / "fidelity.md").read_text().split("## Hyper-parameters")[1]
+    rows = re.findall(r"^\| (\w+) \| (\S+) \|$", table.split("## ")[0], re.MULTILINE)
+    return {flag: TYPES[flag](value) for flag, value in rows if flag != "flag"}
+
+
+@pytest.mark.parametrize("name", ["pretrain_k600_r3d50_200ep", "pretrain_k400_r3d50_200ep"])
+def test_flagfiles_have_the_released_hyper_parameters(name):
+    assert _flags(name) == _documented()
+
+
+def test_the_released_hyper_parameters():
+    # From the authors' configuration; a third place, so that table and flagfiles do not drift alike.
+    assert _documented() == {
+        "backbone": "r3d_50",
+        "width_multiplier": 1,
+        "num_frames": 16,
+        "stride": 2,
+        "crop_size": 224,
+        "interval": "decreasing",
+        "interval_power": 1.0,
+        "augmentation": "released",
+        "batch_size": 1024,
+        "epochs": 200.0,
+        "warmup_epochs": 5.0,
+        "learning_rate": 0.32,
+        "weight_decay": 1e-6,
+        "temperature": 0.1,
+        "precision": "bfloat16",
+    }
+
+
+def test_defaults_are_the_released_ones_but_for_precision():
+    defaults = vars(PretrainConfig(train_data=""))
+    for flag, value in _documented().items():
+        if flag != "precision":  # bfloat16 is slow where the processor has no units for it
+            assert defaults[flag] == value, flag
+
+
+def test_every_test_that_the_docs_name_exists():
+    text = (ROOT / "docs" / "fidelity.md").read_text()
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    names = [(path, test) for row in rows for path, test in _tests_of(row)]
+    assert len(names) > 20
+    for path, test in names:
+        source = (ROOT / "tests" / path).read_text()
+        assert test is None or f"def {test}(" in source, (path, test)
+
+
+def _tests_of(row):
+    path = None
+    for named in re.findall(r"`([\w/]*test_\w+\.py)?(?:::(\w+))?`", row):
+        path = named[0] or path
+        if named[0] or named[1]:
+            yield path, named[1] or None
