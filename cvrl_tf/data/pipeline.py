@@ -1,6 +1,7 @@
 """The tf.data graph of pre-training: TFRecord shards in, batches of two augmented views out.
 
-Phases: read -> parse -> sample two clips -> shuffle -> decode and crop -> augment -> batch.
+Phases: read -> parse -> sample two clips -> shuffle -> decode and crop -> augment -> batch; the
+augmentation may also happen in the training step, on an accelerator.
 Sampling comes before the shuffle buffer, which then holds the encoded frames of two clips for each
 video instead of the whole video. Every random number comes from a seed folded from (run seed,
 epoch, record, view, purpose), so a batch depends neither on parallelism nor on restarts.
@@ -9,6 +10,7 @@ epoch, record, view, purpose), so a batch depends neither on parallelism nor on 
 import dataclasses
 import sys
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import tensorflow as tf
 
@@ -133,26 +135,57 @@ def decode_and_crop(frames: tf.Tensor, window: tf.Tensor) -> tf.Tensor:
     )
 
 
-def resize(clip: tf.Tensor, height: int | tf.Tensor, width: int | tf.Tensor) -> tf.Tensor:
-    """Resizes (T, H, W, 3) uint8 frames bilinearly to (T, height, width, 3) float32 in [0, 1]."""
-    return tf.image.resize(clip, [height, width]) / 255.0
+def resize(frames: tf.Tensor, height: int | tf.Tensor, width: int | tf.Tensor) -> tf.Tensor:
+    """Resizes (..., H, W, 3) uint8 bilinearly to (..., height, width, 3) uint8, rounded down."""
+    return tf.cast(tf.image.resize(frames, [height, width]), tf.uint8)
 
 
-def make_views(sample: dict[str, tf.Tensor], pair: ViewPair) -> tf.Tensor:
-    """Decodes, crops and augments the two clips of `sample_clips`.
+class CroppedClip(NamedTuple):
+    """A view before its colours change: `clip`, (T, size, size, 3) uint8, and what to do to it."""
 
-    Returns:
-      (2, T, size, size, 3) float32 in [0, 1].
-    """
-    clip, clips = pair.clip, []
+    clip: tf.Tensor
+    parameters: augment.Parameters
+
+
+def crop_views(sample: dict[str, tf.Tensor], pair: ViewPair) -> tuple[CroppedClip, CroppedClip]:
+    """Decodes, crops, resizes and flips the two clips of `sample_clips`, and draws what follows."""
+    clip, views = pair.clip, []
     for index, view in enumerate(pair.views):
         frames, seed = sample["frames"][index], fold(sample["seed"], index)
         shape = tf.io.extract_jpeg_shape(frames[0])
         window = augment.random_crop_window(shape[0], shape[1], fold(seed, Purpose.CROP))
-        pixels = resize(decode_and_crop(frames, window), clip.size, clip.size)
+        # Frame by frame, one after the other: the pixels stay in the cache, and videos are what is
+        # worked on in parallel.
+        pixels = tf.map_fn(
+            lambda frame, window=window: resize(
+                tf.image.decode_and_crop_jpeg(frame, window, channels=3), clip.size, clip.size
+            ),
+            frames,
+            parallel_iterations=1,
+            fn_output_signature=tf.TensorSpec([clip.size, clip.size, 3], tf.uint8),
+        )
         pixels = tf.ensure_shape(pixels, [clip.frames, clip.size, clip.size, 3])
-        clips.append(augment.augment(pixels, view, seed))
-    return tf.stack(clips)
+        pixels = tf.cond(
+            augment.random_flip(seed), lambda x=pixels: tf.reverse(x, [2]), lambda x=pixels: x
+        )
+        views.append(CroppedClip(pixels, augment.draw(view, seed)))
+    return tuple(views)
+
+
+def augment_batch(batch: CroppedClip) -> tf.Tensor:
+    """Changes the colours of a batch of clips inside a training step.
+
+    Args:
+      batch: one view of n videos, each tensor with a leading axis of n.
+
+    Returns:
+      (n, T, size, size, 3) float32 in [0, 1].
+    """
+    return tf.map_fn(
+        lambda clip: augment.apply(*clip),
+        batch,
+        fn_output_signature=tf.TensorSpec(batch.clip.shape[1:], tf.float32),
+    )
 
 
 def read_epoch(
@@ -193,8 +226,9 @@ def pretraining_batches(
     shuffle_buffer: int,
     seed: int,
     first_video: int = 0,
+    augmented: bool = True,
 ) -> tf.data.Dataset:
-    """Endless batches of two augmented views for each video, epoch after epoch.
+    """Endless batches of two views of each video, epoch after epoch.
 
     A batch may straddle two epochs: no video is dropped.
 
@@ -206,9 +240,12 @@ def pretraining_batches(
       shuffle_buffer: videos held for shuffling.
       seed: of the run.
       first_video: videos already trained on: the stream goes on after them.
+      augmented: whether the colours change here; otherwise that is left to `augment_batch`, and a
+        quarter of the bytes goes to the device.
 
     Returns:
-      Dataset of (batch_size, 2, T, size, size, 3) float32 in [0, 1].
+      Dataset of pairs, first and second views: each (batch_size, T, size, size, 3) float32 in
+      [0, 1], or a `CroppedClip` with batch_size as the first axis.
     """
     first_epoch, videos_to_skip = divmod(first_video, num_videos)
     run_seed = tf.constant([seed, 0], tf.int32)
@@ -219,10 +256,14 @@ def pretraining_batches(
             tf.where(epoch == first_epoch, tf.constant(videos_to_skip, tf.int64), 0)
         )
 
+    def views(sample: dict[str, tf.Tensor]) -> tuple[tf.Tensor | CroppedClip, ...]:
+        cropped = crop_views(sample, pair)
+        return tuple(augment.apply(*view) for view in cropped) if augmented else cropped
+
     return (
         tf.data.Dataset.counter(first_epoch)
         .flat_map(one_epoch)
-        .map(lambda sample: make_views(sample, pair), num_parallel_calls=tf.data.AUTOTUNE)
+        .map(views, num_parallel_calls=tf.data.AUTOTUNE)
         .batch(batch_size, drop_remainder=True)
         .prefetch(2)
     )

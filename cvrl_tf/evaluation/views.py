@@ -70,7 +70,8 @@ def sample_views(
         pixels[:, tops[index] : tops[index] + clip.size, lefts[index] : lefts[index] + clip.size]
         for index in range(num_crops)
     ]
-    views = tf.gather(tf.stack(crops), tf.reshape(positions, [num_clips, clip.frames]), axis=1)
+    pixels = tf.cast(tf.stack(crops), tf.float32) / 255.0
+    views = tf.gather(pixels, tf.reshape(positions, [num_clips, clip.frames]), axis=1)
     views = tf.reshape(
         tf.transpose(views, [1, 0, 2, 3, 4, 5]), [-1, clip.frames, clip.size, clip.size, 3]
     )

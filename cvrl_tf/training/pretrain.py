@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from cvrl_tf.data import pipeline, records
+from cvrl_tf.data.pipeline import CroppedClip
 from cvrl_tf.errors import InputError
 from cvrl_tf.models import build_projection_head
 from cvrl_tf.progress import Progress
@@ -20,6 +21,9 @@ MOMENTUM = 0.9
 DTYPE_POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 KEPT_CHECKPOINTS = 3
 PICTURED_VIDEOS = 6
+AUGMENT_ON = ("auto", "host", "device")
+
+Views = tuple[tf.Tensor | CroppedClip, tf.Tensor | CroppedClip]
 
 
 def decayed_kernels(*models: keras.Model) -> list[keras.Variable]:
@@ -58,11 +62,13 @@ class Trainer:
             step=tf.Variable(0, dtype=tf.int64),
         )
 
-    def _replica_step(self, views: tf.Tensor) -> dict[str, tf.Tensor]:
-        """One step on this replica's (n, 2, T, H, W, 3) views."""
+    def _replica_step(self, views: Views) -> dict[str, tf.Tensor]:
+        """One step on this replica's views."""
         config = self._config
+        if isinstance(views[0], CroppedClip):
+            views = tuple(pipeline.augment_batch(view) for view in views)
         with tf.GradientTape() as tape:
-            clips = tf.concat([views[:, 0], views[:, 1]], axis=0)
+            clips = tf.concat(views, axis=0)
             features = self.backbone(clips, training=True)
             embeddings = self.head(features, training=True)
             loss, figures = info_nce(*tf.split(embeddings, 2), config.temperature)
@@ -74,11 +80,12 @@ class Trainer:
         return {"loss": loss, **figures}
 
     @tf.function
-    def step(self, views: tf.Tensor) -> dict[str, tf.Tensor]:
+    def step(self, views: Views) -> dict[str, tf.Tensor]:
         """Trains on one global batch.
 
         Args:
-          views: per-replica (n, 2, T, H, W, 3) float32 in [0, 1].
+          views: first and second views, per replica: each (n, T, H, W, 3) float32 in [0, 1], or a
+            `CroppedClip` of n clips, whose colours are then changed in the step.
 
         Returns:
           Scalars of the joint batch: `loss` without weight decay, `contrast_accuracy` and
@@ -127,6 +134,7 @@ def pretrain(
     flagfile: str | None = None,
     save_every_steps: int = 500,
     log_every_steps: int = 10,
+    augment_on: str = "auto",
     strategy: tf.distribute.Strategy | None = None,
 ) -> None:
     """Pre-trains a backbone, or goes on with the run that `model_dir` holds.
@@ -137,6 +145,8 @@ def pretrain(
       flagfile: text of `flags.txt`; None writes none.
       save_every_steps: steps from one checkpoint to the next; the last step always has one.
       log_every_steps: steps from one line of metrics to the next.
+      augment_on: where colours change: "host", in the input pipeline; "device", in the step; or
+        "auto", on the device if it is a GPU.
       strategy: devices; a MirroredStrategy over all GPUs, or the CPU, when None.
 
     Raises:
@@ -162,7 +172,12 @@ def pretrain(
     done = int(trainer.checkpoint.step.numpy())
     writer = metrics.MetricsWriter(model_dir, done)
 
-    def batches(batch_size: int, shuffle_buffer: int, first_video: int) -> tf.data.Dataset:
+    if augment_on == "auto":
+        augment_on = "device" if tf.config.list_logical_devices("GPU") else "host"
+
+    def batches(
+        batch_size: int, shuffle_buffer: int, first_video: int, augmented: bool
+    ) -> tf.data.Dataset:
         return pipeline.pretraining_batches(
             shards,
             num_videos,
@@ -171,12 +186,13 @@ def pretrain(
             shuffle_buffer,
             config.seed,
             first_video,
+            augmented,
         )
 
     with records.naming_bad_records(config.train_data):
         # Unshuffled, so that few records are read for a picture.
-        pairs = next(iter(batches(min(PICTURED_VIDEOS, num_videos), 1, 0)))
-    sheet = metrics.clip_sheet(pairs.numpy())
+        pairs = next(iter(batches(min(PICTURED_VIDEOS, num_videos), 1, 0, augmented=True)))
+    sheet = metrics.clip_sheet(np.stack(pairs, axis=1))
     metrics.write_png(os.path.join(model_dir, metrics.PAIRS_FILE), sheet)
     writer.write_image(done, "clip_pairs", sheet)
 
@@ -185,6 +201,7 @@ def pretrain(
             context.get_per_replica_batch_size(config.batch_size),
             config.shuffle_buffer,
             first_video=done * config.batch_size,
+            augmented=augment_on == "host",
         )
     )
     with (

@@ -5,18 +5,47 @@ import pytest
 import tensorflow as tf
 from scipy import stats
 
-from cvrl_tf.data import augment
+from cvrl_tf.data import augment, sampling
 
-SEED = tf.constant([1, 2], tf.int32)
+VIEWS = augment.AUGMENTATIONS["released"]
 
 
 @pytest.fixture
 def clip():
-    return np.random.default_rng(0).uniform(0, 1, (3, 32, 40, 3)).astype("float32")
+    return np.random.default_rng(0).integers(0, 256, (3, 32, 40, 3)).astype("uint8")
 
 
-def _jitter(clip, brightness=1.0, contrast=1.0, saturation=1.0, hue=0.0, order=(0, 1, 2, 3)):
-    return augment.color_jitter(clip, brightness, contrast, saturation, hue, tf.constant(order))
+def _apply(
+    clip,
+    brightness=1.0,
+    contrast=1.0,
+    saturation=1.0,
+    hue=0.0,
+    order=(0, 1, 2, 3),
+    jitter=True,
+    grayscale=False,
+    sigma=0.0,
+    solarize=False,
+):
+    """`augment.apply` of a uint8 clip, or of one in [0, 1] that is uint8 / 255."""
+    if clip.dtype != np.uint8:
+        np.testing.assert_allclose(clip * 255, np.round(clip * 255), atol=1e-4)
+        clip = np.round(clip * 255).astype("uint8")
+    factors = tf.constant([brightness, contrast, saturation, hue], tf.float32)
+    parameters = augment.Parameters(
+        *map(tf.constant, (jitter, factors, order, grayscale, float(sigma), solarize))
+    )
+    return augment.apply(tf.constant(clip), parameters).numpy()
+
+
+def _draw(view, count, seed=0):
+    """Parameters of many clips, each an array with a leading axis of `count`."""
+    seeds = tf.stack([tf.range(count), tf.fill([count], seed)], axis=1)
+    signature = tf.nest.map_structure(tf.type_spec_from_value, augment.draw(view, seeds[0]))
+    draw_all = tf.function(
+        lambda: tf.map_fn(lambda s: augment.draw(view, s), seeds, fn_output_signature=signature)
+    )
+    return tf.nest.map_structure(lambda value: value.numpy(), draw_all())
 
 
 def _windows(count, height, width):
@@ -83,58 +112,96 @@ def test_every_frame_size_has_a_window_that_covers_a_tenth():
 
 
 def test_brightness_scales_and_clips(clip):
-    np.testing.assert_allclose(_jitter(clip, brightness=1.3), np.clip(clip * 1.3, 0, 1), atol=1e-6)
+    expected = np.clip(clip / 255 * 1.3, 0, 1)
+    np.testing.assert_allclose(_apply(clip, brightness=1.3), expected, atol=1e-6)
 
 
 def test_contrast_uses_the_mean_of_the_whole_clip(clip):
-    mean = clip.mean(axis=(0, 1, 2))
-    expected = np.clip((clip - mean) * 0.6 + mean, 0, 1)
-    np.testing.assert_allclose(_jitter(clip, contrast=0.6), expected, atol=1e-5)
+    values = clip / 255
+    mean = values.mean(axis=(0, 1, 2))
+    expected = np.clip((values - mean) * 0.6 + mean, 0, 1)
+    np.testing.assert_allclose(_apply(clip, contrast=0.6), expected, atol=1e-5)
 
 
-def test_saturation_and_hue_follow_hsv(clip):
-    pixel = clip[1, 2, 3]
-    hue, saturation, value = colorsys.rgb_to_hsv(*pixel)
-    result = _jitter(clip, saturation=1.7).numpy()[1, 2, 3]
-    expected = colorsys.hsv_to_rgb(hue, min(saturation * 1.7, 1), value)
-    np.testing.assert_allclose(result, expected, atol=1e-5)
-    result = _jitter(clip, hue=0.15).numpy()[1, 2, 3]
-    np.testing.assert_allclose(
-        result, colorsys.hsv_to_rgb((hue + 0.15) % 1, saturation, value), atol=1e-5
-    )
+@pytest.mark.parametrize("factor", [0.2, 1.0, 1.7])
+@pytest.mark.parametrize("turns", [-0.2, 0.0, 0.15])
+def test_saturation_and_hue_follow_hsv(clip, factor, turns):
+    clip = np.array(clip[:1, :8, :8])
+    # Where hue or saturation have no value, or two channels lead together.
+    clip[0, 0, :5] = [[0, 0, 0], [255, 255, 255], [90, 90, 90], [200, 200, 10], [10, 200, 200]]
+    result = _apply(clip, saturation=factor, hue=turns)
+    for pixel, changed in zip(clip.reshape(-1, 3) / 255, result.reshape(-1, 3), strict=True):
+        hue, saturation, value = colorsys.rgb_to_hsv(*pixel)
+        expected = colorsys.hsv_to_rgb((hue + turns) % 1, min(saturation * factor, 1), value)
+        np.testing.assert_allclose(changed, expected, atol=1e-5, err_msg=str(pixel))
+
+
+def test_colours_equal_those_of_tf_image(clip):
+    tall = tf.reshape(tf.constant(clip, tf.float32) / 255, [-1, 40, 3])
+    for operation, name, factor in [
+        (tf.image.adjust_saturation, "saturation", 1.6),
+        (tf.image.adjust_hue, "hue", -0.13),
+        (tf.image.adjust_contrast, "contrast", 1.4),
+    ]:
+        expected = np.clip(operation(tall, factor), 0, 1).reshape(clip.shape)
+        np.testing.assert_allclose(_apply(clip, **{name: factor}), expected, atol=1e-5)
 
 
 def test_jitter_order_matters_and_is_followed(clip):
-    brightness_first = _jitter(clip, brightness=1.8, contrast=0.3, order=(0, 1, 2, 3)).numpy()
-    contrast_first = _jitter(clip, brightness=1.8, contrast=0.3, order=(1, 0, 2, 3)).numpy()
-    bright = np.clip(clip * 1.8, 0, 1)
-    mean = bright.mean(axis=(0, 1, 2))
-    np.testing.assert_allclose(brightness_first, (bright - mean) * 0.3 + mean, atol=1e-5)
-    mean = clip.mean(axis=(0, 1, 2))
-    expected = np.clip(((clip - mean) * 0.3 + mean) * 1.8, 0, 1)
-    np.testing.assert_allclose(contrast_first, expected, atol=1e-5)
+    operations = {
+        0: lambda x: x * 1.8,
+        1: lambda x: (x - x.mean(axis=(0, 1, 2))) * 0.3 + x.mean(axis=(0, 1, 2)),
+    }
+    for order in [(0, 1, 2, 3), (1, 0, 2, 3), (2, 1, 3, 0)]:
+        expected = clip / 255
+        for index in order:
+            expected = np.clip(operations.get(index, lambda x: x)(expected), 0, 1)
+        result = _apply(clip, brightness=1.8, contrast=0.3, order=order)
+        np.testing.assert_allclose(result, expected, atol=1e-5)
+
+
+def test_no_jitter_leaves_the_colours(clip):
+    result = _apply(clip, brightness=1.8, contrast=0.3, hue=0.1, jitter=False)
+    np.testing.assert_allclose(result, clip / 255, atol=1e-7)
 
 
 def test_grayscale_is_luma_in_all_channels(clip):
-    luma = clip @ np.array([0.2989, 0.587, 0.114], "float32")
-    np.testing.assert_allclose(augment.grayscale(clip), np.stack([luma] * 3, -1), atol=1e-5)
+    luma = clip / 255 @ np.array([0.2989, 0.587, 0.114])
+    expected = np.stack([luma] * 3, -1)
+    np.testing.assert_allclose(_apply(clip, grayscale=True), expected, atol=1e-5)
 
 
 def test_solarize_inverts_from_a_half():
-    values = tf.constant([0.0, 0.4999, 0.5, 1.0])
-    np.testing.assert_allclose(augment.solarize(values), [0.0, 0.4999, 0.5, 0.0], atol=1e-6)
+    values = np.zeros((1, 1, 4, 3), "uint8")
+    values[0, 0] = np.array([0, 127, 128, 255])[:, None]
+    expected = np.array([0, 127, 255 - 128, 0]) / 255
+    np.testing.assert_allclose(_apply(values, solarize=True)[0, 0, :, 0], expected, atol=1e-6)
 
 
 def test_blur_is_a_gaussian_within_each_frame():
-    clip = np.zeros((2, 9, 9, 3), "float32")
-    clip[0, 4, 4] = 1.0
-    blurred = augment.gaussian_blur(clip, tf.constant(1.2), radius=2).numpy()
+    clip = np.zeros((2, 45, 45, 3), "uint8")
+    clip[0, 22, 22] = 255
+    blurred = _apply(clip, sigma=1.2)
     taps = np.exp(-(np.arange(-2, 3) ** 2) / (2 * 1.2**2))
     taps /= taps.sum()
     for channel in range(3):
-        np.testing.assert_allclose(blurred[0, 2:7, 2:7, channel], np.outer(taps, taps), atol=1e-6)
+        window = blurred[0, 20:25, 20:25, channel]
+        np.testing.assert_allclose(window, np.outer(taps, taps), atol=1e-6)
     assert np.abs(blurred[0]).sum() == pytest.approx(3.0, abs=1e-5)
     assert np.abs(blurred[1]).sum() == 0.0
+
+
+@pytest.mark.parametrize("sigma", [0.1, 0.3, 0.45, 0.6, 0.9, 1.3, 1.7, 2.0])
+def test_taps_that_are_left_out_do_not_show(sigma):
+    # 224 pixels: 23 taps, of which few are computed where sigma is small.
+    clip = np.random.default_rng(1).integers(0, 256, (1, 224, 8, 3)).astype("uint8")
+    taps = np.exp(-(np.arange(-11, 12) ** 2) / (2 * sigma**2))
+    taps = (taps / taps.sum()).astype("float32")
+    expected = tf.constant(clip, tf.float32) / 255
+    for kernel in (taps[:, None], taps[None, :]):
+        kernel = np.tile(kernel[:, :, None, None], [1, 1, 3, 1])
+        expected = tf.nn.depthwise_conv2d(expected, kernel, [1] * 4, "SAME")
+    np.testing.assert_allclose(_apply(clip, sigma=sigma), expected, rtol=0, atol=5e-6)
 
 
 def test_blur_kernel_of_the_paper_at_224():
@@ -152,25 +219,38 @@ OPERATIONS = {
         "saturation": 1.5,
         "hue": -0.1,
     },
+    "grayscale": {"grayscale": True},
+    "solarize": {"solarize": True},
 }
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_colours_equal_those_of_the_authors(golden, name):
     values = golden("augment")
-    np.testing.assert_allclose(
-        _jitter(values["clip"], **OPERATIONS[name]), values[name], rtol=0, atol=1e-5
-    )
+    result = _apply(values["clip"], **OPERATIONS[name])
+    np.testing.assert_allclose(result, values[name], rtol=0, atol=1e-5)
 
 
-def test_grayscale_solarisation_and_blur_equal_those_of_the_authors(golden):
+def test_blur_equals_that_of_the_authors(golden):
+    # Their kernel argument 4 makes 2 * 2 + 1 taps, as ours does for 40 pixels.
     values = golden("augment")
-    clip = values["clip"]
-    np.testing.assert_allclose(augment.grayscale(clip), values["grayscale"], rtol=0, atol=1e-5)
-    np.testing.assert_allclose(augment.solarize(clip), values["solarize"], rtol=0, atol=1e-5)
-    # Their kernel argument 4 makes 2 * 2 + 1 taps.
-    blurred = augment.gaussian_blur(values["blur_clip"], tf.constant(1.2), radius=2)
-    np.testing.assert_allclose(blurred, values["blur_sigma1.2_kernel4"], rtol=0, atol=1e-5)
+    result = _apply(values["blur_clip"], sigma=1.2)
+    np.testing.assert_allclose(result, values["blur_sigma1.2_kernel4"], rtol=0, atol=1e-5)
+
+
+def test_the_steps_come_in_the_order_of_the_released_code(clip):
+    # Gray before blur and blur before solarisation: each other order gives another result.
+    factors = {"brightness": 1.5, "saturation": 0.4}
+    jittered = _apply(clip, **factors)
+    gray = jittered @ np.array([0.2989, 0.587, 0.114], "float32")
+    taps = np.exp(-(np.arange(-1, 2) ** 2) / (2 * 0.8**2))
+    taps /= taps.sum()
+    padded = np.pad(gray, [(0, 0), (1, 1), (1, 1)])
+    rows = sum(tap * padded[:, k : k + 32] for k, tap in enumerate(taps))
+    blurred = sum(tap * rows[:, :, k : k + 40] for k, tap in enumerate(taps))
+    expected = np.stack([np.where(blurred < 0.5, blurred, 1 - blurred)] * 3, -1)
+    result = _apply(clip, **factors, grayscale=True, sigma=0.8, solarize=True)
+    np.testing.assert_allclose(result, expected, atol=2e-5)
 
 
 @pytest.mark.parametrize("view", sum(augment.AUGMENTATIONS.values(), ()))
@@ -178,108 +258,53 @@ def test_identical_frames_stay_identical(clip, view):
     still = np.repeat(clip[:1], 4, axis=0)
     changed = 0
     for index in range(12):
-        result = augment.augment(tf.constant(still), view, tf.constant([index, 0])).numpy()
+        parameters = augment.draw(view, tf.constant([index, 0]))
+        result = augment.apply(tf.constant(still), parameters).numpy()
         np.testing.assert_allclose(result, np.repeat(result[:1], 4, axis=0), atol=1e-6)
         assert result.min() >= 0.0 and result.max() <= 1.0
-        changed += np.abs(result - still).max() > 0.01
-    assert changed >= 10
+        changed += np.abs(result - still / 255).max() > 0.01
+    assert changed >= 7
 
 
-def test_first_view_is_always_blurred_and_never_solarized(monkeypatch, clip):
-    calls = {"blur": 0, "solarize": 0}
-    blur, solarize = augment.random_gaussian_blur, augment.solarize
-
-    def counting_blur(clip, seed):
-        calls["blur"] += 1
-        return blur(clip, seed)
-
-    def counting_solarize(clip):
-        calls["solarize"] += 1
-        return solarize(clip)
-
-    monkeypatch.setattr(augment, "random_gaussian_blur", counting_blur)
-    monkeypatch.setattr(augment, "solarize", counting_solarize)
-    for index in range(200):
-        augment.augment(
-            tf.constant(clip[:1]), augment.AUGMENTATIONS["released"][0], tf.constant([index, 0])
-        )
-    assert calls == {"blur": 200, "solarize": 0}
-    calls["blur"] = 0
-    for index in range(200):
-        augment.augment(
-            tf.constant(clip[:1]), augment.AUGMENTATIONS["released"][1], tf.constant([index, 0])
-        )
-    # Expected 20 and 40 of 200; five standard deviations.
-    assert abs(calls["blur"] - 20) < 21
-    assert abs(calls["solarize"] - 40) < 28
-
-
-def test_flip_and_grayscale_come_as_often_as_the_paper_says(monkeypatch):
-    monkeypatch.setattr(augment, "JITTER_PROBABILITY", 0.0)
-    clip = np.zeros((1, 8, 8, 3), "float32")
-    clip[:, :, 0] = [1.0, 0.0, 0.0]
-    plain = augment.View(0.0, 0.0)
-    results = np.stack(
-        [augment.augment(tf.constant(clip), plain, tf.constant([i, 5])).numpy() for i in range(400)]
-    )
-    flipped = results[:, 0, 0, 7].max(axis=-1) > 0
-    gray = np.ptp(results.reshape(400, -1, 3), axis=-1).max(axis=-1) == 0
-    assert abs(flipped.mean() - 0.5) < 0.1
-    assert abs(gray.mean() - 0.2) < 0.08
+def test_first_view_is_always_blurred_and_never_solarized():
+    first, second = (_draw(view, 1000) for view in VIEWS)
+    assert (first.sigma > 0).all() and not first.solarize.any()
+    assert stats.binomtest(int((second.sigma > 0).sum()), 1000, 0.1).pvalue > 1e-3
+    assert stats.binomtest(int(second.solarize.sum()), 1000, 0.2).pvalue > 1e-3
 
 
 def test_the_variant_of_the_paper_neither_blurs_nor_solarizes():
-    assert augment.AUGMENTATIONS["paper"] == (augment.View(0.0, 0.0),) * 2
-    # A clip of one colour with a bright dot: blur would spread it, solarisation invert it.
-    clip = np.zeros((1, 40, 40, 3), "float32")
-    clip[0, 20, 20] = 0.3
-    for index in range(50):
-        view = augment.AUGMENTATIONS["paper"][index % 2]
-        result = augment.augment(tf.constant(clip), view, tf.constant([index, 1])).numpy()
-        dots = np.argwhere(np.abs(result[0] - result[0, 0, 0]).max(axis=-1) > 1e-3)
-        assert len(dots) <= 1 and result[0, 0, 0].max() < 0.5
+    for view in augment.AUGMENTATIONS["paper"]:
+        parameters = _draw(view, 300)
+        assert not parameters.sigma.any() and not parameters.solarize.any()
+        assert stats.binomtest(int(parameters.jitter.sum()), 300, 0.8).pvalue > 1e-3
 
 
-def test_the_jitter_has_the_factors_and_orders_of_the_paper(monkeypatch):
-    seen = []
-
-    def record(clip, **factors):
-        seen.append({name: value.numpy() for name, value in factors.items()})
-        return clip
-
-    monkeypatch.setattr(augment, "color_jitter", record)
-    for index in range(600):
-        augment.random_color_jitter(tf.zeros([1, 1, 1, 3]), tf.constant([index, 2]))
-    for name, bounds in [
-        ("brightness", (0.2, 1.8)),
-        ("contrast", (0.2, 1.8)),
-        ("saturation", (0.2, 1.8)),
-        ("hue", (-0.2, 0.2)),
+def test_probabilities_are_those_of_the_paper():
+    parameters = _draw(VIEWS[0], 1000, seed=5)
+    flips = [bool(augment.random_flip(tf.constant([index, 5]))) for index in range(1000)]
+    for happened, probability in [
+        (parameters.jitter, 0.8),
+        (parameters.grayscale, 0.2),
+        (np.array(flips), 0.5),
     ]:
-        draws = np.array([factors[name] for factors in seen])
-        uniform = stats.uniform(bounds[0], bounds[1] - bounds[0])
-        assert stats.kstest(draws, uniform.cdf).pvalue > 1e-3, name
-    orders = {tuple(factors["order"]) for factors in seen}
-    assert len(orders) == 24
-    first, second = (
-        np.array([factors[name] for factors in seen]) for name in ("brightness", "hue")
-    )
-    assert abs(np.corrcoef(first, second)[0, 1]) < 0.15
+        assert stats.binomtest(int(happened.sum()), 1000, probability).pvalue > 1e-3
 
 
-def test_sigma_of_the_blur_is_uniform(monkeypatch):
-    sigmas = []
-    monkeypatch.setattr(
-        augment, "gaussian_blur", lambda clip, sigma, radius: sigmas.append(float(sigma))
-    )
-    for index in range(500):
-        augment.random_gaussian_blur(tf.zeros([1, 40, 40, 3]), tf.constant([index, 3]))
-    assert stats.kstest(sigmas, stats.uniform(0.1, 1.9).cdf).pvalue > 1e-3
+def test_factors_and_orders_are_those_of_the_paper():
+    parameters = _draw(VIEWS[0], 2000, seed=2)
+    ranges = [(0.2, 1.8), (0.2, 1.8), (0.2, 1.8), (-0.2, 0.2)]
+    for draws, (low, high) in zip(parameters.factors.T, ranges, strict=True):
+        assert stats.kstest(draws, stats.uniform(low, high - low).cdf).pvalue > 1e-3
+    assert stats.kstest(parameters.sigma, stats.uniform(0.1, 1.9).cdf).pvalue > 1e-3
+    _, counts = np.unique(parameters.order, axis=0, return_counts=True)
+    assert len(counts) == 24 and stats.chisquare(counts).pvalue > 1e-3
+    drawn = np.column_stack([parameters.factors, parameters.sigma, parameters.jitter])
+    correlation = np.corrcoef(drawn.T) - np.eye(6)
+    assert np.abs(correlation).max() < 0.1
 
 
-def test_jitter_comes_as_often_as_the_paper_says(monkeypatch):
-    calls = []
-    monkeypatch.setattr(augment, "random_color_jitter", lambda clip, seed: calls.append(1) or clip)
-    for index in range(400):
-        augment.augment(tf.zeros([1, 8, 8, 3]), augment.View(0.0, 0.0), tf.constant([index, 4]))
-    assert stats.binomtest(len(calls), 400, 0.8).pvalue > 1e-3
+def test_draws_of_different_purposes_have_different_seeds():
+    seed = tf.constant([3, 3])
+    seeds = {tuple(sampling.fold(seed, purpose).numpy()) for purpose in sampling.Purpose}
+    assert len(seeds) == len(sampling.Purpose)

@@ -19,7 +19,7 @@ def _batches(pattern, count, batch_size=4, seed=1, first_video=0, shuffle_buffer
     dataset = pipeline.pretraining_batches(
         shards, 12, PAIR, batch_size, shuffle_buffer, seed, first_video
     )
-    return [batch.numpy() for batch in dataset.take(count)]
+    return [np.stack(views, axis=1) for views in dataset.take(count)]
 
 
 def _epoch_frames(pattern, epoch_seed, shuffle_buffer=5):
@@ -70,13 +70,54 @@ def test_decoding_a_window_equals_decoding_all_and_cutting():
     np.testing.assert_array_equal(decoded[:, 2:-2, 2:-2], whole[:, 10:26, 18:38])
 
 
+def _views(record, pair, epoch_seed):
+    """The two augmented views of a record, (2, T, S, S, 3)."""
+    sample = pipeline.sample_clips(record, pair, epoch_seed)
+    return np.stack([augment.apply(*view) for view in pipeline.crop_views(sample, pair)])
+
+
 def test_views_are_clips_in_range():
     record = records.parse(tf.constant(records.serialize(make_video(0))))
-    views = pipeline.make_views(pipeline.sample_clips(record, PAIR, EPOCH_SEED), PAIR).numpy()
+    views = _views(record, PAIR, EPOCH_SEED)
     assert views.shape == (2, 4, 32, 32, 3)
     assert views.dtype == np.float32
     assert 0.0 <= views.min() < views.max() <= 1.0
     assert np.abs(views[0] - views[1]).mean() > 0.01
+
+
+def test_crops_are_windows_of_the_frames_resized_and_flipped():
+    video = make_video(0)
+    record = records.parse(tf.constant(records.serialize(video)))
+    flips = set()
+    for epoch in range(8):
+        sample = pipeline.sample_clips(record, PAIR, tf.constant([epoch, 0]))
+        for index, view in enumerate(pipeline.crop_views(sample, PAIR)):
+            seed = sampling.fold(sample["seed"], index)
+            crop_seed = sampling.fold(seed, sampling.Purpose.CROP)
+            window = augment.random_crop_window(40, 48, crop_seed)
+            pixels = pipeline.decode_and_crop(sample["frames"][index], window)
+            expected = np.floor(tf.image.resize(pixels, [32, 32]))
+            flipped = bool(augment.random_flip(seed))
+            flips.add(flipped)
+            np.testing.assert_array_equal(view.clip, expected[:, :, ::-1] if flipped else expected)
+    assert flips == {False, True}
+
+
+def test_a_batch_is_augmented_as_its_clips_are():
+    shard = [make_video(index) for index in range(3)]
+    samples = [
+        pipeline.crop_views(
+            pipeline.sample_clips(
+                records.parse(tf.constant(records.serialize(video))), PAIR, EPOCH_SEED
+            ),
+            PAIR,
+        )[0]
+        for video in shard
+    ]
+    batch = tf.nest.map_structure(lambda *values: tf.stack(values), *samples)
+    result = pipeline.augment_batch(batch)
+    for clip, sample in zip(result, samples, strict=True):
+        np.testing.assert_allclose(clip, augment.apply(*sample), rtol=0, atol=1e-6)
 
 
 def test_the_two_views_draw_independently():
@@ -84,8 +125,7 @@ def test_the_two_views_draw_independently():
     same = ViewPair(CLIP, views=(augment.View(0.1, 0.2),) * 2)
     record = records.parse(tf.constant(records.serialize(make_video(0, num_frames=1))))
     for epoch in range(8):
-        sample = pipeline.sample_clips(record, same, tf.constant([epoch, 0]))
-        views = pipeline.make_views(sample, same).numpy()
+        views = _views(record, same, tf.constant([epoch, 0]))
         assert np.abs(views[0] - views[1]).mean() > 0.02
 
 
@@ -187,7 +227,7 @@ def test_views_and_intervals_are_those_that_are_asked_for():
         assert sorted(starts) == [0, 13]  # 14 starts: the longest interval
     always = ViewPair(CLIP, views=(augment.View(0.0, 1.0), augment.View(0.0, 0.0)))
     never = ViewPair(CLIP, views=(augment.View(0.0, 0.0), augment.View(0.0, 1.0)))
-    one, two = (pipeline.make_views(sample, which).numpy() for which in (always, never))
+    one, two = (_views(record, which, EPOCH_SEED) for which in (always, never))
     # Same seeds: the views differ by solarisation alone.
     np.testing.assert_allclose(one[0], np.where(two[0] < 0.5, two[0], 1 - two[0]), atol=1e-6)
     np.testing.assert_allclose(two[1], np.where(one[1] < 0.5, one[1], 1 - one[1]), atol=1e-6)

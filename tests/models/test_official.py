@@ -67,6 +67,16 @@ def test_r3d_50_has_the_keys_and_shapes_of_the_authors(kind):
     )
 
 
+def test_blocks_are_in_the_order_of_their_numbers():
+    backbone = build_backbone("r3d_101")
+    keys = official.backbone_keys(backbone)
+    # res2: 2 to 4; res3: 5 to 8; res4: 9 to 31.
+    key = f"backbone/layer_with_weights-19/_temporal_conv/kernel{VALUE}"
+    assert keys[key] is backbone.get_layer("res4_10_a_conv").kernel
+    key = f"backbone/layer_with_weights-11/_norm3/gamma{VALUE}"
+    assert keys[key] is backbone.get_layer("res4_2_c_bn").gamma
+
+
 def test_a_loaded_network_computes_what_the_paper_says(tmp_path, small_weights, clips):
     prefix = write_checkpoint(tmp_path / "ckpt", small_weights, global_step=7)
     backbone, head = build_backbone("r3d_small"), build_projection_head(512)
