@@ -58,9 +58,12 @@ def main(pattern: str) -> int:
         print("\n".join(map(str, found.problems[:PROBLEMS_PRINTED])))
     if len(found.problems) > PROBLEMS_PRINTED:
         print(f"and {len(found.problems) - PROBLEMS_PRINTED} more")
-    if found.failures:
-        count = _count(len(found.failures), "video")
-        print(f"\n{count} failed to convert: see {dataset.FAILURES_FILE}")
+    if found.failures or found.damaged:
+        failed, damaged = _count(len(found.failures), "video"), len(found.damaged)
+        print(
+            f"\n{failed} failed to convert and {damaged or 'no'} damaged ones were kept:"
+            f" see {dataset.FAILURES_FILE}"
+        )
     if HTML.value is not None:
         files.write_atomically(HTML.value, page.render(found, pattern, SEED.value))
         print(f"\npage: {HTML.value}")

@@ -40,13 +40,15 @@ class Inspection:
       splits: by directory; "train" first, then in the order of their names.
       classes: class names by label, as far as they are known.
       problems: all that is wrong, in the order of the shards; then of the data set as a whole.
-      failures: the rows of `failures.csv`, beside the shards, by column.
+      failures: the rows of `failures.csv`, beside the shards, of videos without a record.
+      damaged: its rows of videos that were kept although their files are damaged.
     """
 
     splits: list[Split]
     classes: dict[int, str]
     problems: list[Problem]
     failures: list[dict[str, str]]
+    damaged: list[dict[str, str]]
 
 
 def find_shards(pattern: str) -> list[str]:
@@ -100,7 +102,7 @@ def inspect(
             inspected, found = inspected + len(videos), found + len(wrong)
             progress.update(videos=inspected, problems=found)
     ordered = sorted(splits, key=lambda key: (key[0], key[1] != "train", key[1]))
-    inspection = Inspection([splits[key] for key in ordered], {}, problems, [])
+    inspection = Inspection([splits[key] for key in ordered], {}, problems, [], [])
     for directory in sorted({split.directory for split in inspection.splits}):
         _check_directory(directory, inspection)
     for split in inspection.splits:
@@ -136,10 +138,13 @@ def _check_directory(directory: str, inspection: Inspection) -> None:
     known = None if classes is None else dict(enumerate(classes))
     for split in splits:
         _check_labels(split, known, inspection)
-        complete = _check_shard_names(split, problems)
+        listed = info["splits"].get(split.name) if info else None
+        num_listed = listed.get("shards") if isinstance(listed, Mapping) else None
+        complete = _check_shard_names(split, num_listed, problems)
         if info and complete:
-            _check_counts(split, info["splits"].get(split.name), info_path, problems)
-    inspection.failures += _read_failures(os.path.join(directory, FAILURES_FILE), problems)
+            _check_counts(split, listed, info_path, problems)
+    for row in _read_failures(os.path.join(directory, FAILURES_FILE), problems):
+        (inspection.damaged if row.get("kept") == "yes" else inspection.failures).append(row)
 
 
 def _check_labels(split: Split, classes: dict[int, str] | None, inspection: Inspection) -> None:
@@ -162,8 +167,15 @@ def _check_labels(split: Split, classes: dict[int, str] | None, inspection: Insp
             inspection.problems.append(Problem(video.path, video.record, video.video_id, text))
 
 
-def _check_shard_names(split: Split, problems: list[Problem]) -> bool:
-    """Checks that all shards of a split are there; returns whether all were inspected."""
+def _check_shard_names(split: Split, num_listed: int | None, problems: list[Problem]) -> bool:
+    """Checks that all shards of a split are there; returns whether all were inspected.
+
+    Args:
+      split: to check.
+      num_listed: how many there are by `dataset_info.json`: a conversion writes no shard where all
+        videos of one failed.
+      problems: to add to.
+    """
     names = {os.path.basename(path) for path in split.paths}
     totals = {
         int(match[1]) for match in (re.search(r"-of-(\d+)$", name) for name in names) if match
@@ -183,10 +195,10 @@ def _check_shard_names(split: Split, problems: list[Problem]) -> bool:
         for name in expected - names
         if not tf.io.gfile.exists(os.path.join(split.directory, name))
     )
-    if missing:
+    if missing and total - len(missing) != num_listed:
         text = f"{len(missing)} of {total} shards are missing (first: {missing[0]})"
         problems.append(Problem(place, None, None, text))
-    return names == expected or bool(missing)
+    return len(names) + len(missing) == total
 
 
 def _check_counts(

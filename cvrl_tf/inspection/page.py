@@ -59,11 +59,23 @@ def render(inspection: Inspection, pattern: str, seed: int = 0) -> str:
         seed=seed,
         problems=inspection.problems[:ROWS],
         num_problems=len(inspection.problems),
-        failures=inspection.failures[:ROWS],
-        failure_columns=list(dict.fromkeys(name for row in inspection.failures for name in row)),
-        num_failures=len(inspection.failures),
-        reasons=Counter(row.get("reason", "") for row in inspection.failures).most_common(10),
+        tables_of_failures=[
+            _failures("Videos that failed to convert", "failures", inspection.failures),
+            _failures("Damaged videos that were kept", "damaged", inspection.damaged),
+        ],
     )
+
+
+def _failures(title: str, anchor: str, rows: Sequence[dict[str, str]]) -> dict[str, Any]:
+    reasons = Counter(row.get("reason", "").split(": ")[0] for row in rows)
+    return {
+        "title": title,
+        "anchor": anchor,
+        "number": len(rows),
+        "columns": list(dict.fromkeys(name for row in rows for name in row)),
+        "rows": rows[:ROWS],
+        "reasons": reasons.most_common(10),
+    }
 
 
 def _histogram(title: str, values: Sequence[float], whole: bool) -> dict[str, Any]:

@@ -83,6 +83,12 @@ def test_a_missing_shard(directory):
     ]
 
 
+def test_no_shard_where_all_of_its_videos_failed(directory):
+    write_shard(directory / "test-00001-of-00003", [make_video(4, 6, 56, 32, label=1)])
+    (directory / "test-00000-of-00001").unlink()
+    assert _problems(directory) == []
+
+
 def test_shards_of_two_conversions(directory):
     write_shard(directory / "train-00000-of-00001", [make_video(8)])
     assert _problems(directory) == ["train-*: shards of several conversions, of 1 and 2 shards"]

@@ -45,13 +45,17 @@ def test_everything_is_on_the_page_and_escaped(tmp_path):
     )
     broken = make_video(1, 3, label=1)
     broken = dataclasses.replace(broken, frames=[*broken.frames[:2], b"no JPEG " + NASTY.encode()])
-    (tmp_path / "failures.csv").write_text(f"split,video_id,reason\ntrain,{NASTY},{NASTY}\n")
+    (tmp_path / "failures.csv").write_text(
+        f"split,video_id,reason,kept\ntrain,{NASTY},{NASTY}: x,no\n"
+        "train,b,cut,yes\ntrain,c,cut,yes\n"
+    )
     content = _page(tmp_path, [nasty, broken])
     found = _Text(content)
     assert "script" not in found.tags and found.open == []
     assert found.text.count(NASTY) >= 4  # a video, its class, a failure and its reason
     assert "12 frames, 29.97 fps, 48x40" in found.text
-    assert "1 problem found" in found.text and "1 video failed to convert" in found.text
+    assert "1 problem found" in found.text and "failed to convert: 1" in found.text
+    assert "Damaged videos that were kept: 2" in found.text and "2 × cut" in found.text
     assert "1 of 3 frames cannot be decoded (first: frame 2, not a JPEG image)" in found.text
     # Only the video that is whole is shown; its frames come back.
     assert [image["alt"] for image in found.images] == [

@@ -43,13 +43,17 @@ def test_good_records_with_a_page(tmp_path):
 
 def test_bad_records_are_listed_with_status_1(tmp_path):
     path = write_shard(tmp_path / "train-00000-of-00001", [make_video(0, 4), make_video(0, 4)])
-    (tmp_path / "failures.csv").write_text("split,video_id\ntrain,x\n")
+    (tmp_path / "failures.csv").write_text(
+        "split,video_id,kept\ntrain,x,no\ntrain,y,yes\ntrain,z,yes\n"
+    )
     done = _run(f"{tmp_path}/train-*", "--workers=1")
     assert done.returncode == 1
     assert (
         f"\n{path}, record 1 (video_0): the id is also that of record 0 of {path}\n" in done.stdout
     )
-    assert "\n1 video failed to convert: see failures.csv\n" in done.stdout
+    assert "\n1 video failed to convert and 2 damaged ones were kept: see failures.csv\n" in (
+        done.stdout
+    )
     assert done.stdout.endswith("\n1 problem in 2 videos of 1 shard\n")
 
 
