@@ -232,7 +232,7 @@ def _encode_frames(
     if frame_rate <= 0 and timestamps[-1] > 0:
         frame_rate = 1e6 * (len(frames) - 1) / timestamps[-1]
     if settings.fps is not None:
-        frame_rate = min(frame_rate, settings.fps)
+        frame_rate = min(frame_rate, float(settings.fps))
     video = Video(
         video_id=entry.video_id,
         frames=frames,
@@ -267,13 +267,14 @@ def _declared_duration(
     """Seconds of video as the file says, if it does."""
     if stream.duration is not None and stream.time_base:
         return stream.duration * stream.time_base
-    # As Matroska tells it of each stream.
+    # Matroska has a tag for each stream. Its times are those of the end, not from the first frame.
+    start = max(0, stream.start_time or 0) * (stream.time_base or 0)
     tag = re.fullmatch(r"(\d+):(\d+):(\d+\.?\d*)", stream.metadata.get("DURATION", ""))
     if tag:
-        return int(tag[1]) * 3600 + int(tag[2]) * 60 + Fraction(tag[3])
+        return int(tag[1]) * 3600 + int(tag[2]) * 60 + Fraction(tag[3]) - start
     # Of the longest stream, which may be the sound.
     if container.duration is not None and len(container.streams) == 1:
-        return Fraction(container.duration, av.time_base)
+        return Fraction(container.duration, av.time_base) - start
     return None
 
 
@@ -309,7 +310,7 @@ class _Decoding:
 
     def damage(self) -> str:
         """What was wrong with the file, in words; empty when nothing was."""
-        faults = [f"{count} {name}" for name, count in self._faults.items()]
+        faults = [f"{name}: {count}" for name, count in sorted(self._faults.items())]
         duration = _declared_duration(self._container, self._stream)
         # Declared durations are not exact.
         if self._complete and duration and duration - self._end > max(0.5, 0.05 * duration):
