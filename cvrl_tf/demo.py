@@ -7,7 +7,6 @@ only colours is lost.
 
 import math
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -234,19 +233,15 @@ def render_videos(directory: str, videos_per_class: int, first_seed: int) -> Non
 
 
 def _make_data(directory: str) -> None:
-    """Renders and converts both splits, unless an earlier run has done so."""
-    records = os.path.join(directory, "records")
-    info = os.path.join(records, shards.INFO_FILE)
-    if os.path.exists(info) and files.read_json(info)["splits"].keys() == VIDEOS_PER_CLASS.keys():
-        return
+    """Renders and converts both splits, as far as earlier runs have not done so."""
     splits = {}
     for split, count in VIDEOS_PER_CLASS.items():
         videos = os.path.join(directory, "videos", split)
         if not os.path.exists(videos):
             render_videos(videos, count, first_seed=0 if split == "train" else 500)
         splits[split], classes = catalogs.folder(videos)
-    shutil.rmtree(records, ignore_errors=True)  # of a run that was stopped half-way
-    shards.convert(splits, classes, records, dataset="folder", workers=1)
+    records = os.path.join(directory, "records")
+    shards.convert(splits, classes, records, dataset="folder", workers=0)
 
 
 def _knn_top1(model_dir: str, config: PretrainConfig, records: str, pretrained: bool) -> float:
