@@ -5,6 +5,7 @@ import dataclasses
 import io
 import os
 import re
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,13 +13,12 @@ from typing import Any
 import tensorflow as tf
 
 from cvrl_tf import files
-from cvrl_tf.conversion.shards import INFO_FILE, LABELS_FILE
+from cvrl_tf.conversion.shards import FAILURES_FILE, INFO_FILE, LABELS_FILE
+from cvrl_tf.conversion.workers import InProcess, WorkerPool
 from cvrl_tf.data import records
 from cvrl_tf.errors import InputError
-from cvrl_tf.inspection.shards import InspectedVideo, Problem, inspect_shards
+from cvrl_tf.inspection.shards import InspectedVideo, InspectionJob, Problem, ShardResult
 from cvrl_tf.progress import Progress
-
-FAILURES_FILE = "failures.csv"
 
 
 @dataclasses.dataclass
@@ -57,6 +57,7 @@ def find_shards(pattern: str) -> list[str]:
     Raises:
       InputError: there are none.
     """
+    files.load_file_systems(pattern)
     if tf.io.gfile.isdir(pattern):
         pattern = os.path.join(pattern, "*-of-*")
     paths = [
@@ -82,25 +83,20 @@ def inspect(
       paths: shards.
       frames_per_video: how many frames of each video to decode, evenly spaced; 0 for all. The
         sizes of all frames are checked.
-      workers: processes; None for one for each core. 1 runs in this process.
-
-    Raises:
-      InputError: a worker process was killed.
+      workers: processes; None for one for each core; 0 for this process, without a guard against
+        records that crash a decoder.
     """
     splits: dict[tuple[str, str], Split] = {}
     problems: list[Problem] = []
-    found = inspected = 0
-    with Progress("inspecting", len(paths), "shard") as progress:
-        for path, num_bytes, videos, wrong in inspect_shards(paths, frames_per_video, workers):
-            directory, name = os.path.split(path)
-            split = re.sub(r"-\d+-of-\d+$", "", name)
-            held = splits.setdefault((directory, split), Split(directory, split))
-            held.paths.append(path)
-            held.num_bytes += num_bytes
-            held.videos += videos
-            problems += wrong
-            inspected, found = inspected + len(videos), found + len(wrong)
-            progress.update(videos=inspected, problems=found)
+    jobs = [InspectionJob(path, frames_per_video) for path in paths]
+    for result in _run(jobs, workers):
+        directory, name = os.path.split(result.path)
+        split = re.sub(r"-\d+-of-\d+$", "", name)
+        held = splits.setdefault((directory, split), Split(directory, split))
+        held.paths.append(result.path)
+        held.num_bytes += result.num_bytes
+        held.videos += result.videos
+        problems += result.problems
     ordered = sorted(splits, key=lambda key: (key[0], key[1] != "train", key[1]))
     inspection = Inspection([splits[key] for key in ordered], {}, problems, [], [])
     for directory in sorted({split.directory for split in inspection.splits}):
@@ -109,6 +105,20 @@ def inspect(
         _check_ids(split, problems)
     _check_overlap(inspection.splits, problems)
     return inspection
+
+
+def _run(jobs: Sequence[InspectionJob], workers: int | None) -> list[ShardResult]:
+    executor = InProcess() if workers == 0 else WorkerPool(workers)
+    start, size, damaged = time.monotonic(), 0, 0
+    with executor, Progress("inspecting", len(jobs), "shard") as progress:
+
+        def on_progress(shards: int, num_bytes: int, with_problems: int) -> None:
+            nonlocal size, damaged
+            size, damaged = size + num_bytes, damaged + with_problems
+            speed = size / 1e6 / max(time.monotonic() - start, 1e-3)
+            progress.update(shards, **{"MB/s": speed, "with_problems": damaged})
+
+        return executor.run(jobs, on_progress)
 
 
 def _check_directory(directory: str, inspection: Inspection) -> None:

@@ -1,21 +1,16 @@
-"""Checks each record of TFRecord shards by itself, in parallel processes."""
+"""Checks each record of a TFRecord shard by itself."""
 
-import concurrent.futures
 import dataclasses
-import multiprocessing
-import os
-import signal
-import threading
-from collections.abc import Iterator, Sequence
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Mapping
 
 import google_crc32c
 import numpy as np
 import simplejpeg
 import tensorflow as tf
 
+from cvrl_tf import files
+from cvrl_tf.conversion.workers import Report
 from cvrl_tf.data import records, tfrecords
-from cvrl_tf.errors import InputError
 
 _JPEG_START = b"\xff\xd8"
 
@@ -70,68 +65,63 @@ class InspectedVideo:
     fingerprint: int
 
 
-# A shard's path, bytes, videos and problems.
-ShardResult = tuple[str, int, list[InspectedVideo], list[Problem]]
+@dataclasses.dataclass(frozen=True)
+class ShardResult:
+    """What was found in a shard of `num_bytes`."""
+
+    path: str
+    num_bytes: int
+    videos: list[InspectedVideo]
+    problems: list[Problem]
 
 
-def inspect_shards(
-    paths: Sequence[str], frames_per_video: int, workers: int | None
-) -> Iterator[ShardResult]:
-    """Yields the results of the shards in the order of `paths`."""
-    granted = getattr(os, "sched_getaffinity", None)  # unknown on macOS
-    workers = workers or (len(granted(0)) if granted else os.cpu_count()) or 1
-    if min(workers, len(paths)) == 1:
-        yield from (_inspect_shard(path, frames_per_video) for path in paths)
-        return
-    pool = concurrent.futures.ProcessPoolExecutor(
-        min(workers, len(paths)),
-        multiprocessing.get_context("spawn"),  # TensorFlow does not survive a fork
-        initializer=_start_worker,
-    )
-    try:
-        futures = [pool.submit(_inspect_shard, path, frames_per_video) for path in paths]
-        for future in futures:
-            yield future.result()
-    except BrokenProcessPool:
-        raise InputError(
-            "A worker process was killed, most often because memory ran out: run again with fewer"
-            " --workers."
-        ) from None
-    finally:
-        pool.shutdown(cancel_futures=True)
+@dataclasses.dataclass(frozen=True)
+class InspectionJob:
+    """Inspects one shard; see `workers.Job`.
 
+    Attributes:
+      path: the shard.
+      frames_per_video: how many frames to decode; 0 for all.
+      ended: records at which a process that did this job hung or died, and how.
+    """
 
-def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is for the parent
-    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    path: str
+    frames_per_video: int
+    ended: Mapping[int, str] = dataclasses.field(default_factory=dict)
 
+    def run(self, report: Report) -> ShardResult:
+        """Inspects the shard, all of it whatever is wrong."""
+        files.load_file_systems(self.path)
+        videos: list[InspectedVideo] = []
+        problems: list[Problem] = []
+        size = 0
+        try:
+            size = tf.io.gfile.stat(self.path).length
+            for stored in tfrecords.read_shard(self.path):
+                video, video_id = None, None
+                if stored.number in self.ended:
+                    texts = [self.ended[stored.number]]
+                elif stored.serialized is None:
+                    texts = [stored.problem]
+                else:
+                    report.start(stored.number)
+                    video, texts = _inspect_record(self.path, stored, self.frames_per_video)
+                    report.decoded()
+                if video is not None:
+                    videos.append(video)
+                    video_id = video.video_id
+                problems += [Problem(self.path, stored.number, video_id, text) for text in texts]
+        except (tf.errors.OpError, OSError) as error:
+            reason = getattr(error, "message", None) or error
+            problems.append(Problem(self.path, None, None, f"the file cannot be read ({reason})"))
+        if not videos and not problems:
+            problems.append(Problem(self.path, None, None, "the file holds no records"))
+        report.done(size, bool(problems))
+        return ShardResult(self.path, size, videos, problems)
 
-def _exit_with_parent() -> None:
-    multiprocessing.parent_process().join()
-    os._exit(1)
-
-
-def _inspect_shard(path: str, frames_per_video: int) -> ShardResult:
-    videos: list[InspectedVideo] = []
-    problems: list[Problem] = []
-    size = 0
-    try:
-        size = tf.io.gfile.stat(path).length
-        for stored in tfrecords.read_shard(path):
-            if stored.serialized is None:
-                problems.append(Problem(path, stored.number, None, stored.problem))
-                continue
-            video, wrong = _inspect_record(path, stored, frames_per_video)
-            video_id = video.video_id if video else None
-            problems += [Problem(path, stored.number, video_id, text) for text in wrong]
-            if video:
-                videos.append(video)
-    except (tf.errors.OpError, OSError) as error:
-        reason = getattr(error, "message", None) or error
-        problems.append(Problem(path, None, None, f"the file cannot be read ({reason})"))
-    if not videos and not problems:
-        problems.append(Problem(path, None, None, "the file holds no records"))
-    return path, size, videos, problems
+    def after(self, video: int, reason: str, final: bool) -> "InspectionJob":
+        """The job without the record at which its process ended."""
+        return dataclasses.replace(self, ended={**self.ended, video: reason})
 
 
 def _inspect_record(

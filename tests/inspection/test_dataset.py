@@ -39,7 +39,7 @@ def directory(tmp_path):
 
 def _inspect(directory, pattern=None):
     paths = dataset.find_shards(str(pattern or directory))
-    return dataset.inspect(paths, workers=1)
+    return dataset.inspect(paths, workers=0)
 
 
 def _problems(directory, pattern=None):
@@ -164,3 +164,8 @@ def test_failures_are_read_whatever_their_columns(directory):
         {"split": "train", "video_id": "b", "path": "/v/b.mp4", "reason": "cut", "more": "7"},
         {"split": "val", "video_id": "c", "path": "", "reason": ""},
     ]
+
+
+def test_processes_find_the_same(directory):
+    paths = dataset.find_shards(str(directory))
+    assert dataset.inspect(paths, workers=2) == dataset.inspect(paths, workers=0)

@@ -4,13 +4,14 @@ import pytest
 import tensorflow as tf
 from small_records import make_video, write_shard
 
-from cvrl_tf.inspection.shards import inspect_shards, spaced
+from cvrl_tf.conversion.workers import Report
+from cvrl_tf.inspection.shards import InspectionJob, spaced
 
 
 def _inspect(path, frames_per_video=0):
-    [(found_path, size, videos, problems)] = inspect_shards([path], frames_per_video, workers=1)
-    assert found_path == path and size == tf.io.gfile.stat(path).length
-    return videos, [(problem.record, problem.video_id, problem.text) for problem in problems]
+    result = InspectionJob(path, frames_per_video).run(Report())
+    problems = [(problem.record, problem.video_id, problem.text) for problem in result.problems]
+    return result.videos, problems
 
 
 def test_good_records(tmp_path):
@@ -107,13 +108,21 @@ def test_goes_on_after_bad_records(tmp_path):
 def test_files_without_records(tmp_path):
     (tmp_path / "empty").write_bytes(b"")
     assert _inspect(str(tmp_path / "empty")) == ([], [(None, None, "the file holds no records")])
-    [(_, _, _, [problem])] = inspect_shards([str(tmp_path / "gone")], 0, workers=1)
-    assert problem.text.startswith("the file cannot be read (")
+    [(_, _, text)] = _inspect(str(tmp_path / "gone"))[1]
+    assert text.startswith("the file cannot be read (")
 
 
-def test_processes_find_the_same(tmp_path):
-    paths = [write_shard(tmp_path / f"{n}", [make_video(n, 3), make_video(9)]) for n in range(3)]
-    assert list(inspect_shards(paths, 0, workers=2)) == list(inspect_shards(paths, 0, workers=1))
+def test_a_record_at_which_a_process_died_is_left_out(tmp_path):
+    path = write_shard(tmp_path / "s", [make_video(0, 3), make_video(1, 3)])
+    messages = []
+    job = InspectionJob(path, 0).after(0, "the decoder crashed (signal 11)", final=False)
+    result = job.run(Report(lambda *message: messages.append(message)))
+    assert [video.video_id for video in result.videos] == ["video_1"]
+    assert [str(problem) for problem in result.problems] == [
+        f"{path}, record 0: the decoder crashed (signal 11)"
+    ]
+    size = tf.io.gfile.stat(path).length
+    assert messages == [("start", 1), ("decoded",), ("done", 1, size, 1)]
 
 
 def test_spaced():
