@@ -112,7 +112,7 @@ def main() -> None:
 
 
 def _name(workers: int) -> str:
-    return f"{workers} worker{'' if workers == 1 else 's'}"
+    return f"workers={workers}"
 
 
 def _worker_counts() -> list[int]:
