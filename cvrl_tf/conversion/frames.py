@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import io
 import math
 import os
 import re
@@ -12,10 +11,11 @@ from collections.abc import Callable, Iterator
 from fractions import Fraction
 
 import av
+import numpy as np
+import simplejpeg
 from av.sidedata.sidedata import Type as SideDataType
 from av.stream import Disposition
 from av.video.reformatter import Interpolation, VideoReformatter
-from PIL import Image
 
 from cvrl_tf import files
 from cvrl_tf.conversion.catalogs import Entry
@@ -30,14 +30,15 @@ QUALITY = 90
 MAX_RECORD_BYTES = 512 * 2**20
 
 # What the signs of a display matrix (a, b, c, d) make of a picture: x' = ax + cy, y' = bx + dy.
-_UPRIGHT = {
-    (-1, 0, 0, 1): Image.Transpose.FLIP_LEFT_RIGHT,
-    (1, 0, 0, -1): Image.Transpose.FLIP_TOP_BOTTOM,
-    (-1, 0, 0, -1): Image.Transpose.ROTATE_180,
-    (0, 1, 1, 0): Image.Transpose.TRANSPOSE,
-    (0, -1, -1, 0): Image.Transpose.TRANSVERSE,
-    (0, -1, 1, 0): Image.Transpose.ROTATE_90,
-    (0, 1, -1, 0): Image.Transpose.ROTATE_270,
+_Turn = Callable[[np.ndarray], np.ndarray]
+_UPRIGHT: dict[tuple[int, ...], _Turn] = {
+    (-1, 0, 0, 1): np.fliplr,
+    (1, 0, 0, -1): np.flipud,
+    (-1, 0, 0, -1): lambda image: image[::-1, ::-1],
+    (0, 1, 1, 0): lambda image: image.swapaxes(0, 1),
+    (0, -1, -1, 0): lambda image: image[::-1, ::-1].swapaxes(0, 1),
+    (0, -1, 1, 0): np.rot90,
+    (0, 1, -1, 0): lambda image: np.rot90(image, 3),
 }
 
 
@@ -204,12 +205,10 @@ def _encode_frames(
         rgb = reformatter.reformat(
             frame, width, height, "rgb24", interpolation=Interpolation.AREA, threads=1
         )
-        image = rgb.to_image()
+        image = rgb.to_ndarray()
         if turn is not None:
-            image = image.transpose(turn)
-        jpeg = io.BytesIO()
-        image.save(jpeg, "JPEG", quality=settings.quality, subsampling="4:2:0")
-        frames.append(jpeg.getvalue())
+            image = np.ascontiguousarray(turn(image))
+        frames.append(simplejpeg.encode_jpeg(image, settings.quality, "RGB", "420"))
         timestamps.append(round(time * 1_000_000))
         size += len(frames[-1])
         if size > MAX_RECORD_BYTES:
@@ -238,8 +237,8 @@ def _encode_frames(
         frames=frames,
         timestamps=timestamps,
         frame_rate=frame_rate,
-        height=image.height,
-        width=image.width,
+        height=image.shape[0],
+        width=image.shape[1],
         path=entry.path,
         label=entry.label,
         label_name=entry.label_name,
@@ -248,7 +247,7 @@ def _encode_frames(
     return video, decoding.damage()
 
 
-def _turn(frame: av.VideoFrame) -> Image.Transpose | None:
+def _turn(frame: av.VideoFrame) -> _Turn | None:
     """How to turn a frame upright: its display matrix, to the nearest quarter turn, or mirrored."""
     matrix = frame.side_data.get(SideDataType.DISPLAYMATRIX)
     if matrix is None:
