@@ -43,6 +43,12 @@ def write_json(path: str, values: Mapping[str, Any]) -> None:
     write_atomically(path, json_text(values))
 
 
+def write_if_changed(path: str, content: str) -> None:
+    """Writes the text `content` to `path` atomically, unless that is there already."""
+    if not tf.io.gfile.exists(path) or read_text(path) != content:
+        write_atomically(path, content)
+
+
 def read_text(path: str) -> str:
     """Reads the text file at `path`."""
     with tf.io.gfile.GFile(path, "r") as file:

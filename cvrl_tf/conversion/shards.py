@@ -400,9 +400,7 @@ def _write_summary(
         contents[LABELS_FILE] = "".join(f"{name}\n" for name in classes)
     contents[INFO_FILE] = files.json_text(info)
     for name, content in contents.items():
-        path = os.path.join(state.output_dir, name)
-        if not tf.io.gfile.exists(path) or files.read_text(path) != content:
-            files.write_atomically(path, content)
+        files.write_if_changed(os.path.join(state.output_dir, name), content)
     return info
 
 

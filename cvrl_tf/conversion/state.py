@@ -211,7 +211,8 @@ class State:
 
     def write_plan(self, plan: Plan) -> None:
         """Writes the plan of a split."""
-        files.write_json(self._path(f"{plan.split}.json"), dataclasses.asdict(plan))
+        text = files.json_text(dataclasses.asdict(plan))
+        files.write_if_changed(self._path(f"{plan.split}.json"), text)
 
     def report(self, shard: str) -> ShardReport | None:
         """The report of a shard; None unless the shard is there as it was written."""
