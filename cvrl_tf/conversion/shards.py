@@ -170,7 +170,7 @@ def _agreed(state: State, plan: Plan) -> Plan:
             )
     if plan.split in found:
         return found[plan.split]
-    names = tf.io.gfile.listdir(state.output_dir)
+    names = files.names_in(state.output_dir)
     shards = [name for name in names if re.fullmatch(rf"{plan.split}-\d+-of-\d+", name)]
     if shards or (INFO_FILE in names and not found):
         raise InputError(

@@ -278,7 +278,7 @@ def _work(connection: multiprocessing.connection.Connection) -> None:
         try:
             job = connection.recv()
         except (EOFError, OSError):
-            os._exit(0)  # not sys.exit, see files.exit_process
+            os._exit(0)  # not sys.exit, see commandline.run
         try:
             send("result", job.run(Report(send)))
         except InputError as error:

@@ -27,6 +27,7 @@ from collections.abc import Iterator, Sequence
 
 import tensorflow as tf
 
+from cvrl_tf import files
 from cvrl_tf.errors import InputError
 
 FRAMES_KEY = "image/encoded"
@@ -147,8 +148,9 @@ def find_shards(pattern: str, flag: str) -> list[str]:
       flag: name of the flag that holds it, for the message.
 
     Raises:
-      InputError: nothing matches.
+      InputError: nothing matches, or a remote file system cannot be loaded.
     """
+    files.load_file_systems(pattern)
     paths = sorted({path for part in pattern.split(",") for path in tf.io.gfile.glob(part.strip())})
     if not paths:
         raise InputError(

@@ -654,7 +654,7 @@ def test_killed_at_any_moment_the_result_is_the_same(tmp_path):
         )
 
     entries, classes = catalogs.folder(root)
-    _convert(entries, tmp_path / "whole", num_shards=7)
+    _convert(entries, tmp_path / "whole", classes=classes, num_shards=7)
     output = tmp_path / "out"
     draws = random.Random(0)
     finished = {}
