@@ -109,6 +109,10 @@ class WorkerPool:
         return self
 
     def __exit__(self, *unused: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the processes."""
         for worker in self._workers:
             worker.kill()
         self._workers = []
