@@ -1,6 +1,7 @@
 """What every entry point shares: grouped help, one-sentence errors, the flags as a flagfile."""
 
 import logging
+import os
 import shutil
 import sys
 import textwrap
@@ -60,7 +61,16 @@ def run(
     # What TensorFlow logs of itself is not for users; their progress and results are printed.
     absl_logging.set_verbosity(absl_logging.WARNING)
     logging.getLogger("tensorflow").setLevel(logging.WARNING)
-    app.run(checked_main, flags_parser=parse)
+    try:
+        app.run(checked_main, flags_parser=parse)
+    except SystemExit as end:
+        # After any s3:// access tensorflow-io aborts the interpreter at its end ("pure virtual
+        # method called", status 134) although all is done: leave without that end.
+        if "tensorflow_io" in sys.modules:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(end.code or 0)
+        raise
 
 
 def _check_arguments(found: Sequence[str], argument: Argument | None) -> None:

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import sys
 import tempfile
 import uuid
 import warnings
@@ -43,6 +42,12 @@ def write_json(path: str, values: Mapping[str, Any]) -> None:
     write_atomically(path, json_text(values))
 
 
+def write_if_changed(path: str, content: str) -> None:
+    """Writes the text `content` to `path` atomically, unless that is there already."""
+    if not tf.io.gfile.exists(path) or read_text(path) != content:
+        write_atomically(path, content)
+
+
 def read_text(path: str) -> str:
     """Reads the text file at `path`."""
     with tf.io.gfile.GFile(path, "r") as file:
@@ -54,6 +59,17 @@ def read_json(path: str) -> dict[str, Any]:
     return json.loads(read_text(path))
 
 
+def names_in(directory: str) -> list[str]:
+    """The sorted names in a directory; none when there is no such directory.
+
+    Object stores have no empty directories: one that was made is there with its first file.
+    """
+    try:
+        return sorted(name.rstrip("/") for name in tf.io.gfile.listdir(directory))
+    except tf.errors.NotFoundError:
+        return []
+
+
 def is_remote(path: str) -> bool:
     """Whether `path` has a scheme such as gs:// or s3://."""
     return "://" in path
@@ -63,7 +79,7 @@ def load_file_systems(*paths: str) -> None:
     """Loads the file systems that these paths or glob patterns need, if TensorFlow lacks them.
 
     tensorflow-io, which has s3://, az://, hdfs:// and http://, is imported only here, and only for
-    such a path. A process that called this must end with `exit_process`.
+    such a path. It aborts the interpreter at its end, which `commandline.run` prevents.
 
     Raises:
       InputError: tensorflow-io is not installed, or does not load with this TensorFlow.
@@ -85,19 +101,6 @@ def load_file_systems(*paths: str) -> None:
             f"Found a path with {missing[0]}://, which needs tensorflow-io ({reason}): expected"
             f" TensorFlow 2.17 or older (found {tf.__version__}) and pip install 'cvrl-tf[remote]'."
         )
-
-
-def exit_process(status: int) -> None:
-    """Ends the process with this exit status.
-
-    After any s3:// access, tensorflow-io aborts the interpreter at its end ("pure virtual method
-    called", status 134) although all work was done; then this leaves without a clean-up.
-    """
-    if "tensorflow_io" in sys.modules:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
-    sys.exit(status)
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ UCF-101, as its authors distribute it, training and test split:
 """
 
 import contextlib
+import shlex
 
 from absl import flags
 
@@ -89,6 +90,15 @@ TIMEOUT = flags.DEFINE_float(
     "Seconds without a decoded frame after which a video is given up.",
     lower_bound=1,
 )
+RUNNER = flags.DEFINE_string(
+    "runner",
+    "",
+    "Apache Beam runner to convert on a cluster, such as DataflowRunner; input and output must be"
+    " where all its machines reach them. Without it, processes on this machine convert.",
+)
+RUNNER_ARGUMENTS = flags.DEFINE_string(
+    "runner_arguments", "", "Arguments of the runner, such as '--project=mine --region=here'."
+)
 
 GROUPS = {
     "Input": [DATASET, VIDEO_DIR, SPLIT, ANNOTATION_DIR, SPLIT_NUMBER],
@@ -102,7 +112,7 @@ GROUPS = {
         MIN_FRAMES,
         MAX_FAILURES,
     ],
-    "Speed": [WORKERS, TIMEOUT],
+    "Speed": [WORKERS, TIMEOUT, RUNNER, RUNNER_ARGUMENTS],
 }
 APPLY_TO = {"folder": [SPLIT], "ucf101": [ANNOTATION_DIR, SPLIT_NUMBER]}
 
@@ -134,6 +144,8 @@ def main() -> None:
         max_failures=max_failures,
         workers=WORKERS.value or None,
         timeout=TIMEOUT.value,
+        runner=RUNNER.value,
+        runner_arguments=shlex.split(RUNNER_ARGUMENTS.value),
     )
     print(f"\n{OUTPUT_DIR.value}: {len(classes)} classes")
     for split, held in info["splits"].items():
@@ -170,6 +182,8 @@ def _check_flags() -> None:
             raise InputError(
                 f"Found --{holder.name}={holder.value}: expected more than 0, or leave it out."
             )
+    if RUNNER_ARGUMENTS.value and not RUNNER.value:
+        raise InputError("--runner_arguments is for --runner, which is missing: give both.")
     for dataset, holders in APPLY_TO.items():
         for holder in holders:
             if dataset != DATASET.value and commandline.given(holder):

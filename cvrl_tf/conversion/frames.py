@@ -5,6 +5,7 @@ import dataclasses
 import math
 import os
 import re
+import stat
 import struct
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -154,9 +155,12 @@ def _check_file(path: str, local: str | None) -> None:
     try:
         if local is None:
             raise FileNotFoundError
-        if os.path.isdir(local):
+        status = os.stat(local)
+        if stat.S_ISDIR(status.st_mode):
             raise VideoError(path, "a directory")
-        if os.stat(local).st_size == 0:
+        if not stat.S_ISREG(status.st_mode):  # opening a pipe may take for ever
+            raise VideoError(path, "not a file")
+        if status.st_size == 0:
             raise VideoError(path, "empty file")
     except (FileNotFoundError, NotADirectoryError):
         is_link = local is not None and os.path.islink(local)

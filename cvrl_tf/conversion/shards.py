@@ -69,6 +69,8 @@ def convert(
     max_failures: int | float = MAX_FAILURES,
     workers: int | None = None,
     timeout: float = TIMEOUT,
+    runner: str = "",
+    runner_arguments: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Converts a data set: shards of each split, `labels.txt`, `dataset_info.json`, `failures.csv`.
 
@@ -92,6 +94,8 @@ def convert(
         decoders that hang or crash. With processes, the caller's module must be importable without
         side effects.
       timeout: seconds that decoding may go without a frame.
+      runner: name of an Apache Beam runner to convert on a cluster; empty for `workers`.
+      runner_arguments: of the runner, such as "--project=...".
 
     Returns:
       The content of `dataset_info.json`.
@@ -106,14 +110,15 @@ def convert(
     for split, entries in splits.items():
         _check_entries(split, entries, num_shards)
         plans[split] = Plan.of(split, entries, classes, dataset, settings, num_shards)
-    executor = InProcess() if workers == 0 else WorkerPool(workers, timeout)
+    local = InProcess() if workers == 0 else WorkerPool(workers, timeout)
+    executor = _beam_pipeline(runner, runner_arguments, timeout) if runner else local
     with _writing_to(output_dir), state.locked():
         plans = {split: _agreed(state, plan) for split, plan in plans.items()}  # before any work
         state.remove_temporaries()
         try:
-            with executor:
+            with local:
                 for split, plan in plans.items():
-                    _convert_split(state, plan, splits[split], settings, executor)
+                    _convert_split(state, plan, splits[split], settings, local, executor)
                     info = _write_summary(state, dataset, classes, settings)
         finally:
             state.remove_temporaries()
@@ -170,7 +175,7 @@ def _agreed(state: State, plan: Plan) -> Plan:
             )
     if plan.split in found:
         return found[plan.split]
-    names = tf.io.gfile.listdir(state.output_dir)
+    names = files.names_in(state.output_dir)
     shards = [name for name in names if re.fullmatch(rf"{plan.split}-\d+-of-\d+", name)]
     if shards or (INFO_FILE in names and not found):
         raise InputError(
@@ -185,12 +190,13 @@ def _convert_split(
     plan: Plan,
     entries: Sequence[Entry],
     settings: Settings,
-    executor: WorkerPool | InProcess,
+    local: WorkerPool | InProcess,
+    executor: Any,
 ) -> None:
     # In the order of a hash: shuffled, and the same wherever and in whatever order they were found.
     shuffled = sorted(entries, key=lambda entry: hashlib.sha256(entry.video_id.encode()).digest())
     if plan.num_shards is None:
-        num_shards = _estimate_shards(shuffled, settings, plan.split, executor)
+        num_shards = _estimate_shards(shuffled, settings, plan.split, local)
         plan = dataclasses.replace(plan, num_shards=num_shards)
     state.write_plan(plan)
     jobs, finished = [], []
@@ -210,25 +216,27 @@ def _convert_split(
         return
     videos = sum(report.videos + report.left_out for report in finished)
     with Progress(f"converting {plan.split}", len(entries), "video", initial=videos) as progress:
-        _Display(progress, sum(report.left_out for report in finished)).run(executor, jobs)
+        size, failures = 0, sum(report.left_out for report in finished)
+        start = time.monotonic()
+
+        def on_progress(videos: int, more_bytes: int, more_failures: int) -> None:
+            nonlocal size, failures
+            size, failures = size + more_bytes, failures + more_failures
+            seconds = max(time.monotonic() - start, 1e-3)
+            progress.update(videos, **{"MB/s": size / 1e6 / seconds, "failures": failures})
+
+        executor.run(jobs, on_progress)
 
 
-class _Display:
-    """Shows bytes a second and failures beside the count of videos."""
-
-    def __init__(self, progress: Progress, failures: int = 0):
-        self._progress, self._failures, self._bytes = progress, failures, 0
-        self._start = time.monotonic()
-
-    def run(self, executor: WorkerPool | InProcess, jobs: Sequence[Any]) -> list[Any]:
-        return executor.run(jobs, self._update)
-
-    def _update(self, videos: int, size: int, failures: int) -> None:
-        self._bytes += size
-        self._failures += failures
-        seconds = max(time.monotonic() - self._start, 1e-3)
-        figures = {"MB/s": self._bytes / 1e6 / seconds, "failures": self._failures}
-        self._progress.update(videos, **figures)
+def _beam_pipeline(runner: str, arguments: Sequence[str], timeout: float) -> Any:
+    try:
+        from cvrl_tf.conversion.beam import BeamPipeline
+    except ImportError as error:
+        raise InputError(
+            f"--runner={runner} needs Apache Beam ({error}): run pip install -r requirements.txt"
+            " 'cvrl-tf[beam]', one command for all, which finds versions that go together."
+        ) from None
+    return BeamPipeline(runner, arguments, timeout)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -309,6 +317,13 @@ class ShardJob:
             raise
         except Exception as error:  # one bad file must not end the run, whatever it brings about
             return None, 0, failure("unexpected error", f"{type(error).__name__}: {error}")
+
+    def finished(self) -> tuple[int, int, int] | None:
+        """Videos dealt with, bytes and failures of the shard, if it is there."""
+        report = State(self.output_dir).report(self.shard)
+        if report is None:
+            return None
+        return report.videos + report.left_out, report.bytes, report.left_out
 
     def after(self, video: int, reason: str, final: bool) -> "ShardJob":
         """See `workers.Job`. The second death at a video is the last."""
@@ -400,9 +415,7 @@ def _write_summary(
         contents[LABELS_FILE] = "".join(f"{name}\n" for name in classes)
     contents[INFO_FILE] = files.json_text(info)
     for name, content in contents.items():
-        path = os.path.join(state.output_dir, name)
-        if not tf.io.gfile.exists(path) or files.read_text(path) != content:
-            files.write_atomically(path, content)
+        files.write_if_changed(os.path.join(state.output_dir, name), content)
     return info
 
 

@@ -182,7 +182,7 @@ class State:
     def remove_temporaries(self) -> None:
         """Removes what runs that were killed left half-written."""
         for directory in (self.output_dir, self._directory):
-            for name in tf.io.gfile.listdir(directory):
+            for name in files.names_in(directory):
                 if re.search(r"\.(json|csv|txt|shard)\.tmp-", name):
                     tf.io.gfile.remove(os.path.join(directory, name))
 
@@ -197,7 +197,7 @@ class State:
           InputError: a plan that cannot be read.
         """
         found = {}
-        for name in sorted(tf.io.gfile.listdir(self._directory)):
+        for name in files.names_in(self._directory):
             if re.fullmatch(r"\w+\.json", name):
                 try:
                     plan = Plan(**files.read_json(self._path(name)))
@@ -211,7 +211,8 @@ class State:
 
     def write_plan(self, plan: Plan) -> None:
         """Writes the plan of a split."""
-        files.write_json(self._path(f"{plan.split}.json"), dataclasses.asdict(plan))
+        text = files.json_text(dataclasses.asdict(plan))
+        files.write_if_changed(self._path(f"{plan.split}.json"), text)
 
     def report(self, shard: str) -> ShardReport | None:
         """The report of a shard; None unless the shard is there as it was written."""

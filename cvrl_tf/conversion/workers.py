@@ -109,6 +109,10 @@ class WorkerPool:
         return self
 
     def __exit__(self, *unused: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the processes."""
         for worker in self._workers:
             worker.kill()
         self._workers = []
@@ -278,7 +282,7 @@ def _work(connection: multiprocessing.connection.Connection) -> None:
         try:
             job = connection.recv()
         except (EOFError, OSError):
-            os._exit(0)  # not sys.exit, see files.exit_process
+            os._exit(0)  # not sys.exit, see commandline.run
         try:
             send("result", job.run(Report(send)))
         except InputError as error:

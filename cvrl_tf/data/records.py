@@ -27,6 +27,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from cvrl_tf import files
 from cvrl_tf.data.tfrecords import HEAD, TAIL
 from cvrl_tf.errors import InputError
 
@@ -270,8 +271,9 @@ def find_shards(pattern: str, flag: str | None = None) -> list[str]:
       flag: name of the flag that holds it, for the message; None where no flag does.
 
     Raises:
-      InputError: nothing matches.
+      InputError: nothing matches, or a remote file system cannot be loaded.
     """
+    files.load_file_systems(pattern)
     paths = sorted({path for part in pattern.split(",") for path in tf.io.gfile.glob(part.strip())})
     if not paths:
         raise InputError(

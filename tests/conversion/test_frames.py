@@ -1,5 +1,6 @@
 import io
 import os
+import tempfile
 
 import av
 import numpy as np
@@ -347,6 +348,7 @@ def _no_frames(path):
         (lambda path: path.symlink_to(path), "cannot be read", "Too many levels of symbolic links"),
         (lambda path: path.touch(), "empty file", ""),
         (lambda path: path.mkdir(), "a directory", ""),
+        (os.mkfifo, "not a file", ""),
         (
             lambda path: path.write_text("hello\n" * 1000),
             "not a video that can be opened",
@@ -356,7 +358,18 @@ def _no_frames(path):
         (_audio, "no video stream", ""),
         (_no_frames, "no frame that can be decoded", ""),
     ],
-    ids=["missing", "link", "loop", "empty", "directory", "text", "half", "audio", "no frames"],
+    ids=[
+        "missing",
+        "link",
+        "loop",
+        "empty",
+        "directory",
+        "pipe",
+        "text",
+        "half",
+        "audio",
+        "no frames",
+    ],
 )
 def test_what_is_no_video_is_named(tmp_path, make, reason, detail):
     path = tmp_path / "x.mp4"
@@ -369,21 +382,19 @@ def test_what_is_no_video_is_named(tmp_path, make, reason, detail):
         assert str(caught.value) == f"{path}: {reason}" + f" ({detail})" * bool(detail)
 
 
-def test_a_file_without_permission_is_named(tmp_path):
-    path = tmp_path / "x.mp4"
-    write_video(path, draw(2, 24, 32))
-    path.chmod(0)
+def test_a_file_without_permission_is_named():
     user = os.geteuid()
-    if user == 0:  # root may read all: be nobody for a moment
-        for directory in (tmp_path, *tmp_path.parents[:3]):
-            if directory.stat().st_uid == 0 and directory != directory.parent:
-                directory.chmod(directory.stat().st_mode | 0o011)
-        os.seteuid(65534)
-    try:
-        with pytest.raises(VideoError) as caught:
-            read_video(Entry("id", str(path), None, None))
-    finally:
-        os.seteuid(user)
+    with tempfile.TemporaryDirectory() as directory:
+        os.chmod(directory, 0o755)
+        path = write_video(f"{directory}/x.mp4", draw(2, 24, 32))
+        os.chmod(path, 0)
+        try:
+            if user == 0:  # root may read all: be nobody for a moment
+                os.seteuid(65534)
+            with pytest.raises(VideoError) as caught:
+                read_video(Entry("id", path, None, None))
+        finally:
+            os.seteuid(user)
     assert caught.value.reason == "no permission to read it"
 
 
