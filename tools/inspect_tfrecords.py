@@ -59,10 +59,9 @@ def main(pattern: str) -> int:
     if len(found.problems) > PROBLEMS_PRINTED:
         print(f"and {len(found.problems) - PROBLEMS_PRINTED} more")
     if found.failures or found.damaged:
-        failed, damaged = _count(len(found.failures), "video"), len(found.damaged)
         print(
-            f"\n{failed} failed to convert and {damaged or 'no'} damaged ones were kept:"
-            f" see {dataset.FAILURES_FILE}"
+            f"\n{_count(len(found.failures), 'video')} failed to convert, {len(found.damaged)}"
+            f" damaged but kept: see {dataset.FAILURES_FILE}"
         )
     if HTML.value is not None:
         files.write_atomically(HTML.value, page.render(found, pattern, SEED.value))

@@ -51,9 +51,7 @@ def test_bad_records_are_listed_with_status_1(tmp_path):
     assert (
         f"\n{path}, record 1 (video_0): the id is also that of record 0 of {path}\n" in done.stdout
     )
-    assert "\n1 video failed to convert and 2 damaged ones were kept: see failures.csv\n" in (
-        done.stdout
-    )
+    assert "\n1 video failed to convert, 2 damaged but kept: see failures.csv\n" in (done.stdout)
     assert done.stdout.endswith("\n1 problem in 2 videos of 1 shard\n")
 
 
