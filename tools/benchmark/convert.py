@@ -74,7 +74,7 @@ COLUMNS = [
     ("start s", "start_seconds", ".1f"),
     ("start CPU-s", "start_cpu_seconds", ".1f"),
 ]
-RENDERED_VIDEOS, RENDERED_SIZE, RENDERED_FRAMES = 8, (256, 340), 240
+RENDERED_VIDEOS, RENDERED_SIZE, RENDERED_FRAMES = 8, (256, 340), 120
 _RENDERED = "rendered"
 Figures = dict[str, float]
 
