@@ -1,6 +1,7 @@
 """What every entry point shares: grouped help, one-sentence errors, the flags as a flagfile."""
 
 import logging
+import os
 import shutil
 import sys
 import textwrap
@@ -13,22 +14,30 @@ from cvrl_tf.errors import InputError
 
 FlagGroups = Mapping[str, Sequence[flags.FlagHolder]]
 
+Argument = tuple[str, str]  # the name of a positional argument, in capitals, and its help
+
 VALUE_NAMES = {"int": "INTEGER", "float": "NUMBER", "string": "TEXT"}
 
 
-def run(main: Callable[[], None], groups: FlagGroups, description: str) -> None:
+def run(
+    main: Callable[..., int | None],
+    groups: FlagGroups,
+    description: str,
+    argument: Argument | None = None,
+) -> None:
     """Parses the flags, calls `main` and exits.
 
     `--help` prints the groups in their order. An `InputError` becomes one sentence on stderr and
-    exit status 2, an interrupt exit status 130.
+    exit status 2, an interrupt exit status 130; otherwise the status is what `main` returns.
 
     Args:
-      main: the entry point; reads its flags itself.
+      main: the entry point; reads its flags itself. Called with the value of `argument`, if any.
       groups: the flags of this entry point, by heading.
       description: the head of the help.
+      argument: the one positional argument, which must then be given; None for flags only.
     """
     if {"--help", "-help", "-h", "-?"} & set(sys.argv[1:]):
-        print(help_text(description, groups))
+        print(help_text(description, groups, argument))
         sys.exit(0)
 
     def parse(argv: Sequence[str]) -> list[str]:
@@ -38,14 +47,10 @@ def run(main: Callable[[], None], groups: FlagGroups, description: str) -> None:
             print(f"error: {error}; --help lists the flags.", file=sys.stderr)
             sys.exit(2)
 
-    def checked_main(argv: Sequence[str]) -> None:
+    def checked_main(argv: Sequence[str]) -> int | None:
         try:
-            if argv[1:]:
-                raise InputError(
-                    f"Found the argument {argv[1]!r}: every setting is a flag, --name=value;"
-                    " --help lists them."
-                )
-            main()
+            _check_arguments(argv[1:], argument)
+            return main(*argv[1:])
         except InputError as error:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(2)
@@ -56,13 +61,44 @@ def run(main: Callable[[], None], groups: FlagGroups, description: str) -> None:
     # What TensorFlow logs of itself is not for users; their progress and results are printed.
     absl_logging.set_verbosity(absl_logging.WARNING)
     logging.getLogger("tensorflow").setLevel(logging.WARNING)
-    app.run(checked_main, flags_parser=parse)
+    try:
+        app.run(checked_main, flags_parser=parse)
+    except SystemExit as end:
+        # After any s3:// access tensorflow-io aborts the interpreter at its end ("pure virtual
+        # method called", status 134) although all is done: leave without that end.
+        if "tensorflow_io" in sys.modules:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(end.code or 0)
+        raise
 
 
-def help_text(description: str, groups: FlagGroups, width: int | None = None) -> str:
+def _check_arguments(found: Sequence[str], argument: Argument | None) -> None:
+    if not argument and found:
+        raise InputError(
+            f"Found the argument {found[0]!r}: every setting is a flag, --name=value;"
+            " --help lists them."
+        )
+    if argument and not found:
+        raise InputError(f"{argument[0]} is missing; --help explains it.")
+    if argument and len(found) > 1:
+        raise InputError(
+            f"Found {len(found)} arguments, {found[0]!r} to {found[-1]!r}, expected one"
+            f" {argument[0]}: put quotes around a glob pattern, so that the shell leaves it alone."
+        )
+
+
+def help_text(
+    description: str,
+    groups: FlagGroups,
+    argument: Argument | None = None,
+    width: int | None = None,
+) -> str:
     """The help of an entry point: `description`, then its flags under the headings of `groups`."""
     width = width or min(shutil.get_terminal_size((80, 24)).columns, 100)
     lines = [description.strip(), ""]
+    if argument:
+        lines += [argument[0], *_indented(argument[1], width), ""]
     for heading, holders in groups.items():
         lines.append(heading)
         for holder in holders:
@@ -74,12 +110,24 @@ def help_text(description: str, groups: FlagGroups, width: int | None = None) ->
                 lines.append(f"  --{flag.name}={values or VALUE_NAMES[flag.flag_type()]}")
                 text = text.removeprefix(f"<{values}>: ")  # absl adds it
             default = "" if flag.default in (None, "") else f" (default: {flag.default})"
-            lines += textwrap.wrap(
-                text + default, width, initial_indent=" " * 6, subsequent_indent=" " * 6
-            )
+            lines += _indented(text + default, width)
         lines.append("")
     lines.append("--flagfile=FILE reads flags from a file, one to a line.")
     return "\n".join(lines)
+
+
+def _indented(text: str, width: int) -> list[str]:
+    return textwrap.wrap(text, width, initial_indent=" " * 6, subsequent_indent=" " * 6)
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """A header and rows in aligned columns; columns of figures are set right."""
+    columns = []
+    for column in zip(*rows, strict=True):
+        width = max(map(len, column))
+        figures = all(cell[:1].isdigit() or cell in ("", "-") for cell in column[1:])
+        columns.append([cell.rjust(width) if figures else cell.ljust(width) for cell in column])
+    return "\n".join("  ".join(row).rstrip() for row in zip(*columns, strict=True))
 
 
 def flagfile_text(groups: FlagGroups) -> str:

@@ -7,7 +7,6 @@ only colours is lost.
 
 import math
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -175,15 +174,24 @@ CLASSES: dict[str, Callable[[np.random.Generator], Mask]] = {
 }
 
 
-def render_video(class_name: str, seed: int) -> Iterator[np.ndarray]:
+def render_video(
+    class_name: str,
+    seed: int,
+    height: int = PIXELS,
+    width: int = PIXELS,
+    num_frames: int = FRAMES,
+) -> Iterator[np.ndarray]:
     """Draws one video of a class.
 
     Args:
       class_name: a key of `CLASSES`.
       seed: of everything that is random within the class.
+      height: pixels.
+      width: pixels.
+      num_frames: how many to draw.
 
     Yields:
-      FRAMES frames, (PIXELS, PIXELS, 3) uint8.
+      The frames, (height, width, 3) uint8.
     """
     rng = np.random.default_rng([sorted(CLASSES).index(class_name), seed])
     mask = CLASSES[class_name](rng)
@@ -192,14 +200,29 @@ def render_video(class_name: str, seed: int) -> Iterator[np.ndarray]:
     shades[2] = (shades[2] + 0.5) % 1.0
     colors = np.clip(shades[:, None] + rng.uniform(-0.15, 0.15, (3, 3)), 0, 1)
     foreground = colors[2]
-    y, x = np.meshgrid(*[np.linspace(-1, 1, PIXELS)] * 2, indexing="ij")
+    y, x = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
     slope = (_rotate(x, y, rng.uniform(0, 2 * math.pi))[0] / math.sqrt(2) + 1)[..., None] / 2
     background = colors[0] * slope + colors[1] * (1 - slope)
-    for index in range(FRAMES):
+    for index in range(num_frames):
         covered = mask(index / FRAME_RATE, x, y)[..., None]
         frame = background * (1 - covered) + foreground * covered
         frame = frame + rng.normal(0, 0.02, frame.shape)
         yield np.round(np.clip(frame, 0, 1) * 255).astype(np.uint8)
+
+
+def encode_video(path: str, frames: Iterator[np.ndarray], *, crf: int, preset: str) -> None:
+    """Writes frames, (height, width, 3) uint8, as an H.264 file with FRAME_RATE frames a second."""
+    with av.open(path, "w") as container:
+        options = {"crf": str(crf), "preset": preset}
+        stream = container.add_stream("libx264", FRAME_RATE, options=options)
+        stream.codec_context.thread_count = 1
+        stream.pix_fmt = "yuv420p"
+        for pixels in frames:
+            if not stream.codec_context.is_open:
+                stream.height, stream.width = pixels.shape[:2]
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
 
 
 def render_videos(directory: str, videos_per_class: int, first_seed: int) -> None:
@@ -218,35 +241,22 @@ def render_videos(directory: str, videos_per_class: int, first_seed: int) -> Non
             os.makedirs(os.path.join(temporary, class_name))
             for seed in range(first_seed, first_seed + videos_per_class):
                 path = os.path.join(temporary, class_name, f"{class_name}_{seed:03d}.mp4")
-                with av.open(path, "w") as container:
-                    # Slower presets of x264 do not always give the same bytes again.
-                    options = {"crf": "14", "preset": "ultrafast"}
-                    stream = container.add_stream("libx264", FRAME_RATE, options=options)
-                    stream.codec_context.thread_count = 1
-                    stream.width = stream.height = PIXELS
-                    stream.pix_fmt = "yuv420p"
-                    for pixels in render_video(class_name, seed):
-                        frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
-                        container.mux(stream.encode(frame))
-                    container.mux(stream.encode())
+                # Slower presets of x264 do not always give the same bytes again.
+                encode_video(path, render_video(class_name, seed), crf=14, preset="ultrafast")
                 progress.update()
     os.rename(temporary, directory)
 
 
 def _make_data(directory: str) -> None:
-    """Renders and converts both splits, unless an earlier run has done so."""
-    records = os.path.join(directory, "records")
-    info = os.path.join(records, shards.INFO_FILE)
-    if os.path.exists(info) and files.read_json(info)["splits"].keys() == VIDEOS_PER_CLASS.keys():
-        return
+    """Renders and converts both splits, as far as earlier runs have not done so."""
     splits = {}
     for split, count in VIDEOS_PER_CLASS.items():
         videos = os.path.join(directory, "videos", split)
         if not os.path.exists(videos):
             render_videos(videos, count, first_seed=0 if split == "train" else 500)
         splits[split], classes = catalogs.folder(videos)
-    shutil.rmtree(records, ignore_errors=True)  # of a run that was stopped half-way
-    shards.convert(splits, classes, records, dataset="folder", workers=1)
+    records = os.path.join(directory, "records")
+    shards.convert(splits, classes, records, dataset="folder", workers=0)
 
 
 def _knn_top1(model_dir: str, config: PretrainConfig, records: str, pretrained: bool) -> float:

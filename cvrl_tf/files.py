@@ -1,11 +1,19 @@
-"""Files that appear under their name only when they are complete."""
+"""Files, local and remote: atomic writes, copies to work on, file systems loaded when needed."""
 
+import contextlib
 import json
 import os
-from collections.abc import Mapping
+import tempfile
+import uuid
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import tensorflow as tf
+
+from cvrl_tf.errors import InputError
+
+_COPY_BYTES = 8 * 2**20
 
 
 def write_atomically(path: str, content: bytes | str) -> None:
@@ -13,7 +21,7 @@ def write_atomically(path: str, content: bytes | str) -> None:
 
     Whatever stood at `path` stays whole until the new content is complete.
     """
-    temporary = f"{path}.tmp-{os.getpid()}"
+    temporary = f"{path}.tmp-{uuid.uuid4().hex}"
     try:
         with tf.io.gfile.GFile(temporary, "wb" if isinstance(content, bytes) else "w") as file:
             file.write(content)
@@ -24,12 +32,100 @@ def write_atomically(path: str, content: bytes | str) -> None:
         raise
 
 
+def json_text(values: Mapping[str, Any]) -> str:
+    """The text of a JSON file."""
+    return json.dumps(values, indent=2) + "\n"
+
+
 def write_json(path: str, values: Mapping[str, Any]) -> None:
     """Writes `values` to `path` as indented JSON, atomically."""
-    write_atomically(path, json.dumps(values, indent=2) + "\n")
+    write_atomically(path, json_text(values))
+
+
+def write_if_changed(path: str, content: str) -> None:
+    """Writes the text `content` to `path` atomically, unless that is there already."""
+    if not tf.io.gfile.exists(path) or read_text(path) != content:
+        write_atomically(path, content)
+
+
+def read_text(path: str) -> str:
+    """Reads the text file at `path`."""
+    with tf.io.gfile.GFile(path, "r") as file:
+        return file.read()
 
 
 def read_json(path: str) -> dict[str, Any]:
     """Reads the JSON object at `path`."""
-    with tf.io.gfile.GFile(path, "r") as file:
-        return json.loads(file.read())
+    return json.loads(read_text(path))
+
+
+def names_in(directory: str) -> list[str]:
+    """The sorted names in a directory; none when there is no such directory.
+
+    Object stores have no empty directories: one that was made is there with its first file.
+    """
+    try:
+        return sorted(name.rstrip("/") for name in tf.io.gfile.listdir(directory))
+    except tf.errors.NotFoundError:
+        return []
+
+
+def is_remote(path: str) -> bool:
+    """Whether `path` has a scheme such as gs:// or s3://."""
+    return "://" in path
+
+
+def load_file_systems(*paths: str) -> None:
+    """Loads the file systems that these paths or glob patterns need, if TensorFlow lacks them.
+
+    tensorflow-io, which has s3://, az://, hdfs:// and http://, is imported only here, and only for
+    such a path. It aborts the interpreter at its end, which `commandline.run` prevents.
+
+    Raises:
+      InputError: tensorflow-io is not installed, or does not load with this TensorFlow.
+    """
+    parts = [part.strip() for path in paths for part in path.split(",")]
+    schemes = {part.partition("://")[0] for part in parts if is_remote(part)}
+    if schemes <= set(tf.io.gfile.get_registered_schemes()):
+        return
+    try:
+        with warnings.catch_warnings(record=True) as caught:  # what it says when it does not load
+            import tensorflow_io  # noqa: F401
+        reasons = [str(warning.message) for warning in caught]
+    except Exception as error:  # an ImportError, or whatever its native parts raise
+        reasons = [str(error)]
+    missing = sorted(schemes - set(tf.io.gfile.get_registered_schemes()))
+    if missing:
+        reason = reasons[0].strip().splitlines()[0] if reasons else "it does not know them"
+        raise InputError(
+            f"Found a path with {missing[0]}://, which needs tensorflow-io ({reason}): expected"
+            f" TensorFlow 2.17 or older (found {tf.__version__}) and pip install 'cvrl-tf[remote]'."
+        )
+
+
+@contextlib.contextmanager
+def local_copy(path: str, on_progress: Callable[[], None] = lambda: None) -> Iterator[str | None]:
+    """A local file with the content of `path`: itself, or a temporary copy of a remote file.
+
+    Args:
+      path: local or remote.
+      on_progress: called now and then while a remote file is copied.
+
+    Yields:
+      The local path; None when there is no such remote file.
+    """
+    if not is_remote(path):
+        yield path
+        return
+    load_file_systems(path)
+    with tempfile.TemporaryDirectory(prefix="cvrl_") as directory:
+        # The extension helps FFmpeg to tell some formats.
+        copy = os.path.join(directory, "video" + os.path.splitext(path)[1])
+        try:
+            with tf.io.gfile.GFile(path, "rb") as source, open(copy, "wb") as target:
+                while part := source.read(_COPY_BYTES):
+                    target.write(part)
+                    on_progress()
+        except tf.errors.NotFoundError:
+            copy = None
+        yield copy

@@ -45,7 +45,10 @@ class Progress:
         )
 
     def update(self, count: int = 1, **figures: float | str) -> None:
-        """Adds `count` finished items and shows `figures` (name=value) beside the count."""
+        """Adds `count` finished items and shows `figures` (name=value) beside the count.
+
+        `count` may be 0, to have a line printed that is due, or less for items that start over.
+        """
         self._count += count
         if figures:
             self._figures = " ".join(
@@ -61,10 +64,11 @@ class Progress:
         self._last_line = time.monotonic()
         seconds = self._last_line - self._start
         rate = (self._count - self._initial) / max(seconds, 1e-9)
+        speed = f", {rate:.3g} {self._unit}s/s" if rate > 0 else ""
         left = f", {(self._total - self._count) / rate:.0f} s left" if rate > 0 else ""
         print(
             f"{self._description}: {self._count}/{self._total} {self._unit}s"
-            f" after {seconds:.0f} s{left} {self._figures}".rstrip(),
+            f" after {seconds:.0f} s{speed}{left} {self._figures}".rstrip(),
             file=sys.stderr,
             flush=True,
         )

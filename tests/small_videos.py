@@ -27,6 +27,9 @@ def write_video(
     pixel_format: str = "yuv420p",
     rotation: int = 0,
     milliseconds: Sequence[int] | None = None,
+    matrix: tuple[int, int, int, int] | None = None,
+    b_frames: int | None = None,
+    index_first: bool = False,
 ) -> str:
     """Encodes RGB frames at high quality and returns the path.
 
@@ -38,8 +41,12 @@ def write_video(
       pixel_format: of the stream.
       rotation: degrees, anticlockwise, that a player is told to turn the frames by.
       milliseconds: time of each frame, for a variable frame rate.
+      matrix: (a, b, c, d) of a display matrix: x' = ax + cy, y' = bx + dy.
+      b_frames: frames in a row that are stored after one that is shown later.
+      index_first: puts the index of an .mp4 file at its start.
     """
-    with av.open(str(path), "w") as container:
+    muxing = {"movflags": "faststart"} if index_first else {}
+    with av.open(str(path), "w", options=muxing) as container:
         options = {"crf": "5"} if codec == "libx264" else {"qscale": "2", "flags": "+qscale"}
         stream = container.add_stream(codec, rate, options=options)
         stream.height, stream.width = frames[0].shape[:2]
@@ -47,6 +54,11 @@ def write_video(
         stream.codec_context.thread_count = 1
         if rotation:
             stream.set_display_rotation(rotation)
+        if matrix:
+            a, b, c, d = (value << 16 for value in matrix)
+            stream.set_display_matrix([a, b, 0, c, d, 0, 0, 0, 1 << 30])
+        if b_frames is not None:
+            stream.codec_context.max_b_frames = b_frames
         if milliseconds:
             stream.codec_context.time_base = stream.time_base = Fraction(1, 1000)
         for index, pixels in enumerate(frames):

@@ -4,7 +4,7 @@ import sys
 import pytest
 from absl import flags
 
-from cvrl_tf import train
+from cvrl_tf import commandline, train
 
 PROGRAM = """
 from absl import flags
@@ -22,9 +22,9 @@ commandline.run(main, GROUPS, "Does something.")
 """
 
 
-def _run(*arguments, columns=60):
+def _run(*arguments, columns=60, program=PROGRAM):
     return subprocess.run(
-        [sys.executable, "-c", PROGRAM, *arguments],
+        [sys.executable, "-c", program, *arguments],
         capture_output=True,
         text=True,
         env={"COLUMNS": str(columns), "PATH": "", "PYTHONPATH": ":".join(sys.path)},
@@ -65,6 +65,43 @@ def test_errors_are_one_sentence_without_a_traceback(arguments, status, message)
     assert result.returncode == status
     assert message in result.stderr
     assert "Traceback" not in result.stderr
+
+
+ARGUMENT_PROGRAM = """
+from absl import flags
+from cvrl_tf import commandline
+SIZE = flags.DEFINE_integer("size", 3, "Size of it.")
+def main(pattern):
+    print(pattern, SIZE.value)
+    return SIZE.value
+commandline.run(main, {"All": [SIZE]}, "Does something.", ("PATTERN", "What to do it to."))
+"""
+
+
+def test_a_positional_argument_and_a_status():
+    result = _run("a*", "--size=4", program=ARGUMENT_PROGRAM)
+    assert (result.stdout, result.returncode) == ("a* 4\n", 4)
+    help_lines = _run("--help", program=ARGUMENT_PROGRAM).stdout.splitlines()
+    assert help_lines[2:6] == ["PATTERN", "      What to do it to.", "", "All"]
+    for arguments, message in (
+        ([], "error: PATTERN is missing; --help explains it.\n"),
+        (
+            ["a", "b", "c"],
+            "error: Found 3 arguments, 'a' to 'c', expected one PATTERN: put quotes around a glob"
+            " pattern, so that the shell leaves it alone.\n",
+        ),
+    ):
+        result = _run(*arguments, program=ARGUMENT_PROGRAM)
+        assert (result.returncode, result.stdout, result.stderr) == (2, "", message)
+
+
+def test_table_sets_figures_right():
+    rows = [["name", "count", "share"], ["a", "5", "-"], ["longer", "123", "4.5 %"]]
+    assert commandline.table(rows).splitlines() == [
+        "name    count  share",
+        "a           5      -",
+        "longer    123  4.5 %",
+    ]
 
 
 def test_every_flag_of_training_has_a_sentence_and_a_group():

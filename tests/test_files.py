@@ -1,9 +1,11 @@
 import json
+import sys
 
 import pytest
 import tensorflow as tf
 
 from cvrl_tf import files
+from cvrl_tf.errors import InputError
 
 
 def test_text_and_bytes_are_written_whole(tmp_path):
@@ -33,3 +35,55 @@ def test_json_comes_back(tmp_path):
     files.write_json(path, {"top1": 0.5, "classes": ["a", "b"]})
     assert files.read_json(path) == {"top1": 0.5, "classes": ["a", "b"]}
     assert json.loads((tmp_path / "values.json").read_text())["top1"] == 0.5
+
+
+def test_text_is_written_only_if_it_changed(tmp_path):
+    path = tmp_path / "file"
+    for content in ("a", "b"):
+        files.write_if_changed(str(path), content)
+        assert path.read_text() == content
+    before = path.stat().st_mtime_ns
+    files.write_if_changed(str(path), "b")
+    assert path.stat().st_mtime_ns == before
+
+
+def test_names_in_a_directory(tmp_path):
+    (tmp_path / "b").mkdir()
+    (tmp_path / "a").touch()
+    assert files.names_in(str(tmp_path)) == ["a", "b"]
+    assert files.names_in(str(tmp_path / "none")) == []
+
+
+def test_tensorflow_io_is_not_loaded_without_need(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow_io", None)  # an import of it would fail
+    files.load_file_systems("records/train-*,/data/x", "gs://bucket/a-*", "relative")
+
+
+def test_what_lacks_for_a_remote_path_is_told(monkeypatch):
+    monkeypatch.setattr(tf.io.gfile, "get_registered_schemes", lambda: ["gs", "file", ""])
+    monkeypatch.setitem(sys.modules, "tensorflow_io", None)
+    message = r"path with s3://, which needs tensorflow-io \(import of tensorflow_io halted.*"
+    with pytest.raises(InputError, match=message + r"\[remote\]'\.$"):
+        files.load_file_systems("a,s3://bucket/train-*")
+
+
+def test_a_remote_file_is_copied_and_the_copy_removed(tmp_path):
+    source = tmp_path / "source"
+    assert list(_copied(str(source))) == [(str(source), None)]
+    content = b"x" * 20_000_000
+    with tf.io.gfile.GFile("ram://files/x.mp4", "wb") as file:
+        file.write(content)
+    seen = []
+    with files.local_copy("ram://files/x.mp4", lambda: seen.append(1)) as copy:
+        assert copy.endswith(".mp4")
+        with open(copy, "rb") as file:
+            assert file.read() == content
+    assert len(seen) == 3
+    assert not tf.io.gfile.exists(copy)
+    with files.local_copy("ram://files/none.mp4") as copy:
+        assert copy is None
+
+
+def _copied(path):
+    with files.local_copy(path) as copy:
+        yield copy, None

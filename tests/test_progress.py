@@ -11,8 +11,19 @@ def test_plain_lines_where_there_is_no_terminal(capsys):
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 3
     figures = "loss=0.1235 state=fine"
-    assert re.fullmatch(rf"converting: 2/4 videos after \d s, \d s left {figures}", lines[0])
-    assert re.fullmatch(rf"converting: 4/4 videos after \d s, 0 s left {figures}", lines[-1])
+    speed = r"[\d.e+]+ videos/s"
+    line = rf"converting: 2/4 videos after \d s, {speed}, \d s left {figures}"
+    assert re.fullmatch(line, lines[0])
+    assert re.fullmatch(line.replace("2/4", "4/4"), lines[-1])
+
+
+def test_items_that_start_over_and_lines_without_news(capsys):
+    with Progress("converting", 4, "video", line_seconds=0.0) as progress:
+        progress.update(3)
+        progress.update(-2)
+        progress.update(0)
+    counts = re.findall(r"(\d)/4", capsys.readouterr().err)
+    assert counts == ["3", "1", "1", "1"]
 
 
 def test_lines_are_rare(capsys):

@@ -21,12 +21,14 @@ class Entry:
       path: the file.
       label: class index from 0, or None when unlabelled.
       label_name: class name, or None when unlabelled.
+      start: microseconds in the source video where the clip that the file holds starts.
     """
 
     video_id: str
     path: str
     label: int | None
     label_name: str | None
+    start: int = 0
 
 
 def _check_directory(path: str, flag: str) -> None:

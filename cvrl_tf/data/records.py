@@ -22,16 +22,37 @@ All frames of a record have one height and width.
 import contextlib
 import dataclasses
 import re
-import struct
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import tensorflow as tf
 
+from cvrl_tf import files
+from cvrl_tf.data.tfrecords import HEAD, TAIL
 from cvrl_tf.errors import InputError
 
 FRAMES_KEY = "image/encoded"
 LABEL_KEY = "clip/label/index"
 ID_KEY = "example/id"
+TIMESTAMP_KEY = "image/timestamp"
+
+_LABEL_KEYS = {LABEL_KEY: int, "clip/label/text": bytes, "clip/label/string": bytes}
+_CONTEXT_KEYS = {
+    ID_KEY: bytes,
+    "clip/media_id": bytes,
+    "clip/data_path": bytes,
+    "video/filename": bytes,
+    "clip/start/timestamp": int,
+    "clip/end/timestamp": int,
+    "image/frame_rate": float,
+    "image/height": int,
+    "image/width": int,
+    "image/channels": int,
+    "image/format": bytes,
+    "image/colorspace": bytes,
+}
+_CONSTANTS = {"image/channels": 3, "image/format": b"JPEG", "image/colorspace": b"RGB"}
+_LISTS = {bytes: "bytes_list", int: "int64_list", float: "float_list"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,11 +129,114 @@ def serialize(video: Video) -> bytes:
         feature_lists=tf.train.FeatureLists(
             feature_list={
                 FRAMES_KEY: tf.train.FeatureList(feature=map(_feature, video.frames)),
-                "image/timestamp": tf.train.FeatureList(feature=map(_feature, video.timestamps)),
+                TIMESTAMP_KEY: tf.train.FeatureList(feature=map(_feature, video.timestamps)),
             }
         ),
     )
     return example.SerializeToString(deterministic=True)
+
+
+def deserialize(serialized: bytes) -> tuple[Video, list[str]]:
+    """The inverse of `serialize`, for a record that may not be as `serialize` writes it.
+
+    Args:
+      serialized: the record.
+
+    Returns:
+      The video, empty or 0 where the record has nothing that can be used, and a phrase for each
+      thing that is not in the layout. JPEGs are not looked into.
+
+    Raises:
+      ValueError: not a `tf.train.SequenceExample`.
+    """
+    example = _parse_example(serialized)
+    problems: list[str] = []
+    features = example.context.feature
+    labelled = any(key in features for key in _LABEL_KEYS)
+    context = {
+        key: _context_value(example, key, kind, problems)
+        for key, kind in (_CONTEXT_KEYS | (_LABEL_KEYS if labelled else {})).items()
+    }
+    for key, expected in _CONSTANTS.items():
+        if context[key] not in (None, expected):
+            problems.append(f"'{key}' is {context[key]!r}, expected {expected!r}")
+    for one, other in (ID_KEY, "clip/media_id"), ("clip/label/text", "clip/label/string"):
+        values = context.get(one), context.get(other)
+        if None not in values and values[0] != values[1]:
+            problems.append(f"'{one}' is {values[0]!r} but '{other}' is {values[1]!r}")
+    frames = _list_values(example, FRAMES_KEY, bytes, problems)
+    timestamps = _list_values(example, TIMESTAMP_KEY, int, problems)
+    if frames and timestamps and len(frames) != len(timestamps):
+        problems.append(f"{len(frames)} frames but {len(timestamps)} timestamps")
+    for index in range(1, len(timestamps)):
+        if timestamps[index] < timestamps[index - 1]:
+            problems.append(
+                f"the timestamp of frame {index}, {timestamps[index]}, is before that of the frame"
+                f" in front of it, {timestamps[index - 1]}"
+            )
+            break
+    name = context.get("clip/label/text")
+    video = Video(
+        video_id=_text(context[ID_KEY]),
+        frames=frames,
+        timestamps=timestamps,
+        frame_rate=context["image/frame_rate"] or 0.0,
+        height=context["image/height"] or 0,
+        width=context["image/width"] or 0,
+        path=_text(context["clip/data_path"]),
+        label=context.get(LABEL_KEY),
+        label_name=None if name is None else _text(name),
+        start=context["clip/start/timestamp"] or 0,
+    )
+    return video, problems
+
+
+def _parse_example(serialized: bytes) -> tf.train.SequenceExample:
+    try:
+        return tf.train.SequenceExample.FromString(serialized)
+    except Exception as error:  # protobuf's DecodeError has no public base class
+        raise ValueError(f"not a tf.train.SequenceExample ({error})") from None
+
+
+def _text(value: bytes | None) -> str:
+    return (value or b"").decode(errors="replace")
+
+
+def _context_value(
+    example: tf.train.SequenceExample, key: str, kind: type, problems: list[str]
+) -> Any:
+    """The one value of `key`, or None and a phrase in `problems`."""
+    if key not in example.context.feature:
+        problems.append(f"the key '{key}' is missing")
+        return None
+    return _one_value(example.context.feature[key], f"'{key}'", kind, problems)
+
+
+def _list_values(
+    example: tf.train.SequenceExample, key: str, kind: type, problems: list[str]
+) -> list[Any]:
+    """The values of a feature list, up to the first that is not one value of `kind`."""
+    features = example.feature_lists.feature_list
+    if key not in features or not features[key].feature:
+        problems.append(f"the feature list '{key}' is {'empty' if key in features else 'missing'}")
+        return []
+    values = []
+    for index, feature in enumerate(features[key].feature):
+        value = _one_value(feature, f"'{key}' of frame {index}", kind, problems)
+        if value is None:
+            break
+        values.append(value)
+    return values
+
+
+def _one_value(feature: tf.train.Feature, name: str, kind: type, problems: list[str]) -> Any:
+    found, expected = feature.WhichOneof("kind") or "nothing", _LISTS[kind]
+    values = getattr(feature, expected).value
+    if found != expected:
+        problems.append(f"{name} holds {found}, expected {expected}")
+    elif len(values) != 1:
+        problems.append(f"{name} holds {len(values)} values, expected one")
+    return values[0] if len(values) == 1 else None
 
 
 def parse(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -139,21 +263,23 @@ def parse(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
     return {"frames": sequence[FRAMES_KEY], "label": context[LABEL_KEY], "id": context[ID_KEY]}
 
 
-def find_shards(pattern: str, flag: str) -> list[str]:
+def find_shards(pattern: str, flag: str | None = None) -> list[str]:
     """The sorted files that match a glob pattern, or several patterns separated by commas.
 
     Args:
       pattern: glob pattern(s).
-      flag: name of the flag that holds it, for the message.
+      flag: name of the flag that holds it, for the message; None where no flag does.
 
     Raises:
-      InputError: nothing matches.
+      InputError: nothing matches, or a remote file system cannot be loaded.
     """
+    files.load_file_systems(pattern)
     paths = sorted({path for part in pattern.split(",") for path in tf.io.gfile.glob(part.strip())})
     if not paths:
         raise InputError(
-            f"--{flag}={pattern} matches no file: expected a glob pattern of TFRecord shards such"
-            " as 'records/train-*' (quoted); python -m tools.make_tfrecords makes them."
+            f"{f'--{flag}=' if flag else ''}{pattern} matches no file: expected a glob pattern of"
+            " TFRecord shards such as 'records/train-*' (quoted); python -m tools.make_tfrecords"
+            " makes them."
         )
     return paths
 
@@ -169,10 +295,9 @@ def count_records(path: str) -> int:
     with tf.io.gfile.GFile(path, "rb") as file:
         while position < size:
             file.seek(position)
-            header = file.read(8)
-            # A record is its length (8 bytes), the length's checksum (4), the data, and a checksum.
-            length = struct.unpack("<Q", header)[0] if len(header) == 8 else size
-            position += 8 + 4 + length + 4
+            head = file.read(HEAD.size)
+            length = HEAD.unpack(head)[0] if len(head) == HEAD.size else size
+            position += HEAD.size + length + TAIL.size
             if position > size:
                 raise InputError(
                     f"{path} is not a whole TFRecord file: record {count} ends at byte {position},"
@@ -204,16 +329,14 @@ def summarize(serialized: bytes, origin: str) -> RecordSummary:
     Raises:
       InputError: not a SequenceExample, no frames in `image/encoded`, or a frame not in JPEG.
     """
-    example = tf.train.SequenceExample()
     try:
-        example.ParseFromString(serialized)
-        frames = example.feature_lists.feature_list[FRAMES_KEY].feature
-        first = frames[0].bytes_list.value[0] if frames else b""
-    except Exception as error:  # protobuf's DecodeError has no public base class
+        example = _parse_example(serialized)
+    except ValueError as error:
         raise InputError(
-            f"{origin} is not a tf.train.SequenceExample ({error}); expected records as"
-            " python -m tools.make_tfrecords writes them."
+            f"{origin} is {error}; expected records as python -m tools.make_tfrecords writes them."
         ) from None
+    frames = example.feature_lists.feature_list[FRAMES_KEY].feature
+    first = frames[0].bytes_list.value[:1] if frames else []
     if not first:
         found = sorted(example.feature_lists.feature_list) or sorted(example.context.feature)
         raise InputError(
@@ -222,7 +345,7 @@ def summarize(serialized: bytes, origin: str) -> RecordSummary:
             " as python -m tools.make_tfrecords writes them."
         )
     try:
-        height, width, _ = tf.io.extract_jpeg_shape(first).numpy()
+        height, width, _ = tf.io.extract_jpeg_shape(first[0]).numpy()
     except tf.errors.InvalidArgumentError:
         raise InputError(
             f"{origin}: its first frame is not a JPEG image; convert the video again."

@@ -1,4 +1,6 @@
 import io
+import os
+import tempfile
 
 import av
 import numpy as np
@@ -7,14 +9,16 @@ import tensorflow as tf
 from PIL import Image
 from small_videos import draw, write_video
 
+from cvrl_tf.conversion import frames
 from cvrl_tf.conversion.catalogs import Entry
-from cvrl_tf.conversion.frames import read_video
+from cvrl_tf.conversion.frames import Settings, VideoError, estimate_bytes, read_video
 from cvrl_tf.data import records
-from cvrl_tf.errors import InputError
 
 
-def _read(path, **options):
-    return read_video(Entry("some/id", str(path), 3, "swim"), **options)
+def _read(path, damage="", **settings):
+    video, found = read_video(Entry("some/id", str(path), 3, "swim", 7), Settings(**settings))
+    assert found == damage
+    return video
 
 
 def _decode(video):
@@ -46,7 +50,7 @@ def test_frames_are_those_of_the_source(tmp_path, name, codec, pixel_format, hei
     assert (video.height, video.width, video.frame_rate) == (height, width, 25.0)
     assert video.timestamps == [40_000 * index for index in range(12)]
     assert (video.video_id, video.path, video.label, video.label_name, video.start) == (
-        ("some/id", path, 3, "swim", 0)
+        ("some/id", path, 3, "swim", 7)
     )
 
 
@@ -101,6 +105,28 @@ def test_frames_are_turned_upright(tmp_path, rotation):
     _assert_close(_read(path, short_side=24), draw(3, 24, 48), tolerance=6)
 
 
+@pytest.mark.parametrize(
+    ("matrix", "turned"),
+    [
+        ((-1, 0, 0, 1), lambda frame: frame[:, ::-1]),
+        ((1, 0, 0, -1), lambda frame: frame[::-1]),
+        ((0, 1, 1, 0), lambda frame: frame.swapaxes(0, 1)),
+        ((0, -1, -1, 0), lambda frame: frame[::-1, ::-1].swapaxes(0, 1)),
+    ],
+    ids=["across", "down", "diagonal", "other diagonal"],
+)
+def test_mirrored_frames_are_turned_back(tmp_path, matrix, turned):
+    stored = draw(3, 48, 96)
+    path = write_video(tmp_path / "x.mp4", stored, matrix=matrix)
+    _assert_close(_read(path), [turned(frame) for frame in stored])
+
+
+def test_a_slight_tilt_turns_nothing(tmp_path):
+    source = draw(3, 48, 96)
+    path = write_video(tmp_path / "x.mp4", source, rotation=10)
+    _assert_close(_read(path), source)
+
+
 def test_quality_and_subsampling(tmp_path):
     path = write_video(tmp_path / "x.mp4", draw(2, 48, 64))
     low, high = (_read(path, quality=quality).frames[0] for quality in (30, 95))
@@ -144,16 +170,37 @@ def _noise(count):
     return list(np.random.default_rng(0).integers(0, 255, (count, 48, 64, 3), np.uint8))
 
 
-@pytest.mark.parametrize("name", ["x.avi", "x.mkv", "x.ts"])
-def test_half_a_file_gives_its_frames(tmp_path, name):
-    path = write_video(tmp_path / name, _noise(20), codec="mpeg4")
-    whole = _read(path)
+def _truncate(path, fraction):
     with open(path, "rb+") as file:
-        file.truncate(file.seek(0, io.SEEK_END) // 2)
-    half = _read(path)
+        file.truncate(int(file.seek(0, io.SEEK_END) * fraction))
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("x.avi", "damaged frames: 1, damaged packets: 1"),
+        ("x.mkv", "ends after 2.9 of 6.0 s"),
+        ("x.mp4", "damaged packets: 1, packets that cannot be decoded: 1, ends after 2.9 of 6.0 s"),
+    ],
+)
+def test_half_a_file_gives_its_frames_and_says_so(tmp_path, name, damage):
+    path = tmp_path / name
+    write_video(path, _noise(60), codec="mpeg4" if name == "x.avi" else "libx264", index_first=True)
+    whole = _read(path)
+    _truncate(path, 0.5)
+    half = _read(path, damage)
+    assert 28 <= len(half.frames) <= 30
+    assert half.frames[:28] == whole.frames[:28]
+    assert half.timestamps == whole.timestamps[: len(half.frames)]
+
+
+def test_half_a_transport_stream_gives_its_frames(tmp_path):
+    path = write_video(tmp_path / "x.ts", _noise(20), codec="mpeg4")
+    whole = _read(path)
+    _truncate(path, 0.5)
+    half = _read(path)  # such a stream does not say how long it should be
     assert 5 <= len(half.frames) <= 12
     assert half.frames[:5] == whole.frames[:5]
-    assert len(half.timestamps) == len(half.frames)
 
 
 def test_damage_in_the_middle_costs_only_what_is_around_it(tmp_path):
@@ -163,9 +210,112 @@ def test_damage_in_the_middle_costs_only_what_is_around_it(tmp_path):
         size = file.seek(0, io.SEEK_END)
         file.seek(size // 2)
         file.write(bytes(size // 20))
-    damaged = _read(path)
-    assert 40 <= len(damaged.frames) <= 60
+    damaged = _read(path, "damaged frames: 1, packets that cannot be decoded: 3")
+    assert len(damaged.frames) == 57
     assert damaged.frames[:20] == whole.frames[:20]
+
+
+def test_min_frames_refuses_what_is_too_short(tmp_path):
+    path = write_video(tmp_path / "x.mkv", _noise(60))
+    assert len(_read(path, min_frames=60).frames) == 60
+    _truncate(path, 0.5)
+    with pytest.raises(VideoError) as caught:
+        _read(path, min_frames=30)
+    assert caught.value.reason == "fewer frames than --min_frames=30"
+    assert (caught.value.detail, caught.value.frames) == ("ends after 2.9 of 6.0 s", 29)
+
+
+def test_a_video_of_one_frame(tmp_path):
+    source = draw(1, 24, 32)
+    video = _read(write_video(tmp_path / "x.mp4", source))
+    _assert_close(video, source)
+    assert video.timestamps == [0]
+    assert len(_read(tmp_path / "x.mp4", fps=1, max_seconds=0.01).frames) == 1
+
+
+def test_frames_come_in_the_order_of_display(tmp_path):
+    source = draw(20, 24, 32)
+    path = write_video(tmp_path / "x.mp4", source, b_frames=3)
+    with av.open(path) as container:
+        pts = [packet.pts for packet in container.demux(video=0) if packet.size]
+    assert pts != sorted(pts)
+    video = _read(path)
+    _assert_close(video, source)
+    assert video.timestamps == [100_000 * index for index in range(20)]
+
+
+def test_max_seconds_keeps_the_start(tmp_path):
+    path = write_video(tmp_path / "x.mp4", draw(20, 24, 32))
+    whole = _read(path)
+    assert _read(path, max_seconds=0.5).frames == whole.frames[:5]
+    assert _read(path, max_seconds=0.51).frames == whole.frames[:6]
+    assert _read(path, max_seconds=99.0).frames == whole.frames
+
+
+@pytest.mark.parametrize("name", ["x.mp4", "x.mkv"])  # times in 1/15360 s and in whole ms
+@pytest.mark.parametrize(
+    ("fps", "kept"),
+    [
+        (15, [0, 2, 4, 6, 8, 10]),
+        (10, [0, 3, 6, 9]),
+        (12, [0, 2, 5, 7, 10]),  # looked at 0, 2.5, 5, 7.5 and 10 frames after the first
+        (29.97, list(range(12))),
+        (60, list(range(12))),
+        (1, [0]),
+    ],
+)
+def test_fps_keeps_the_frame_on_display_at_each_tick(tmp_path, name, fps, kept):
+    path = write_video(tmp_path / name, draw(12, 24, 32), rate=30)
+    whole, video = _read(path), _read(path, fps=fps)
+    assert video.frames == [whole.frames[index] for index in kept]
+    assert video.timestamps == [whole.timestamps[index] for index in kept]
+    assert video.frame_rate == min(fps, 30)
+
+
+def test_fps_of_a_variable_frame_rate_repeats_nothing(tmp_path):
+    times = [0, 40, 80, 120, 500, 900, 940, 980, 1020]
+    path = write_video(tmp_path / "x.mkv", draw(9, 24, 32), milliseconds=times)
+    # Looked at every 0.1 s: the frame at 120 ms is on display from 0.2 to 0.4 s and kept once.
+    kept = [0, 80_000, 120_000, 500_000, 900_000, 980_000, 1_020_000]
+    assert _read(path, fps=10).timestamps == kept
+    # The frame at 500 ms is still on display at 0.8 s.
+    assert _read(path, fps=5, max_seconds=0.9).timestamps == [0, 120_000, 500_000]
+
+
+def test_a_time_that_goes_back_continues_by_the_frame_rate(tmp_path):
+    parts = []
+    for index in range(2):
+        write_video(tmp_path / f"{index}.ts", draw(5, 24, 32))
+        parts.append((tmp_path / f"{index}.ts").read_bytes())
+    (tmp_path / "both.ts").write_bytes(b"".join(parts))
+    video = _read(tmp_path / "both.ts", "damaged packets: 1")  # the first of the second part
+    steps = np.diff(video.timestamps)
+    assert len(video.frames) == 10
+    assert (steps > 0).all()
+    assert np.delete(steps, 4).tolist() == [100_000] * 8
+
+
+def test_a_record_that_would_be_too_large_is_refused(tmp_path, monkeypatch):
+    path = write_video(tmp_path / "x.mp4", _noise(20))
+    sizes = np.cumsum([len(frame) for frame in _read(path).frames])
+    monkeypatch.setattr(frames, "MAX_RECORD_BYTES", int(sizes[11]))
+    assert len(_read(path, max_seconds=1.2).frames) == 12
+    with pytest.raises(VideoError) as caught:
+        _read(path)
+    assert caught.value.reason == "too long for one record of 0 MB"
+    assert caught.value.detail == "full after 1.2 s: lower --max_seconds, --fps or --short_side"
+    assert caught.value.frames == 13
+
+
+@pytest.mark.parametrize("settings", [{}, {"max_seconds": 3.0}, {"max_seconds": 1.0, "fps": 5}])
+def test_size_is_estimated_from_the_start(tmp_path, settings):
+    path = write_video(tmp_path / "x.mkv", _noise(60))
+    settings = Settings(**settings)
+    entry, seen = Entry("id", path, None, None), []
+    estimate = estimate_bytes(entry, settings, lambda: seen.append(1))
+    video, _ = read_video(entry, settings)
+    assert estimate == pytest.approx(sum(map(len, video.frames)), rel=0.1)
+    assert len(seen) <= 21
 
 
 def _audio(path):
@@ -179,35 +329,76 @@ def _audio(path):
 
 def _half_mp4(path):
     write_video(path, _noise(10))
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])  # its index is at the end
+    _truncate(path, 0.5)  # its index is at the end
 
 
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda path: None, "cannot be opened as a video (No such file"),
-        (lambda path: path.touch(), "cannot be opened as a video (Invalid data"),
-        (lambda path: path.write_text("hello\n" * 1000), "cannot be opened as a video (Invalid"),
-        (lambda path: path.mkdir(), "cannot be opened as a video (Is a directory)"),
-        (_half_mp4, "cannot be opened as a video (Invalid data"),
-        (_audio, "has no video stream that can be decoded"),
-    ],
-    ids=["missing", "empty", "text", "directory", "half", "audio"],
-)
-def test_what_is_no_video_is_named(tmp_path, make, message):
-    path = tmp_path / "x.mp4"
-    make(path)
-    with pytest.raises(InputError) as caught:
-        _read(path)
-    assert str(caught.value).startswith(f"{path} {message}")
-
-
-def test_a_stream_without_a_frame_is_named(tmp_path):
-    path = tmp_path / "x.mp4"
+def _no_frames(path):
     write_video(path, _noise(4))
     content = bytearray(path.read_bytes())
     start, end = content.index(b"mdat") + 4, content.index(b"moov") - 4
     content[start:end] = bytes(end - start)
     path.write_bytes(content)
-    with pytest.raises(InputError, match="holds no frame that can be decoded: replace or remove"):
-        _read(path)
+
+
+@pytest.mark.parametrize(
+    ("make", "reason", "detail"),
+    [
+        (lambda path: None, "missing", ""),
+        (lambda path: path.symlink_to("nowhere"), "link to nowhere", ""),
+        (lambda path: path.symlink_to(path), "cannot be read", "Too many levels of symbolic links"),
+        (lambda path: path.touch(), "empty file", ""),
+        (lambda path: path.mkdir(), "a directory", ""),
+        (os.mkfifo, "not a file", ""),
+        (
+            lambda path: path.write_text("hello\n" * 1000),
+            "not a video that can be opened",
+            "Invalid data found when processing input",
+        ),
+        (_half_mp4, "not a video that can be opened", "Invalid data found when processing input"),
+        (_audio, "no video stream", ""),
+        (_no_frames, "no frame that can be decoded", ""),
+    ],
+    ids=[
+        "missing",
+        "link",
+        "loop",
+        "empty",
+        "directory",
+        "pipe",
+        "text",
+        "half",
+        "audio",
+        "no frames",
+    ],
+)
+def test_what_is_no_video_is_named(tmp_path, make, reason, detail):
+    path = tmp_path / "x.mp4"
+    make(path)
+    for read in (read_video, lambda entry: estimate_bytes(entry, Settings(), lambda: None)):
+        with pytest.raises(VideoError) as caught:
+            read(Entry("id", str(path), None, None))
+        assert (caught.value.reason, caught.value.detail) == (reason, detail)
+        assert caught.value.frames == 0
+        assert str(caught.value) == f"{path}: {reason}" + f" ({detail})" * bool(detail)
+
+
+def test_a_file_without_permission_is_named():
+    user = os.geteuid()
+    with tempfile.TemporaryDirectory() as directory:
+        os.chmod(directory, 0o755)
+        path = write_video(f"{directory}/x.mp4", draw(2, 24, 32))
+        os.chmod(path, 0)
+        try:
+            if user == 0:  # root may read all: be nobody for a moment
+                os.seteuid(65534)
+            with pytest.raises(VideoError) as caught:
+                read_video(Entry("id", path, None, None))
+        finally:
+            os.seteuid(user)
+    assert caught.value.reason == "no permission to read it"
+
+
+def test_a_path_below_a_file_is_missing(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(VideoError, match="x.mp4: missing$"):
+        read_video(Entry("id", str(tmp_path / "file" / "x.mp4"), None, None))

@@ -117,3 +117,72 @@ def test_first_records_names_a_file_that_is_no_tfrecord(tmp_path):
     (tmp_path / "text").write_bytes(b"these are not records " * 10)
     with pytest.raises(InputError, match="first record is damaged, or it is not a TFRecord file"):
         list(records.first_records([str(tmp_path / "text")]))
+
+
+def test_deserialize_is_the_inverse_of_serialize():
+    for label in (4, None):
+        video = make_video(1, num_frames=3, label=label)
+        assert records.deserialize(records.serialize(video)) == (video, [])
+
+
+def _damaged(damage):
+    example = tf.train.SequenceExample.FromString(records.serialize(make_video(1, num_frames=3)))
+    damage(example.context.feature, example.feature_lists.feature_list)
+    return records.deserialize(example.SerializeToString())
+
+
+@pytest.mark.parametrize(
+    ("damage", "problems"),
+    [
+        (
+            lambda context, lists: [context.pop("image/height"), context.pop("clip/media_id")],
+            ["the key 'clip/media_id' is missing", "the key 'image/height' is missing"],
+        ),
+        (
+            lambda context, lists: context.pop("clip/label/string"),
+            ["the key 'clip/label/string' is missing"],
+        ),
+        (
+            lambda context, lists: context["image/width"].bytes_list.value.append(b"48"),
+            ["'image/width' holds bytes_list, expected int64_list"],
+        ),
+        (
+            lambda context, lists: context["image/width"].int64_list.value.append(3),
+            ["'image/width' holds 2 values, expected one"],
+        ),
+        (
+            lambda context, lists: context["image/format"].bytes_list.value.__setitem__(0, b"PNG"),
+            ["'image/format' is b'PNG', expected b'JPEG'"],
+        ),
+        (
+            lambda context, lists: context["clip/media_id"].bytes_list.value.__setitem__(0, b"x"),
+            ["'example/id' is b'video_1' but 'clip/media_id' is b'x'"],
+        ),
+        (
+            lambda context, lists: lists.pop("image/timestamp"),
+            ["the feature list 'image/timestamp' is missing"],
+        ),
+        (
+            lambda context, lists: lists["image/timestamp"].feature.pop(),
+            ["3 frames but 2 timestamps"],
+        ),
+        (
+            lambda context, lists: lists["image/timestamp"].feature.reverse(),
+            ["the timestamp of frame 1, 40000, is before that of the frame in front of it, 80000"],
+        ),
+        (
+            lambda context, lists: lists["image/encoded"].feature[1].bytes_list.value.append(b"x"),
+            [
+                "'image/encoded' of frame 1 holds 2 values, expected one",
+                "1 frames but 3 timestamps",
+            ],
+        ),
+    ],
+)
+def test_deserialize_tells_what_is_not_in_the_layout(damage, problems):
+    assert _damaged(damage)[1] == problems
+
+
+def test_deserialize_refuses_other_bytes():
+    with pytest.raises(ValueError, match="not a tf.train.SequenceExample"):
+        records.deserialize(b"no record")

@@ -4,6 +4,7 @@ import pathlib
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from small_videos import draw, write_class_folders, write_video
 
@@ -40,9 +41,9 @@ def test_folder_split_by_split(tmp_path):
     assert done.stdout.splitlines() == [
         "",
         f"{tmp_path}/out: 2 classes",
-        f"  train: 5 videos, 24 frames, {_megabytes(tmp_path, 'train')} MB in 1 shards",
         f"  test: 1 videos, 4 frames, {_megabytes(tmp_path, 'test')} MB in 1 shards",
         "    without videos: swim",
+        f"  train: 5 videos, 24 frames, {_megabytes(tmp_path, 'train')} MB in 1 shards",
         f"next: python -m cvrl_tf.train --train_data='{tmp_path}/out/train-*'"
         " --model_dir=runs/first",
     ]
@@ -98,6 +99,56 @@ def test_wrong_flags_give_one_sentence(flags, message):
     assert done.stdout == ""
 
 
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--fps=0", "Found --fps=0.0: expected more than 0, or leave it out"),
+        ("--max_seconds=-1", "Found --max_seconds=-1.0: expected more than 0"),
+        ("--max_failures=1.5", "Found --max_failures=1.5: expected a count such as 20 or a frac"),
+        ("--max_failures=few", "Found --max_failures=few: expected a count"),
+    ],
+)
+def test_wrong_values_give_one_sentence(flag, message, tmp_path):
+    done = _run("--dataset=folder", f"--video_dir={tmp_path}", "--output_dir=y", flag)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {message}")
+    assert done.stderr.count("\n") == 1
+
+
+def test_bad_videos_are_summed_up_and_the_same_command_goes_on(tmp_path):
+    videos = write_class_folders(tmp_path / "videos", {"dive": 3})
+    (tmp_path / "videos" / "dive" / "empty.mp4").touch()
+    noise = list(np.random.default_rng(0).integers(0, 255, (20, 48, 64, 3), np.uint8))
+    half = tmp_path / "videos" / "dive" / "half.avi"
+    write_video(half, noise, codec="mpeg4")
+    half.write_bytes(half.read_bytes()[: half.stat().st_size // 2])
+    flags = [
+        "--dataset=folder",
+        f"--video_dir={videos}",
+        f"--output_dir={tmp_path}/out",
+        "--fps=5",
+        "--max_seconds=0.9",
+        "--min_frames=2",
+    ]
+    done = _run(*flags, "--max_failures=0.1")
+    assert done.returncode == 2
+    *_, error = done.stderr.splitlines()
+    assert error == (
+        "error: 1 of the 5 videos of split 'train' could not be converted (empty file: 1), more"
+        f" than --max_failures=0.1: {tmp_path}/out/failures.csv lists them, and the other 4 are"
+        " converted. Mend them and convert into another --output_dir, or run again with a higher"
+        " --max_failures to accept this."
+    )
+    done = _run(*flags, "--max_failures=1")
+    assert done.returncode == 0
+    assert done.stderr == f"{tmp_path}/out holds all 1 shards of split 'train': nothing to do\n"
+    assert done.stdout.splitlines()[2:5] == [
+        f"  train: 4 videos, 13 frames, {_megabytes(tmp_path, 'train')} MB in 1 shards",
+        "    left out, see failures.csv: empty file: 1",
+        "    damaged but kept, see failures.csv: 1",
+    ]
+
+
 def test_help_has_examples_and_every_flag():
     done = _run("--help")
     assert done.returncode == 0
@@ -111,5 +162,7 @@ def test_help_has_examples_and_every_flag():
         "num_shards",
     ):
         assert f"\n  --{name}=" in done.stdout
-    for name in ("dataset", "short_side", "quality", "workers"):
+    for name in ("dataset", "short_side", "quality", "fps", "max_seconds", "min_frames"):
+        assert f"\n  --{name}=" in done.stdout
+    for name in ("max_failures", "workers", "timeout"):
         assert f"\n  --{name}=" in done.stdout

@@ -1,0 +1,98 @@
+"""Conversion on a cluster: jobs as the elements of an Apache Beam pipeline."""
+
+import contextlib
+import threading
+from collections.abc import Iterator, Sequence
+
+import apache_beam
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from cvrl_tf.conversion.shards import ShardJob
+from cvrl_tf.conversion.workers import TIMEOUT, OnProgress, WorkerPool
+from cvrl_tf.errors import InputError
+
+_POLL_SECONDS = 10.0
+
+
+class BeamPipeline:
+    """Runs jobs as a Beam pipeline, each in a guarded process of its own on its Beam worker.
+
+    The output directory must be one that all Beam workers reach. A job that Beam runs twice writes
+    the same bytes twice.
+
+    Args:
+      runner: such as "DirectRunner" or "DataflowRunner".
+      arguments: of the runner, such as "--project=...".
+      timeout: seconds that decoding may go without a frame.
+
+    Raises:
+      InputError: Beam has no such runner.
+    """
+
+    def __init__(self, runner: str, arguments: Sequence[str] = (), timeout: float = TIMEOUT):
+        self._options = PipelineOptions([f"--runner={runner}", *arguments])
+        self._timeout = timeout
+        try:
+            self._runner = apache_beam.runners.create_runner(runner)
+        except (ValueError, ImportError) as error:
+            raise InputError(f"Beam cannot use --runner={runner}: {error}") from None
+
+    def run(self, jobs: Sequence[ShardJob], on_progress: OnProgress) -> None:
+        """Runs the jobs and returns when all are done.
+
+        Args:
+          jobs: all of them.
+          on_progress: see `WorkerPool.run`; a shard counts once it is finished.
+
+        Raises:
+          InputError: see `WorkerPool.run`.
+        """
+        with (
+            _progress_of(jobs, on_progress),
+            apache_beam.Pipeline(self._runner, self._options) as pipeline,
+        ):
+            elements = pipeline | apache_beam.Create(list(jobs))
+            # Otherwise one worker would be given all that was created in one place.
+            spread = elements | apache_beam.Reshuffle()
+            _ = spread | apache_beam.ParDo(_RunJob(self._timeout))
+
+
+class _RunJob(apache_beam.DoFn):
+    def __init__(self, timeout: float):
+        self._timeout = timeout
+
+    def setup(self) -> None:
+        self._pool = WorkerPool(1, self._timeout)
+
+    def process(self, job: ShardJob) -> None:
+        self._pool.run([job], lambda *counts: None)
+
+    def teardown(self) -> None:
+        self._pool.close()
+
+
+@contextlib.contextmanager
+def _progress_of(jobs: Sequence[ShardJob], on_progress: OnProgress) -> Iterator[None]:
+    """Looks now and then which shards are there: Beam's workers may be anywhere."""
+    done = threading.Event()
+    waiting = list(jobs)
+
+    def look() -> None:
+        for job in list(waiting):
+            counts = job.finished()
+            if counts is not None:
+                waiting.remove(job)
+                on_progress(*counts)
+
+    def watch() -> None:
+        while not done.wait(_POLL_SECONDS):
+            look()
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+    look()

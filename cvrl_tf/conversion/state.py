@@ -1,0 +1,278 @@
+"""What a conversion leaves on disk to go on from: plans, reports of finished shards, incidents.
+
+All of it lies in the hidden directory `.conversion` of the output directory:
+
+  <split>.json              the plan: what is converted, how, into how many shards
+  <shard>.json              the report of a shard; written last, so what has none is made again
+  <shard>.incidents.json    videos of an unfinished shard at which a worker hung or died
+  lock                      held while a process converts into the directory
+"""
+
+import contextlib
+import dataclasses
+import fcntl
+import hashlib
+import json
+import os
+import re
+import socket
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+import cvrl_tf
+from cvrl_tf import files
+from cvrl_tf.conversion.catalogs import Entry
+from cvrl_tf.conversion.frames import Settings
+from cvrl_tf.errors import InputError
+
+DIRECTORY = ".conversion"
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What a split's shards are made from. Equal plans give equal shards.
+
+    Attributes:
+      split: its name.
+      version: of this package.
+      dataset: name of the data set.
+      classes: names in the order of their labels; empty when unlabelled.
+      parameters: the settings by name.
+      num_shards: in the names of the shards; None while it is not decided.
+      num_videos: entries of the split.
+      video_ids, paths, labels: digests of the entries'.
+    """
+
+    split: str
+    version: str
+    dataset: str
+    classes: list[str]
+    parameters: dict[str, Any]
+    num_shards: int | None
+    num_videos: int
+    video_ids: str
+    paths: str
+    labels: str
+
+    @classmethod
+    def of(
+        cls,
+        split: str,
+        entries: Sequence[Entry],
+        classes: Sequence[str],
+        dataset: str,
+        settings: Settings,
+        num_shards: int | None,
+    ) -> "Plan":
+        """The plan for `entries`, whatever their order."""
+        entries = sorted(entries, key=lambda entry: entry.video_id)
+
+        def digest(values: Sequence[Any]) -> str:
+            return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]
+
+        return cls(
+            split=split,
+            version=cvrl_tf.__version__,
+            dataset=dataset,
+            classes=list(classes),
+            parameters=dataclasses.asdict(settings),
+            num_shards=num_shards,
+            num_videos=len(entries),
+            video_ids=digest([entry.video_id for entry in entries]),
+            paths=digest([entry.path for entry in entries]),
+            labels=digest([(entry.label, entry.label_name, entry.start) for entry in entries]),
+        )
+
+    def shard(self, index: int) -> str:
+        """The name of a shard."""
+        return f"{self.split}-{index:05d}-of-{self.num_shards:05d}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Failure:
+    """A video that was left out, or that was kept although its file is damaged.
+
+    Attributes:
+      video_id: its id.
+      path: the file.
+      reason: a few words, the same for all videos with this fault.
+      detail: what is particular to this one; may be empty.
+      frames_recovered: frames that could be decoded.
+      kept: whether those are in a shard.
+    """
+
+    video_id: str
+    path: str
+    reason: str
+    detail: str
+    frames_recovered: int
+    kept: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Incident:
+    """What a worker met at a video, and whether the video is not to be tried again."""
+
+    reason: str
+    final: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class ShardReport:
+    """What a finished shard holds. A shard without videos has a report but no file."""
+
+    videos: int
+    frames: int
+    bytes: int
+    videos_per_class: dict[str, int]
+    failures: list[Failure]
+
+    @property
+    def left_out(self) -> int:
+        """How many videos are not in it."""
+        return sum(not failure.kept for failure in self.failures)
+
+
+class State:
+    """The plans and reports in an output directory.
+
+    Args:
+      output_dir: local or remote.
+    """
+
+    def __init__(self, output_dir: str):
+        self.output_dir = output_dir
+        self._directory = os.path.join(output_dir, DIRECTORY)
+
+    def _path(self, name: str) -> str:
+        return os.path.join(self._directory, name)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Makes the directory and keeps other processes from converting into it.
+
+        A remote directory has no lock.
+
+        Raises:
+          InputError: another process holds it.
+        """
+        tf.io.gfile.makedirs(self._directory)
+        if files.is_remote(self.output_dir):
+            yield
+            return
+        with open(self._path("lock"), "a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                raise InputError(
+                    f"Another process ({file.read().strip() or 'just started'}) is converting into"
+                    f" --output_dir={self.output_dir}: wait for it, or choose another."
+                ) from None
+            except OSError:  # a network disk without locks
+                pass
+            file.truncate(0)
+            file.write(f"{os.getpid()} on {socket.gethostname()}\n")
+            file.flush()
+            yield
+
+    def remove_temporaries(self) -> None:
+        """Removes what runs that were killed left half-written."""
+        for directory in (self.output_dir, self._directory):
+            for name in files.names_in(directory):
+                if re.search(r"\.(json|csv|txt|shard)\.tmp-", name):
+                    tf.io.gfile.remove(os.path.join(directory, name))
+
+    def temporary(self, shard: str) -> str:
+        """Where to write a shard before it has its name; another path on every call."""
+        return self._path(f"{shard}.shard.tmp-{uuid.uuid4().hex}")
+
+    def plans(self) -> dict[str, Plan]:
+        """The plans by split, in the order of their names.
+
+        Raises:
+          InputError: a plan that cannot be read.
+        """
+        found = {}
+        for name in files.names_in(self._directory):
+            if re.fullmatch(r"\w+\.json", name):
+                try:
+                    plan = Plan(**files.read_json(self._path(name)))
+                except (ValueError, TypeError):
+                    raise InputError(
+                        f"{self._path(name)} is not as this version writes it: choose another"
+                        " --output_dir."
+                    ) from None
+                found[plan.split] = plan
+        return found
+
+    def write_plan(self, plan: Plan) -> None:
+        """Writes the plan of a split."""
+        text = files.json_text(dataclasses.asdict(plan))
+        files.write_if_changed(self._path(f"{plan.split}.json"), text)
+
+    def report(self, shard: str) -> ShardReport | None:
+        """The report of a shard; None unless the shard is there as it was written."""
+        path = self._path(f"{shard}.json")
+        if not tf.io.gfile.exists(path):
+            return None
+        values = files.read_json(path)
+        failures = [Failure(**failure) for failure in values.pop("failures")]
+        report = ShardReport(**values, failures=failures)
+        shard_path = os.path.join(self.output_dir, shard)
+        if report.videos and (
+            not tf.io.gfile.exists(shard_path)
+            or tf.io.gfile.stat(shard_path).length != report.bytes
+        ):
+            return None
+        return report
+
+    def write_report(self, shard: str, report: ShardReport) -> None:
+        """Writes the report of a shard, whose file is complete."""
+        files.write_json(self._path(f"{shard}.json"), dataclasses.asdict(report))
+        incidents = self._path(f"{shard}.incidents.json")
+        if tf.io.gfile.exists(incidents):
+            tf.io.gfile.remove(incidents)
+
+    def incidents(self, shard: str) -> dict[str, Incident]:
+        """Where workers hung or died in an unfinished shard, by video id."""
+        path = self._path(f"{shard}.incidents.json")
+        found = files.read_json(path) if tf.io.gfile.exists(path) else {}
+        return {video_id: Incident(**values) for video_id, values in found.items()}
+
+    def write_incidents(self, shard: str, incidents: Mapping[str, Incident]) -> None:
+        """Writes what `incidents` reads."""
+        files.write_json(
+            self._path(f"{shard}.incidents.json"),
+            {video_id: dataclasses.asdict(incident) for video_id, incident in incidents.items()},
+        )
+
+
+def differences(found: Plan, wanted: Plan, names: Sequence[str]) -> list[str]:
+    """In words, how a plan on disk differs from the one of this call, in the named attributes."""
+    texts = []
+    for name in names:
+        there, here = getattr(found, name), getattr(wanted, name)
+        if name == "num_shards" and here is None or there == here:
+            continue
+        if name == "parameters":
+            texts += [
+                f"{key} is {there.get(key)} there and {here.get(key)} here"
+                for key in sorted({*there, *here})
+                if there.get(key) != here.get(key)
+            ]
+        elif name in ("video_ids", "paths", "labels"):
+            texts.append(f"the {name.replace('_', ' ')} of the videos are others")
+        else:
+            label = name.replace("num_", "number of ")
+            texts.append(f"{label} is {_short(there)} there and {_short(here)} here")
+    return texts
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, list):
+        return f"({len(value)}) {', '.join(value[:5])}{', ...' if len(value) > 5 else ''}"
+    return f"'{value}'" if isinstance(value, str) else str(value)

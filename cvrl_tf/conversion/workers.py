@@ -1,0 +1,296 @@
+"""Jobs on videos, in processes that may hang or die without ending the run.
+
+A decoder fed with arbitrary files can loop for ever, crash the process or eat all memory. So each
+worker tells its parent which video it is at; the parent kills a worker that makes no progress,
+starts another in the place of one that ended, and lets the job say how to go on without the video.
+"""
+
+import collections
+import contextlib
+import math
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
+
+from cvrl_tf.errors import InputError
+
+TIMEOUT = 120.0
+_POLL_SECONDS = 0.5
+_HEARTBEAT_SECONDS = 1.0
+# Of one job, outside its videos: then it is not a video's fault.
+_MAX_DEATHS = 3
+
+OnProgress = Callable[[int, int, int], None]
+
+
+class Report:
+    """What a job tells of itself while it runs.
+
+    Args:
+      send: takes the messages.
+    """
+
+    def __init__(self, send: Callable[..., None] = lambda *message: None):
+        self._send = send
+        self._last = -math.inf
+
+    def start(self, video: int) -> None:
+        """The job comes to this video, an index of its own: from here on its decoder is watched."""
+        self._send("start", video)
+
+    def progress(self) -> None:
+        """A frame was decoded. Cheap enough to be called for each."""
+        now = time.monotonic()
+        if now - self._last >= _HEARTBEAT_SECONDS:
+            self._last = now
+            self._send("progress")
+
+    def decoded(self) -> None:
+        """The decoder is done: what follows may take its time."""
+        self._send("decoded")
+
+    def done(self, size: int, failed: bool) -> None:
+        """The video is dealt with: bytes written, and whether it failed."""
+        self._send("done", 1, size, int(failed))
+
+
+class Job(Protocol):
+    """Work on some videos. Pickled, and run more than once if a worker ends in the middle."""
+
+    def run(self, report: Report) -> Any:
+        """Does the work. An `InputError` ends the whole run."""
+
+    def after(self, video: int, reason: str, final: bool) -> "Job":
+        """The job to do instead, after the process ended at `video`; `final` if it must not try
+        that video again."""
+
+
+class InProcess:
+    """Runs jobs one after the other in this process, with no guard against bad decoders."""
+
+    def __enter__(self) -> "InProcess":
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        pass
+
+    def run(self, jobs: Sequence[Job], on_progress: OnProgress) -> list[Any]:
+        """See `WorkerPool.run`."""
+
+        def send(kind: str, *values: int) -> None:
+            if kind == "done":
+                on_progress(*values)
+
+        return [job.run(Report(send)) for job in jobs]
+
+
+class WorkerPool:
+    """Processes that run jobs; they start when there is something to do, and end with the block.
+
+    The caller's main module must be importable without side effects, as always with spawned
+    processes.
+
+    Args:
+      count: how many; None for one for each core.
+      timeout: seconds that decoding may go without a frame.
+    """
+
+    def __init__(self, count: int | None = None, timeout: float = TIMEOUT):
+        self._count, self._timeout = count or _cores(), timeout
+        self._workers: list[_Worker] = []
+
+    def __enter__(self) -> "WorkerPool":
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the processes."""
+        for worker in self._workers:
+            worker.kill()
+        self._workers = []
+
+    def run(self, jobs: Sequence[Job], on_progress: OnProgress) -> list[Any]:
+        """Runs the jobs, each in one process at a time.
+
+        Args:
+          jobs: all of them.
+          on_progress: called now and then with the videos done, bytes written and failures since
+            the last call; less than zero for a job that starts over.
+
+        Returns:
+          The result of each.
+
+        Raises:
+          InputError: a job raised it, or its process ended again and again outside its videos.
+        """
+        waiting = collections.deque(enumerate(jobs))
+        results: dict[int, Any] = {}
+        deaths: collections.Counter[int] = collections.Counter()
+        finished = shown = _NOTHING
+        last = time.monotonic()
+        while len(results) < len(jobs):
+            self._hand_out(waiting)
+            busy = [worker for worker in self._workers if worker.job is not None]
+            ready = multiprocessing.connection.wait(
+                [worker.connection for worker in busy], _POLL_SECONDS
+            )
+            # Bounded, so that time in which all processes were stopped does not count.
+            now = time.monotonic()
+            step, last = min(now - last, 2 * _POLL_SECONDS), now
+            for worker in busy:
+                try:
+                    if worker.connection in ready:
+                        worker.receive()
+                    else:
+                        worker.quiet += step
+                except (EOFError, OSError):
+                    how = worker.kill()
+                    if worker.video is None:
+                        deaths[worker.index] += 1
+                        if deaths[worker.index] == _MAX_DEATHS:
+                            raise InputError(
+                                f"A worker process ended {_MAX_DEATHS} times between two videos"
+                                f" ({how}): run the same command again with fewer --workers."
+                            ) from None
+                    waiting.appendleft((worker.index, worker.job_without(how, final=False)))
+                    self._workers.remove(worker)
+                    continue
+                if worker.decoding and worker.quiet > self._timeout:
+                    worker.kill()
+                    reason = f"timeout: no frame in {self._timeout:g} s"
+                    waiting.appendleft((worker.index, worker.job_without(reason, final=True)))
+                    self._workers.remove(worker)
+                elif worker.job is None:
+                    results[worker.index] = worker.result
+                    finished, worker.counts = _add(finished, worker.counts), _NOTHING
+            counts = _add(finished, *(worker.counts for worker in self._workers))
+            on_progress(*(new - old for new, old in zip(counts, shown, strict=True)))
+            shown = counts
+        return [results[index] for index in range(len(jobs))]
+
+    def _hand_out(self, waiting: collections.deque[tuple[int, Job]]) -> None:
+        idle = [worker for worker in self._workers if worker.job is None]
+        while waiting and (idle or len(self._workers) < self._count):
+            if not idle:
+                self._workers.append(_Worker())
+                idle.append(self._workers[-1])
+            idle.pop().assign(*waiting.popleft())
+
+
+_NOTHING = (0, 0, 0)
+
+
+def _add(*counts: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(map(sum, zip(*counts, strict=True)))
+
+
+class _Worker:
+    """The parent's side of one process."""
+
+    def __init__(self):
+        context = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
+        self.connection, theirs = context.Pipe()
+        self._process = context.Process(target=_work, args=(theirs,), daemon=True)
+        with _interrupts_blocked():  # which the worker inherits: an interrupt is for the parent
+            self._process.start()
+        theirs.close()  # so that the connection ends with the worker
+        self.job: Job | None = None
+        self.counts = _NOTHING  # of its job: videos done, bytes, failures
+
+    def assign(self, index: int, job: Job) -> None:
+        self.index, self.job, self.result = index, job, None
+        self.video: int | None = None
+        self.decoding, self.quiet, self.counts = False, 0.0, _NOTHING
+        # A worker that has ended in the meantime is noticed when its answer is read.
+        with contextlib.suppress(OSError):
+            self.connection.send(job)
+
+    def receive(self) -> None:
+        """Takes all messages there are.
+
+        Raises:
+          EOFError, OSError: the process has ended.
+        """
+        self.quiet = 0.0
+        while self.job is not None and self.connection.poll():
+            kind, *values = self.connection.recv()
+            if kind == "start":
+                self.video, self.decoding = values[0], True
+            elif kind == "decoded":
+                self.decoding = False
+            elif kind == "done":
+                self.video, self.decoding = None, False
+                self.counts = _add(self.counts, values)
+            elif kind == "result":
+                self.result, self.job = values[0], None
+            elif kind == "input error":
+                raise InputError(values[0])
+            elif kind == "error":
+                raise RuntimeError(f"in a worker process:\n{values[0]}")
+
+    def job_without(self, reason: str, final: bool) -> Job:
+        """The job, to start over after the process ended."""
+        return self.job if self.video is None else self.job.after(self.video, reason, final)
+
+    def kill(self) -> str:
+        """Ends the process and tells how it ended, if it had."""
+        self._process.join(0.1)
+        self._process.kill()
+        self._process.join(5)  # not for ever: a process that waits for a dead disk cannot be killed
+        self.connection.close()
+        status = self._process.exitcode
+        if status == -signal.SIGKILL:
+            return "the process was killed (signal 9), most often because memory ran out"
+        return f"the decoder crashed ({f'signal {-status}' if status < 0 else f'exit {status}'})"
+
+
+def _cores() -> int:
+    # Fewer than the machine has where a scheduler such as Slurm grants fewer; unknown on macOS.
+    granted = getattr(os, "sched_getaffinity", None)
+    return len(granted(0)) if granted else os.cpu_count() or 1
+
+
+@contextlib.contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _work(connection: multiprocessing.connection.Connection) -> None:
+    """The worker's side."""
+    # Also while a decoder hangs: a worker must not outlive a parent that was killed.
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+
+    def send(*message: Any) -> None:
+        try:
+            connection.send(message)
+        except OSError:  # the parent is gone; as an error it would look like the video's
+            os._exit(1)
+
+    while True:
+        try:
+            job = connection.recv()
+        except (EOFError, OSError):
+            os._exit(0)  # not sys.exit, see commandline.run
+        try:
+            send("result", job.run(Report(send)))
+        except InputError as error:
+            send("input error", str(error))
+        except Exception:
+            send("error", traceback.format_exc())
+
+
+def _exit_with_parent() -> None:
+    multiprocessing.parent_process().join()
+    os._exit(1)

@@ -1,0 +1,77 @@
+"""TFRecord files, whatever their records hold."""
+
+import dataclasses
+import struct
+from collections.abc import Iterator
+
+import google_crc32c
+import tensorflow as tf
+
+# A TFRecord is its length and the length's checksum, the data, and the data's checksum.
+HEAD = struct.Struct("<QI")
+TAIL = struct.Struct("<I")
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredRecord:
+    """A record as it lies in a shard.
+
+    Attributes:
+      number: position among the records of the shard, from 0.
+      offset: first byte of its length.
+      serialized: its bytes, or None when they are damaged.
+      problem: what is damaged, or None.
+    """
+
+    number: int
+    offset: int
+    serialized: bytes | None
+    problem: str | None = None
+
+
+def read_shard(path: str, offset: int = 0) -> Iterator[StoredRecord]:
+    """Reads the records of a shard and goes on after a damaged one, unlike `tf.data`.
+
+    Where a length is damaged or the file is cut off, the record that says so is the last.
+
+    Args:
+      path: the shard.
+      offset: of the record to start from; it then has the number 0.
+
+    Raises:
+      tf.errors.OpError: the file cannot be read.
+    """
+    size = tf.io.gfile.stat(path).length
+    with tf.io.gfile.GFile(path, "rb") as file:
+        number, position = 0, offset
+        while position < size:
+            file.seek(position)
+            rest = f"the last {size - position} of {size} bytes cannot be reached"
+            head = file.read(HEAD.size)
+            if len(head) < HEAD.size:
+                problem = f"the file is cut off in the record's length: {rest}"
+                yield StoredRecord(number, position, None, problem)
+                return
+            length, checksum = HEAD.unpack(head)
+            if checksum != _checksum(head[:8]):
+                problem = f"the record's length is damaged, or this is not a TFRecord file: {rest}"
+                yield StoredRecord(number, position, None, problem)
+                return
+            end = position + HEAD.size + length + TAIL.size
+            if end > size:
+                problem = f"the file is cut off: the record ends at byte {end}, the file at {size}"
+                yield StoredRecord(number, position, None, problem)
+                return
+            serialized = file.read(length)
+            if TAIL.unpack(file.read(TAIL.size))[0] == _checksum(serialized):
+                yield StoredRecord(number, position, serialized)
+            else:
+                problem = "the record is damaged: its bytes do not have the checksum stored"
+                yield StoredRecord(number, position, None, problem)
+            number, position = number + 1, end
+
+
+def _checksum(data: bytes) -> int:
+    """CRC-32C, masked as TFRecord files store it."""
+    value = google_crc32c.value(data)
+    return ((value >> 15 | value << 17) + 0xA282EAD8) & 0xFFFFFFFF

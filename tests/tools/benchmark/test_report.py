@@ -1,0 +1,42 @@
+import json
+import subprocess
+import sys
+
+from tools.benchmark import report
+
+
+def test_table_shows_missing_figures():
+    columns = [("videos/s", "videos_per_second", ".1f"), ("peak MB", "peak_memory_mb", ".0f")]
+    rows = {"ours": {"videos_per_second": 12.345, "peak_memory_mb": 600.4}, "theirs": {}}
+    assert report.table(columns, rows).splitlines() == [
+        "        videos/s  peak MB",
+        "ours        12.3      600",
+        "theirs         -        -",
+    ]
+
+
+def test_medians():
+    assert report.medians([{"a": 1, "b": 5}, {"a": 3, "b": 4}, {"a": 2, "b": 9}]) == {
+        "a": 2,
+        "b": 5,
+    }
+
+
+def test_peak_memory_of_a_child_is_its_own():
+    ballast = bytearray(300_000_000)  # of this process: no part of the child's
+    program = "x = bytearray(60_000_000); import time; time.sleep(0.5)"
+    with report.PeakMemory() as memory:
+        subprocess.run([sys.executable, "-c", program], check=True)
+    assert 60 < memory.children() < 200
+    assert memory.total() > 360
+    del ballast
+
+
+def test_json_has_machine_and_versions(tmp_path):
+    path = tmp_path / "x.json"
+    report.write_json(str(path), "convert", {"runs": 1}, {"ours": {"step_seconds": 2.0}})
+    content = json.loads(path.read_text())
+    assert content["results"] == {"ours": {"step_seconds": 2.0}}
+    assert content["settings"] == {"runs": 1}
+    assert content["machine"].keys() == {"cpu", "cores", "memory_gb", "system", "load_average"}
+    assert content["versions"]["python"].startswith("3.")

@@ -1,0 +1,32 @@
+"""Measures what this machine does, and what it is bound by.
+
+  python -m tools.benchmark convert        videos to TFRecords, beside the ffmpeg command line
+
+Each prints a table, writes the same as JSON with --json=FILE, and explains itself with --help.
+"""
+
+import importlib
+import sys
+
+NAMES = ("convert",)
+
+
+def main() -> None:
+    """Hands over to the benchmark that the first argument names."""
+    name = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if name in ("--help", "-help", "-h", "-?"):
+        print(__doc__.strip())
+        sys.exit(0)
+    if name not in NAMES:
+        print(
+            f"error: Found {name!r} instead of a benchmark: expected {' or '.join(NAMES)} as the"
+            " first argument; --help explains them.",
+            file=sys.stderr,
+        )
+        sys.exit(2)
+    del sys.argv[1]
+    importlib.import_module(f"tools.benchmark.{name}").run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""What every benchmark tells beside its figures, and how it tells them."""
+
+import contextlib
+import glob
+import importlib.metadata
+import os
+import platform
+import statistics
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cvrl_tf import commandline, files
+
+PACKAGES = ("cvrl-tf", "tensorflow", "keras", "numpy", "av", "simplejpeg")
+
+
+def machine() -> dict[str, Any]:
+    """The machine, and how busy it is with other work now (`load_average`, 1 minute)."""
+    return {
+        "cpu": _cpu_name(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
+        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
+        "system": platform.platform(),
+        "load_average": round(os.getloadavg()[0], 2),
+    }
+
+
+def _cpu_name() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            line = next(line for line in file if line.startswith("model name"))
+        return line.split(": ")[1].strip()
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def versions() -> dict[str, str]:
+    """Python and the packages that the figures depend on, as far as they are installed."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+class PeakMemory:
+    """Peak memory of this process and of its children while the block runs, on Linux.
+
+    The children are looked at all the time: what the kernel tells of them at their end
+    (`ru_maxrss`) includes the memory of the process that started them.
+    """
+
+    def __init__(self):
+        self._peaks: dict[int, float] = {}
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> "PeakMemory":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        own = os.getpid()
+        while not self._done.wait(0.05):
+            for process in [own, *_children(own)]:
+                self._peaks[process] = max(self._peaks.get(process, 0.0), _peak_mb(process))
+
+    def children(self) -> float:
+        """MB of the largest child."""
+        return max((mb for process, mb in self._peaks.items() if process != os.getpid()), default=0)
+
+    def total(self) -> float:
+        """MB of this process and all its children, each at its peak."""
+        return sum(self._peaks.values())
+
+
+def _children(process: int) -> list[int]:
+    found: list[int] = []
+    for path in glob.glob(f"/proc/{process}/task/*/children"):
+        with contextlib.suppress(OSError), open(path, encoding="utf-8") as file:
+            found += map(int, file.read().split())
+    return found
+
+
+def _peak_mb(process: int) -> float:
+    try:
+        with open(f"/proc/{process}/status", encoding="utf-8") as file:
+            lines = [line for line in file if line.startswith("VmHWM")]
+        return int(lines[0].split()[1]) * 1024 / 1e6
+    except (OSError, IndexError, ValueError):  # it has ended, or this is no Linux
+        return 0.0
+
+
+def medians(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The median of each figure over several runs."""
+    return {name: statistics.median(run[name] for run in runs) for name in runs[0]}
+
+
+def table(columns: Sequence[tuple[str, str, str]], rows: Mapping[str, Mapping[str, float]]) -> str:
+    """Figures in aligned columns.
+
+    Args:
+      columns: heading, name of the figure and format of each; '-' stands for a missing figure.
+      rows: figures by the name of their row.
+    """
+    lines = [["", *[heading for heading, _, _ in columns]]]
+    for row, figures in rows.items():
+        cells = [
+            format(figures[name], form) if name in figures else "-" for _, name, form in columns
+        ]
+        lines.append([row, *cells])
+    return commandline.table(lines)
+
+
+def write_json(path: str, benchmark: str, settings: Mapping[str, Any], results: Any) -> None:
+    """Writes a benchmark's results with machine, versions and settings."""
+    content = {
+        "benchmark": benchmark,
+        "machine": machine(),
+        "versions": versions(),
+        "settings": dict(settings),
+        "results": results,
+    }
+    files.write_json(path, content)
