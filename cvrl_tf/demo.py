@@ -244,9 +244,10 @@ def _make_data(directory: str) -> None:
         videos = os.path.join(directory, "videos", split)
         if not os.path.exists(videos):
             render_videos(videos, count, first_seed=0 if split == "train" else 500)
-        splits[split], classes = catalogs.folder(videos)
+        catalog = catalogs.folder(videos, split)
+        splits |= catalog.splits
     shutil.rmtree(records, ignore_errors=True)  # of a run that was stopped half-way
-    shards.convert(splits, classes, records, dataset="folder", workers=1)
+    shards.convert(splits, catalog.classes, records, dataset="folder", workers=1)
 
 
 def _knn_top1(model_dir: str, config: PretrainConfig, records: str, pretrained: bool) -> float:

@@ -3,10 +3,23 @@
 Your own videos, one folder for each class:
   python -m tools.make_tfrecords --dataset=folder --video_dir=videos/train --output_dir=records
 
-UCF-101, as its authors distribute it, training and test split:
+Your own videos, without labels:
+  python -m tools.make_tfrecords --dataset=files --files='videos/**/*.mp4' --output_dir=records
+
+Kinetics (K400, K600, K700-2020) as CVDF distributes it; k400 is where it was unpacked:
+  python -m tools.make_tfrecords --dataset=kinetics --video_dir=k400 \\
+      --annotations=k400/annotations --output_dir=k400_records
+
+UCF-101 and HMDB-51 as their authors distribute them, training and test split:
   python -m tools.make_tfrecords --dataset=ucf101 --video_dir=UCF-101 \\
-      --annotation_dir=ucfTrainTestlist --split_number=1 --output_dir=ucf101_records
+      --annotations=ucfTrainTestlist --output_dir=ucf101_records
+  python -m tools.make_tfrecords --dataset=hmdb51 --video_dir=hmdb51 \\
+      --annotations=testTrainMulti_7030_splits --split_number=1 --output_dir=hmdb51_records
+
+From downloaded archives to records, step by step: docs/datasets.md.
 """
+
+import sys
 
 from absl import flags
 
@@ -17,23 +30,47 @@ from cvrl_tf.errors import InputError
 DATASET = flags.DEFINE_enum(
     "dataset",
     None,
-    ["folder", "ucf101"],
-    "How the videos are laid out: one folder for each class, or UCF-101 with its lists.",
+    ["folder", "files", "kinetics", "ucf101", "hmdb51"],
+    "How the videos are laid out: one folder for each class; files without labels; or a data set"
+    " with its lists.",
 )
-VIDEO_DIR = flags.DEFINE_string("video_dir", None, "Directory of the videos.")
-ANNOTATION_DIR = flags.DEFINE_string(
-    "annotation_dir",
+VIDEO_DIR = flags.DEFINE_string(
+    "video_dir",
     None,
-    "UCF-101's folder ucfTrainTestlist, with classInd.txt, trainlist01.txt and testlist01.txt.",
+    "Directory of the videos. All folders in it are searched; for --dataset=folder, those that it"
+    " holds are the classes.",
+)
+FILES = flags.DEFINE_string(
+    "files",
+    None,
+    "For --dataset=files: a glob pattern, quoted, where ** is any number of folders; or the name of"
+    " a .txt file with one path a line, absolute or from the directory of that file.",
+)
+ANNOTATIONS = flags.DEFINE_string(
+    "annotations",
+    None,
+    "The lists that come with the data set. kinetics: a directory with train.csv, val.csv and"
+    " test.csv, or .txt lists of paths, or the file of each split you have,"
+    " train=train.csv,val=val.csv. ucf101: the folder ucfTrainTestlist. hmdb51: the folder"
+    " testTrainMulti_7030_splits.",
 )
 SPLIT_NUMBER = flags.DEFINE_integer(
-    "split_number", 1, "Which of UCF-101's three splits to convert.", lower_bound=1
+    "split_number",
+    1,
+    "Which of the three splits of ucf101 and hmdb51 to convert.",
+    lower_bound=1,
 )
 SPLIT = flags.DEFINE_string(
     "split",
     "train",
-    "Name of the split that a folder is converted to. Run once for each split, with the same"
-    " --output_dir and with the same class folders.",
+    "Name of the split that --dataset=folder and files are converted to. Run once for each split,"
+    " with the same --output_dir, and for folder with the same class folders or --label_map.",
+)
+LABEL_MAP = flags.DEFINE_string(
+    "label_map",
+    None,
+    "For folder and kinetics: a file with one class name a line, in the order of their labels, such"
+    " as the labels.txt of an earlier conversion. Without it, labels follow the sorted names.",
 )
 OUTPUT_DIR = flags.DEFINE_string(
     "output_dir", None, "Directory for the shards, labels.txt and dataset_info.json."
@@ -55,25 +92,36 @@ WORKERS = flags.DEFINE_integer(
 )
 
 GROUPS = {
-    "Input": [DATASET, VIDEO_DIR, SPLIT, ANNOTATION_DIR, SPLIT_NUMBER],
+    "Input": [DATASET, VIDEO_DIR, FILES, ANNOTATIONS, SPLIT_NUMBER, SPLIT, LABEL_MAP],
     "Output": [OUTPUT_DIR, NUM_SHARDS, SHORT_SIDE, QUALITY],
     "Speed": [WORKERS],
 }
-APPLY_TO = {"folder": [SPLIT], "ucf101": [ANNOTATION_DIR, SPLIT_NUMBER]}
+# By data set: the flags that it needs, and those that it takes as well.
+NEEDED = {
+    "folder": [VIDEO_DIR],
+    "files": [FILES],
+    "kinetics": [VIDEO_DIR, ANNOTATIONS],
+    "ucf101": [VIDEO_DIR, ANNOTATIONS],
+    "hmdb51": [VIDEO_DIR, ANNOTATIONS],
+}
+TAKEN = {
+    "folder": [SPLIT, LABEL_MAP],
+    "files": [SPLIT],
+    "kinetics": [LABEL_MAP],
+    "ucf101": [SPLIT_NUMBER],
+    "hmdb51": [SPLIT_NUMBER],
+}
 
 
 def main() -> None:
     """Converts what the flags say and prints a summary."""
     _check_flags()
-    dataset = DATASET.value
-    if dataset == "ucf101":
-        splits, classes = catalogs.ucf101(VIDEO_DIR.value, ANNOTATION_DIR.value, SPLIT_NUMBER.value)
-        dataset = f"ucf101, split {SPLIT_NUMBER.value}"
-    else:
-        entries, classes = catalogs.folder(VIDEO_DIR.value)
-        splits = {SPLIT.value: entries}
+    dataset, catalog = _catalog()
+    for note in catalog.notes:
+        print(f"note: {note}", file=sys.stderr)
+    classes = catalog.classes
     info = shards.convert(
-        splits,
+        catalog.splits,
         classes,
         OUTPUT_DIR.value,
         dataset=dataset,
@@ -82,7 +130,7 @@ def main() -> None:
         num_shards=NUM_SHARDS.value or None,
         workers=WORKERS.value or None,
     )
-    print(f"\n{OUTPUT_DIR.value}: {len(classes)} classes")
+    print(f"\n{OUTPUT_DIR.value}: {f'{len(classes)} classes' if classes else 'no labels'}")
     for split, held in info["splits"].items():
         print(
             f"  {split}: {held['videos']} videos, {held['frames']} frames,"
@@ -95,10 +143,25 @@ def main() -> None:
     print(f"next: python -m cvrl_tf.train --train_data='{pattern}' --model_dir=runs/first")
 
 
+def _catalog() -> tuple[str, catalogs.Catalog]:
+    """The name of the data set, for dataset_info.json, and its videos."""
+    dataset = DATASET.value
+    label_map = catalogs.read_label_map(LABEL_MAP.value) if LABEL_MAP.value else None
+    if dataset == "folder":
+        return dataset, catalogs.folder(VIDEO_DIR.value, SPLIT.value, label_map)
+    if dataset == "files":
+        return dataset, catalogs.files(FILES.value, SPLIT.value)
+    if dataset == "kinetics":
+        annotations = catalogs.find_annotations(ANNOTATIONS.value)
+        return dataset, catalogs.kinetics(VIDEO_DIR.value, annotations, label_map)
+    read = catalogs.ucf101 if dataset == "ucf101" else catalogs.hmdb51
+    number = SPLIT_NUMBER.value
+    return f"{dataset}, split {number}", read(VIDEO_DIR.value, ANNOTATIONS.value, number)
+
+
 def _check_flags() -> None:
-    required = [DATASET, VIDEO_DIR, OUTPUT_DIR]
-    if DATASET.value == "ucf101":
-        required.append(ANNOTATION_DIR)
+    dataset = DATASET.value
+    required = [DATASET, *NEEDED.get(dataset, [VIDEO_DIR]), OUTPUT_DIR]
     for holder in required:
         if not holder.value:
             raise InputError(
@@ -106,13 +169,17 @@ def _check_flags() -> None:
                 + " ".join(f"--{needed.name}=..." for needed in required)
                 + "; --help explains them and has whole examples."
             )
-    for dataset, holders in APPLY_TO.items():
-        for holder in holders:
-            if dataset != DATASET.value and commandline.given(holder):
-                raise InputError(
-                    f"--{holder.name} is for --dataset={dataset}, found --dataset={DATASET.value}:"
-                    " leave it out."
-                )
+    for holder in GROUPS["Input"][1:]:
+        takers = [
+            name
+            for name in NEEDED
+            if any(holder is flag for flag in NEEDED[name] + TAKEN[name])  # they have no ==
+        ]
+        if dataset not in takers and commandline.given(holder):
+            raise InputError(
+                f"--{holder.name} is for --dataset={', '.join(takers)}; found"
+                f" --dataset={dataset}: leave it out."
+            )
 
 
 def run() -> None:
