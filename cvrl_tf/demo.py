@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from cvrl_tf import files
 from cvrl_tf.conversion import catalogs, shards
-from cvrl_tf.data.records import find_shards
+from cvrl_tf.data.source import find_source
 from cvrl_tf.evaluation import probes
 from cvrl_tf.evaluation.features import extract_features
 from cvrl_tf.models.saved_model import export_saved_model
@@ -256,7 +256,7 @@ def _knn_top1(model_dir: str, config: PretrainConfig, records: str, pretrained: 
     train, test = (
         extract_features(
             backbone,
-            find_shards(os.path.join(records, f"{split}-*"), f"{split}_data"),
+            find_source(os.path.join(records, f"{split}-*"), f"{split}_data"),
             config.clip,
             NUM_CLIPS,
             description=f"features of {split}, {name}",

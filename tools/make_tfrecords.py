@@ -16,6 +16,10 @@ UCF-101 and HMDB-51 as their authors distribute them, training and test split:
   python -m tools.make_tfrecords --dataset=hmdb51 --video_dir=hmdb51 \\
       --annotations=testTrainMulti_7030_splits --split_number=1 --output_dir=hmdb51_records
 
+A data set that TensorFlow Datasets has prepared, one split after the other:
+  python -m tools.make_tfrecords --dataset=tfds \\
+      --tfds_name=tfds:ucf101/ucf101_1_256:train --output_dir=tfds_records
+
 From downloaded archives to records, step by step: docs/datasets.md.
 """
 
@@ -30,9 +34,9 @@ from cvrl_tf.errors import InputError
 DATASET = flags.DEFINE_enum(
     "dataset",
     None,
-    ["folder", "files", "kinetics", "ucf101", "hmdb51"],
-    "How the videos are laid out: one folder for each class; files without labels; or a data set"
-    " with its lists.",
+    ["folder", "files", "kinetics", "ucf101", "hmdb51", "tfds"],
+    "How the videos are laid out: one folder for each class; files without labels; a data set with"
+    " its lists; or prepared by TensorFlow Datasets.",
 )
 VIDEO_DIR = flags.DEFINE_string(
     "video_dir",
@@ -53,6 +57,13 @@ ANNOTATIONS = flags.DEFINE_string(
     " test.csv, or .txt lists of paths, or the file of each split you have,"
     " train=train.csv,val=val.csv. ucf101: the folder ucfTrainTestlist. hmdb51: the folder"
     " testTrainMulti_7030_splits.",
+)
+TFDS_NAME = flags.DEFINE_string(
+    "tfds_name",
+    None,
+    "For --dataset=tfds: a split as tfds:NAME[/CONFIG][:VERSION]:SPLIT. It is looked for below the"
+    " environment variable TFDS_DATA_DIR, or ~/tensorflow_datasets. Training can read it without"
+    " conversion, unless its frames are PNG.",
 )
 SPLIT_NUMBER = flags.DEFINE_integer(
     "split_number",
@@ -92,7 +103,7 @@ WORKERS = flags.DEFINE_integer(
 )
 
 GROUPS = {
-    "Input": [DATASET, VIDEO_DIR, FILES, ANNOTATIONS, SPLIT_NUMBER, SPLIT, LABEL_MAP],
+    "Input": [DATASET, VIDEO_DIR, FILES, ANNOTATIONS, SPLIT_NUMBER, TFDS_NAME, SPLIT, LABEL_MAP],
     "Output": [OUTPUT_DIR, NUM_SHARDS, SHORT_SIDE, QUALITY],
     "Speed": [WORKERS],
 }
@@ -103,6 +114,7 @@ NEEDED = {
     "kinetics": [VIDEO_DIR, ANNOTATIONS],
     "ucf101": [VIDEO_DIR, ANNOTATIONS],
     "hmdb51": [VIDEO_DIR, ANNOTATIONS],
+    "tfds": [TFDS_NAME],
 }
 TAKEN = {
     "folder": [SPLIT, LABEL_MAP],
@@ -110,6 +122,7 @@ TAKEN = {
     "kinetics": [LABEL_MAP],
     "ucf101": [SPLIT_NUMBER],
     "hmdb51": [SPLIT_NUMBER],
+    "tfds": [],
 }
 
 
@@ -154,6 +167,11 @@ def _catalog() -> tuple[str, catalogs.Catalog]:
     if dataset == "kinetics":
         annotations = catalogs.find_annotations(ANNOTATIONS.value)
         return dataset, catalogs.kinetics(VIDEO_DIR.value, annotations, label_map)
+    if dataset == "tfds":
+        from cvrl_tf.conversion import tfds_videos  # imports tensorflow_datasets
+
+        name = TFDS_NAME.value
+        return name.rpartition(":")[0], tfds_videos.tfds(name)
     read = catalogs.ucf101 if dataset == "ucf101" else catalogs.hmdb51
     number = SPLIT_NUMBER.value
     return f"{dataset}, split {number}", read(VIDEO_DIR.value, ANNOTATIONS.value, number)

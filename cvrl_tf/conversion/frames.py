@@ -1,5 +1,6 @@
 """A video file to JPEG frames."""
 
+import contextlib
 import io
 from collections.abc import Iterator, Sequence
 
@@ -43,7 +44,10 @@ def read_video(entry: Entry, short_side: int = SHORT_SIDE, quality: int = QUALIT
     """
     try:
         # "file:" keeps a colon in the name from being read as a protocol.
-        with av.open(f"file:{entry.path}", metadata_errors="ignore") as container:
+        with (
+            _local_copy(entry.path) as path,
+            av.open(f"file:{path}", metadata_errors="ignore") as container,
+        ):
             # Cover art of a music file is a video stream too.
             streams = [
                 stream
@@ -61,6 +65,17 @@ def read_video(entry: Entry, short_side: int = SHORT_SIDE, quality: int = QUALIT
             f"{entry.path} cannot be opened as a video ({error.strerror}): replace or remove the"
             " file."
         ) from None
+
+
+@contextlib.contextmanager
+def _local_copy(path: str) -> Iterator[str]:
+    if path.startswith("tfds:"):
+        from cvrl_tf.conversion import tfds_videos  # imports tensorflow_datasets
+
+        with tfds_videos.local_copy(path) as copy:
+            yield copy
+    else:
+        yield path
 
 
 def _encode_frames(

@@ -149,12 +149,13 @@ def test_wrong_flags_give_one_sentence(flags, message):
 def test_help_has_examples_and_every_flag():
     done = _run("--help")
     assert done.returncode == 0
-    assert done.stdout.count("  python -m tools.make_tfrecords --dataset=") == 5
+    assert done.stdout.count("  python -m tools.make_tfrecords --dataset=") == 6
     for name in (
         "video_dir",
         "files",
         "annotations",
         "label_map",
+        "tfds_name",
         "split_number",
         "split",
         "output_dir",
