@@ -36,3 +36,11 @@ def two_replicas():
 def one_replica():
     """A strategy of one device."""
     return tf.distribute.OneDeviceStrategy("CPU:0")
+
+
+@pytest.fixture
+def remote_directory(request):
+    """An empty directory of a file system that only TensorFlow knows."""
+    path = f"ram://{request.node.name}"
+    tf.io.gfile.makedirs(path)
+    return path

@@ -195,13 +195,12 @@ def _summarize(
     frames = list(record["frames"].numpy())
     if not frames:
         raise InputError(f"{origin} has no frames: prepare the data set again.")
-    try:
-        height, width, _ = tf.io.extract_jpeg_shape(frames[0]).numpy()
-    except tf.errors.InvalidArgumentError:
+    if not frames[0].startswith(b"\xff\xd8"):
         kind = "PNG" if frames[0].startswith(b"\x89PNG") else "other"
         raise InputError(
-            f"{origin} stores its frames as {kind} images, which cannot be read in part as JPEGs"
-            " can: convert it, python -m tools.make_tfrecords --dataset=tfds."
-        ) from None
+            f"{origin} stores its frames as {kind} images, expected JPEGs: convert the data set"
+            " with python -m tools.make_tfrecords --dataset=tfds."
+        )
+    height, width, _ = tf.io.extract_jpeg_shape(frames[0]).numpy()
     label = int(record["label"])
     return RecordSummary(len(frames), int(height), int(width), label if label >= 0 else None)

@@ -65,6 +65,11 @@ def find_annotations(annotations: str) -> dict[str, str]:
       InputError: no such directory, none of these files in it, two for one split, or no pairs.
     """
     if "=" not in annotations:
+        if tf.io.gfile.exists(annotations) and not tf.io.gfile.isdir(annotations):
+            raise InputError(
+                f"--annotations={annotations} is a file: say of which split,"
+                f" --annotations=train={annotations}."
+            )
         check_directory(annotations, "annotations")
         names = list_directory(annotations)[1]
         paths = {}

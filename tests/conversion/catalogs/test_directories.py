@@ -1,6 +1,7 @@
 import os
 
 import pytest
+import tensorflow as tf
 from small_videos import touch
 
 from cvrl_tf.conversion import catalogs
@@ -185,3 +186,19 @@ def test_files_say_what_is_wrong(tmp_path):
     path.write_text("\n")
     with pytest.raises(InputError, match=r"names no file"):
         catalogs.files(str(path))
+
+
+def test_remote_directories(remote_directory):
+    for path in "dive/a.mp4", "dive/deeper/b.mp4", "swim/c.mp4", "readme.txt":
+        tf.io.gfile.makedirs(f"{remote_directory}/{path}".rpartition("/")[0])
+        with tf.io.gfile.GFile(f"{remote_directory}/{path}", "w") as file:
+            file.write("")
+    catalog = catalogs.folder(remote_directory)
+    assert catalog.splits["train"] == [
+        Entry("dive/a", f"{remote_directory}/dive/a.mp4", 0, "dive"),
+        Entry("swim/c", f"{remote_directory}/swim/c.mp4", 1, "swim"),
+    ]
+    assert len(catalog.notes) == 2
+    assert _ids(f"{remote_directory}/*/*.mp4") == ["dive/a", "swim/c"]
+    with pytest.raises(InputError, match=r"\*\* is for local paths; give one \* for each folder"):
+        catalogs.files(f"{remote_directory}/**/*.mp4")

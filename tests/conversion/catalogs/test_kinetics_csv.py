@@ -4,6 +4,7 @@ import os
 import tempfile
 
 import pytest
+import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_videos import touch
@@ -286,6 +287,10 @@ def test_annotations_of_a_directory(tmp_path):
         catalogs.find_annotations(root)
     with pytest.raises(InputError, match=r"holds none of train.csv, val.csv"):
         catalogs.find_annotations(touch(tmp_path / "other", "k400.csv"))
+    with pytest.raises(
+        InputError, match=r"test.csv is a file: say of which split, .*=train=/.*csv"
+    ):
+        catalogs.find_annotations(f"{root}/test.csv")
     with pytest.raises(InputError, match=r"--annotations=.*nowhere does not exist"):
         catalogs.find_annotations(f"{root}/nowhere")
 
@@ -339,3 +344,20 @@ def test_every_row_finds_its_file_and_label(videos, random):
         expected
     )
     assert all(catalog.classes[entry.label] == entry.label_name for entry in entries)
+
+
+def test_remote_directories_are_searched(remote_directory):
+    name = "ID_45678901_000010_000020.mp4"
+    for path, text in [
+        (f"train/a/{name}", ""),
+        (f"replacement/{name}", ""),
+        ("annotations/train.csv", K400 + "a,ID_45678901,10,20,train,0\n"),
+    ]:
+        tf.io.gfile.makedirs(f"{remote_directory}/{path.rpartition('/')[0]}")
+        with tf.io.gfile.GFile(f"{remote_directory}/{path}", "w") as file:
+            file.write(text)
+    annotations = catalogs.find_annotations(f"{remote_directory}/annotations")
+    catalog = catalogs.kinetics(remote_directory, annotations)
+    assert catalog.splits["train"] == [
+        Entry(name[:-4], f"{remote_directory}/replacement/{name}", 0, "a", 10_000_000)
+    ]
