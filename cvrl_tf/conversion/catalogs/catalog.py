@@ -1,5 +1,7 @@
 """What all catalogs share: their type, a look through directories, label maps."""
 
+import io
+import itertools
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -49,14 +51,14 @@ class Catalog:
     notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        for entries in self.splits.values():
-            for entry in entries:
-                try:
-                    entry.path.encode()
-                except UnicodeEncodeError:
-                    raise InputError(
-                        f"The name {entry.path!a} is not UTF-8: rename the file."
-                    ) from None
+        paths = (entry.path for entries in self.splits.values() for entry in entries)
+        for name in itertools.chain(self.classes, paths):
+            try:
+                name.encode()
+            except UnicodeEncodeError:
+                raise InputError(
+                    f"The name {name!a} is not UTF-8: rename it, in lists as well."
+                ) from None
 
 
 def is_video(name: str) -> bool:
@@ -122,6 +124,17 @@ def stems(names: Sequence[str]) -> list[str]:
     return without if len(set(without)) == len(without) else list(names)
 
 
+def read_text(path: str, expected: str) -> io.StringIO:
+    """A text file to iterate over by lines, without a byte order mark; arguments of `read_lines`.
+
+    Names that are not UTF-8 come as the file system has them, for `Catalog` to refuse.
+    """
+    if not tf.io.gfile.exists(path) or tf.io.gfile.isdir(path):
+        raise InputError(f"There is no file {path}: {expected}.")
+    with tf.io.gfile.GFile(path, "rb") as file:
+        return io.StringIO(file.read().decode("utf-8-sig", errors="surrogateescape"), newline=None)
+
+
 def read_lines(path: str, expected: str) -> Iterator[tuple[str, str]]:
     """Yields 'file, line n' and the text of each line of a text file that is not blank.
 
@@ -129,11 +142,7 @@ def read_lines(path: str, expected: str) -> Iterator[tuple[str, str]]:
       path: the file; a byte order mark and any line ends are allowed.
       expected: what to do when it is not there, for the message.
     """
-    if not tf.io.gfile.exists(path) or tf.io.gfile.isdir(path):
-        raise InputError(f"There is no file {path}: {expected}.")
-    with tf.io.gfile.GFile(path, "rb") as file:
-        text = file.read().decode("utf-8-sig", errors="replace")
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(read_text(path, expected), 1):
         if line.strip():
             yield f"{path}, line {number}", line.strip()
 

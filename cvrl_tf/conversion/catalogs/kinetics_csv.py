@@ -1,7 +1,6 @@
 """The catalog of Kinetics as CVDF distributes it: K400, K600, K700-2020."""
 
 import csv
-import io
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,6 +17,7 @@ from cvrl_tf.conversion.catalogs.catalog import (
     list_directory,
     missing_note,
     read_lines,
+    read_text,
     walk,
 )
 from cvrl_tf.errors import InputError
@@ -28,6 +28,7 @@ _SPLIT_NAMES = {
     "val": ("val", "validate", "validation"),
     "test": ("test",),
 }
+_EXPECTED = "expected --annotations to name a .csv or .txt file for each split"
 _OTHER_SPLITS = (
     ", or name only the splits that are there, as in --annotations=train=train.csv,val=val.csv"
 )
@@ -166,11 +167,7 @@ def _read(path: str) -> Iterator[_Row]:
 
 
 def _read_csv(path: str) -> Iterator[_Row]:
-    if not tf.io.gfile.exists(path) or tf.io.gfile.isdir(path):
-        raise InputError(f"There is no file {path}: expected the annotations of Kinetics as CSV.")
-    with tf.io.gfile.GFile(path, "rb") as file:
-        text = file.read().decode("utf-8-sig", errors="replace")
-    reader = csv.reader(io.StringIO(text, newline=""), skipinitialspace=True)
+    reader = csv.reader(read_text(path, _EXPECTED), skipinitialspace=True)
     header = [name.strip().lower() for name in next(reader, [])]
     if "youtube_id" not in header:
         raise InputError(
@@ -221,10 +218,9 @@ def _csv_rows(reader: Any, path: str) -> Iterator[list[str]]:
 
 
 def _read_paths(path: str) -> Iterator[_Row]:
-    expected = "expected --annotations to name a .csv or .txt file for each split"
     not_classes = {name for names in _SPLIT_NAMES.values() for name in names} | {"", ".", ".."}
     rows = []
-    for origin, line in read_lines(path, expected):
+    for origin, line in read_lines(path, _EXPECTED):
         folder, name = os.path.split(line)
         clip = _parse_name(os.path.splitext(name)[0])
         if clip is None:

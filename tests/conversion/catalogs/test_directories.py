@@ -170,6 +170,13 @@ def test_files_of_a_list(tmp_path):
     assert [entry.video_id for entry in entries] == sorted(entry.video_id for entry in entries)
 
 
+def test_a_list_that_is_not_utf8_is_refused(tmp_path):
+    touch(tmp_path, "a.mp4")
+    (tmp_path / "list.txt").write_bytes(b"a.mp4\ncaf\xe9.mp4\n")
+    with pytest.raises(InputError, match=r"caf\\udce9.mp4' is not UTF-8: rename it, in lists as"):
+        catalogs.files(str(tmp_path / "list.txt"))
+
+
 def test_files_say_what_is_wrong(tmp_path):
     root = touch(tmp_path, "v/a.pdf", "v/b.pdf")
     with pytest.raises(InputError, match=r"matches no video \(2 other files\): .*quoted"):

@@ -1,4 +1,6 @@
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from small_videos import touch
 
 from cvrl_tf.conversion import catalogs
@@ -156,6 +158,27 @@ def test_hmdb51_reads_its_lists(tmp_path, layout):
         "test": [Entry("two  words", paths[1], 1, "wave")],
     }
     assert catalog.notes == ["1 videos are marked 0 in the lists: not of this split."]
+
+
+NAMES = (
+    st.text("aB 12._-#'\u00e9\u2028", min_size=1, max_size=12)
+    .map(str.strip)
+    .filter(lambda name: name and not name.startswith("."))
+)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.dictionaries(NAMES, st.sampled_from("012"), min_size=1, max_size=5))
+def test_hmdb51_reads_any_file_name(tmp_path_factory, numbers):
+    numbers |= {"train": "1", "test": "2"}
+    directory = tmp_path_factory.mktemp("hmdb51")
+    videos = touch(directory / "videos", *(f"wave/{name}.avi" for name in numbers))
+    text = "".join(f"{name}.avi {number} \n" for name, number in numbers.items())
+    catalog = catalogs.hmdb51(videos, _hmdb51_lists(directory / "l", wave_test_split1=text), 1)
+    for split, number in ("train", "1"), ("test", "2"):
+        assert {entry.video_id: entry.path for entry in catalog.splits[split]} == {
+            name: f"{videos}/wave/{name}.avi" for name in numbers if numbers[name] == number
+        }
 
 
 def test_hmdb51_says_what_is_wrong(tmp_path):
