@@ -1,7 +1,8 @@
 """Videos of a TensorFlow Datasets (TFDS) data set, for conversion.
 
-The path of such a video is `tfds:NAME:SPLIT#FILE@BYTE`: the number of the TFRecord file in the
-split, and where its record begins. The module imports tensorflow_datasets.
+The path of such a video is `tfds:FILE@BYTE`: a TFRecord file that TFDS has written, beside the
+description of its features, and where the video's record begins. The module imports
+tensorflow_datasets.
 """
 
 import contextlib
@@ -15,7 +16,7 @@ from collections.abc import Iterator
 import tensorflow as tf
 
 from cvrl_tf.conversion.catalogs.catalog import Catalog, Entry
-from cvrl_tf.data import tfds_source
+from cvrl_tf.data import records, tfds_source
 from cvrl_tf.data.source import Source
 from cvrl_tf.errors import InputError
 from cvrl_tf.progress import Progress
@@ -43,8 +44,11 @@ def tfds(name: str) -> Catalog:
         raise InputError(f"--{_FLAG}={name}: expected one split; convert one after the other.")
     classes = tfds_source.class_names(name, _FLAG)
     entries = []
-    with Progress(f"labels of {split}", source.count_records(), "video") as progress:
-        for index, path in enumerate(source.paths):
+    with (
+        Progress(f"labels of {split}", source.count_records(), "video") as progress,
+        records.naming_bad_records(name),
+    ):
+        for path in source.paths:
             examples = tf.data.TFRecordDataset(path).map(
                 lambda serialized: _label_and_id(source, serialized),
                 num_parallel_calls=tf.data.AUTOTUNE,
@@ -55,14 +59,13 @@ def tfds(name: str) -> Catalog:
                 entries.append(
                     Entry(
                         video_id.decode(),
-                        f"{name}#{index}@{position}",
+                        f"tfds:{path}@{position}",
                         int(label) if label >= 0 else None,
                         label_name,
                     )
                 )
-                position += (
-                    8 + 4 + int(length) + 4
-                )  # of a TFRecord: length, checksum, data, another
+                # A record is its length (8 bytes), a checksum (4), the data, and a checksum.
+                position += 8 + 4 + int(length) + 4
                 progress.update()
     notes = ["TFDS keeps no frame rates: 25 frames per second are assumed."]
     return Catalog({split: entries}, classes, notes)
@@ -78,25 +81,24 @@ def local_copy(path: str) -> Iterator[str]:
     """The frames of a video as a file that FFmpeg opens, removed afterwards.
 
     Args:
-      path: `tfds:NAME:SPLIT#FILE@BYTE`.
+      path: `tfds:FILE@BYTE`.
 
     Yields:
       The path of a file of JPEGs, or of PNGs, one after the other.
     """
-    name, index, position = re.fullmatch(r"(.*)#(\d+)@(\d+)", path).groups()
-    source = _source(name)
-    with tf.io.gfile.GFile(source.paths[int(index)], "rb") as file:
+    path, position = re.fullmatch(r"tfds:(.*)@(\d+)", path).groups()
+    with tf.io.gfile.GFile(path, "rb") as file:
         file.seek(int(position))
         (length,) = struct.unpack("<Q", file.read(8))
         file.seek(int(position) + 8 + 4)
         serialized = file.read(length)
-    with tempfile.TemporaryDirectory() as directory:
+    parse = _parser(os.path.dirname(path))
+    with tempfile.TemporaryDirectory(prefix="cvrl_") as directory:
         frames = os.path.join(directory, "frames")
         with open(frames, "wb") as file:
-            file.writelines(source.parse(tf.constant(serialized))["frames"].numpy())
+            file.writelines(parse(tf.constant(serialized))["frames"].numpy())
         yield frames
 
 
-@functools.lru_cache(maxsize=1)
-def _source(name: str) -> Source:
-    return tfds_source.find_source(name, _FLAG)
+# One data set is converted by a process.
+_parser = functools.lru_cache(maxsize=1)(tfds_source.parser_of_directory)

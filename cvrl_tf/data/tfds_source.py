@@ -28,6 +28,7 @@ except ImportError as error:
     ) from None
 
 _NAME = re.compile(r"tfds:([\w.-]+(?:/[\w.-]+)?(?::[\d*]+\.[\d*]+\.[\d*]+)?)(?::([\w+-]+|.*\]))?")
+Parser = Callable[[tf.Tensor], dict[str, tf.Tensor]]
 # Text features that may name an example, the first that there is.
 _ID_FEATURES = ("id", "video_id", "filename", "video_name")
 
@@ -64,22 +65,12 @@ def find_source(name: str, flag: str) -> Source:
             " --file_format=tfrecord."
         )
     features = builder.info.features
-    video = _feature(features, tfds.features.Video, ("video",))
-    if video is None:
+    if _feature(features, tfds.features.Video, ("video",)) is None:
         raise InputError(
             f"{origin} has no video: its features are {', '.join(sorted(features))}; expected one"
             " of them to be a tfds.features.Video."
         )
-    label = _feature(features, tfds.features.ClassLabel, ("label",))
-    text = next(
-        (
-            key
-            for key in _ID_FEATURES
-            if key in features and isinstance(features[key], tfds.features.Text)
-        ),
-        None,
-    )
-    parse = functools.partial(_parse, features, video, label, text)
+    parse = _parser(features)
     return Source(
         name=name,
         paths=[str(path) for part in names for path in splits[part].filepaths],
@@ -88,16 +79,29 @@ def find_source(name: str, flag: str) -> Source:
     )
 
 
+def parser_of_directory(directory: str) -> Parser:
+    """What `find_source` gives as `parse`, for the data set that TFDS has prepared in a directory.
+
+    Args:
+      directory: of the version, which holds the files.
+    """
+    with _quiet():
+        return _parser(tfds.builder_from_directory(directory).info.features)
+
+
+def _parser(features: "tfds.features.FeaturesDict") -> Parser:
+    video = _feature(features, tfds.features.Video, ("video",))
+    label = _feature(features, tfds.features.ClassLabel, ("label",))
+    texts = [key for key in features if isinstance(features[key], tfds.features.Text)]
+    text = next((key for key in _ID_FEATURES if key in texts), None)
+    return functools.partial(_parse, features, video, label, text)
+
+
 def class_names(name: str, flag: str) -> list[str]:
     """The class names of a data set in the order of their labels, empty without labels."""
     features = _builder(name, flag)[0].info.features
     label = _feature(features, tfds.features.ClassLabel, ("label",))
     return list(features[label].names) if label else []
-
-
-def split_name(name: str) -> str:
-    """The split in `tfds:NAME:SPLIT`."""
-    return name.rpartition(":")[2]
 
 
 def _builder(name: str, flag: str) -> tuple["tfds.core.DatasetBuilder", str | None]:
@@ -182,9 +186,7 @@ def _parse(
     }
 
 
-def _summarize(
-    parse: Callable[[tf.Tensor], dict[str, tf.Tensor]], serialized: bytes, origin: str
-) -> RecordSummary:
+def _summarize(parse: Parser, serialized: bytes, origin: str) -> RecordSummary:
     """As `records.summarize`, for an example that `parse` parses."""
     try:
         record = parse(tf.constant(serialized))
@@ -201,6 +203,11 @@ def _summarize(
             f"{origin} stores its frames as {kind} images, expected JPEGs: convert the data set"
             " with python -m tools.make_tfrecords --dataset=tfds."
         )
-    height, width, _ = tf.io.extract_jpeg_shape(frames[0]).numpy()
+    try:
+        height, width, _ = tf.io.extract_jpeg_shape(frames[0]).numpy()
+    except tf.errors.InvalidArgumentError:
+        raise InputError(
+            f"{origin}: its first frame is a damaged JPEG image; prepare the data set again."
+        ) from None
     label = int(record["label"])
     return RecordSummary(len(frames), int(height), int(width), label if label >= 0 else None)

@@ -24,7 +24,7 @@ def data_dir(tmp_path_factory):
     tensorflow_datasets.core.utils.file_utils.clear_registered_data_dirs()
 
 
-def test_a_split_becomes_a_catalog():
+def test_a_split_becomes_a_catalog(data_dir):
     catalog = tfds_videos.tfds("tfds:jpeg_video:train")
     assert catalog.classes == ["dive", "swim"]
     assert catalog.notes == ["TFDS keeps no frame rates: 25 frames per second are assumed."]
@@ -34,7 +34,8 @@ def test_a_split_becomes_a_catalog():
         (f"train {index}.avi", index % 2, ("dive", "swim")[index % 2]) for index in range(8)
     ]
     firsts = [entry.path for entry in entries if entry.path.endswith("@0")]
-    assert firsts == [f"tfds:jpeg_video:train#{index}@0" for index in range(2)]
+    file = f"{data_dir}/jpeg_video/1.0.0/jpeg_video-train.tfrecord"
+    assert firsts == [f"tfds:{file}-0000{index}-of-00002@0" for index in range(2)]
 
 
 def test_one_split_at_a_time():
@@ -65,4 +66,9 @@ def test_a_data_set_without_names_has_ids(data_dir):
     assert catalog.classes == []
     entries = catalog.splits["test"]
     assert len({entry.video_id for entry in entries}) == 4
-    assert entries[0] == Entry(entries[0].video_id, "tfds:bare_video:test#0@0", None, None)
+    assert entries[0] == Entry(
+        entries[0].video_id,
+        f"tfds:{data_dir}/bare_video/1.0.0/bare_video-test.tfrecord-00000-of-00002@0",
+        None,
+        None,
+    )
