@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from cvrl_tf import files
 from cvrl_tf.conversion import catalogs, shards
-from cvrl_tf.data.records import find_shards
+from cvrl_tf.data.source import find_source
 from cvrl_tf.evaluation import probes
 from cvrl_tf.evaluation.features import extract_features
 from cvrl_tf.models.saved_model import export_saved_model
@@ -254,9 +254,10 @@ def _make_data(directory: str) -> None:
         videos = os.path.join(directory, "videos", split)
         if not os.path.exists(videos):
             render_videos(videos, count, first_seed=0 if split == "train" else 500)
-        splits[split], classes = catalogs.folder(videos)
+        catalog = catalogs.folder(videos, split)
+        splits |= catalog.splits
     records = os.path.join(directory, "records")
-    shards.convert(splits, classes, records, dataset="folder", workers=0)
+    shards.convert(splits, catalog.classes, records, dataset="folder", workers=0)
 
 
 def _knn_top1(model_dir: str, config: PretrainConfig, records: str, pretrained: bool) -> float:
@@ -265,7 +266,7 @@ def _knn_top1(model_dir: str, config: PretrainConfig, records: str, pretrained: 
     train, test = (
         extract_features(
             backbone,
-            find_shards(os.path.join(records, f"{split}-*"), f"{split}_data"),
+            find_source(os.path.join(records, f"{split}-*"), f"{split}_data"),
             config.clip,
             NUM_CLIPS,
             description=f"features of {split}, {name}",

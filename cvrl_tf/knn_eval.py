@@ -9,7 +9,8 @@ import os
 from absl import flags
 
 from cvrl_tf import backbone_flags, commandline, files
-from cvrl_tf.data import pipeline, records
+from cvrl_tf.data import pipeline
+from cvrl_tf.data.source import find_source
 from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation import probes
 from cvrl_tf.evaluation.features import extract_features
@@ -22,10 +23,13 @@ INIT = flags.DEFINE_enum(
     "Weights: of the checkpoint, or random ones of the same network, as a baseline.",
 )
 TRAIN_DATA = flags.DEFINE_string(
-    "train_data", "", "Glob pattern of the labelled TFRecord shards that hold the neighbours."
+    "train_data",
+    "",
+    "The labelled TFRecord shards that hold the neighbours: a glob pattern or tfds:NAME:SPLIT, as"
+    " in training.",
 )
 TEST_DATA = flags.DEFINE_string(
-    "test_data", "", "Glob pattern of the labelled TFRecord shards to classify."
+    "test_data", "", "The labelled TFRecord shards to classify: the same."
 )
 NUM_CLIPS = flags.DEFINE_integer(
     "num_clips",
@@ -64,12 +68,11 @@ def main() -> None:
             raise InputError(f"--{holder.name} is missing; --help shows an example.")
     directory, prefix = run_directory.locate(checkpoint)
     config = run_directory.load_config(directory)
-    shards = {
-        holder.name: records.find_shards(holder.value, holder.name)
-        for holder in (TRAIN_DATA, TEST_DATA)
+    sources = {
+        holder.name: find_source(holder.value, holder.name) for holder in (TRAIN_DATA, TEST_DATA)
     }
-    for paths in shards.values():
-        pipeline.check_shards(paths, config.clip)
+    for source in sources.values():
+        pipeline.check_shards(source, config.clip)
     if INIT.value == "random":
         backbone, step, name = config.build_backbone(), 0, "knn_random.json"
     else:
@@ -77,9 +80,9 @@ def main() -> None:
         name = f"knn_{os.path.basename(prefix)}.json" if checkpoint == prefix else "knn.json"
     train, test = (
         extract_features(
-            backbone, paths, config.clip, NUM_CLIPS.value, BATCH_SIZE.value, f"features of {data}"
+            backbone, source, config.clip, NUM_CLIPS.value, BATCH_SIZE.value, f"features of {data}"
         )
-        for data, paths in shards.items()
+        for data, source in sources.items()
     )
     probes.check_labels(train, test)
     result = {

@@ -21,8 +21,10 @@ DEFAULTS = PretrainConfig(train_data="")
 TRAIN_DATA = flags.DEFINE_string(
     "train_data",
     DEFAULTS.train_data,
-    "Glob pattern of the TFRecord shards to train on; several are separated by commas. Without it"
-    " a small data set is rendered into --model_dir and the demonstration's settings hold.",
+    "Glob pattern of the TFRecord shards to train on; several are separated by commas. Or a split"
+    " of a data set that TensorFlow Datasets has prepared, tfds:NAME[/CONFIG][:VERSION]:SPLIT, such"
+    " as tfds:ucf101/ucf101_1_256:train; TFDS_DATA_DIR says where. Without it a small data set is"
+    " rendered into --model_dir and the demonstration's settings hold.",
 )
 NUM_FRAMES = flags.DEFINE_integer(
     "num_frames", DEFAULTS.num_frames, "Frames of a clip.", lower_bound=1

@@ -44,3 +44,11 @@ def one_replica():
 def golden():
     """Loads the authors' values of `tests/golden/official_NAME.npz`."""
     return lambda name: np.load(pathlib.Path(__file__).parent / "golden" / f"official_{name}.npz")
+
+
+@pytest.fixture
+def remote_directory(request):
+    """An empty directory of a file system that only TensorFlow knows."""
+    path = f"ram://{request.node.name}"
+    tf.io.gfile.makedirs(path)
+    return path

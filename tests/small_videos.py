@@ -77,3 +77,12 @@ def write_class_folders(directory, videos_per_class: dict[str, int]) -> str:
         for index in range(count):
             write_video(directory / name / f"{name}_{index}.mp4", draw(4 + index, 24, 32))
     return str(directory)
+
+
+def touch(directory, *names: str) -> str:
+    """Makes empty files, and the folders that they are in, and returns the directory's path."""
+    for name in names:
+        path = directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return str(directory)

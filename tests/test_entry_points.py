@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+import small_tfds
 import tensorflow as tf
 from small_records import make_video, write_shard
 
@@ -140,3 +141,20 @@ def test_a_bad_record_in_the_middle_is_one_sentence(tmp_path):
     assert result.returncode == 2
     assert f"error: A record of {path} cannot be read" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_a_tfds_data_set_is_trained_on_and_evaluated(tmp_path, monkeypatch):
+    small_tfds.prepare(tmp_path / "tfds", "small_video")
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
+    run, data = tmp_path / "run", "tfds:small_video:1.0.0:train"
+    flags = [f"--train_data={data}", f"--model_dir={run}"]
+    result = _run("cvrl_tf.train", *flags, *SMALL, "--epochs=1")
+    assert result.returncode == 0, result.stderr
+    assert [line for line in result.stderr.splitlines() if "pre-training" not in line] == []
+    assert json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["step"] == 2
+    result = _run(
+        "cvrl_tf.knn_eval", *flags, "--test_data=tfds:small_video:test", "--num_neighbors=1"
+    )
+    assert result.returncode == 0, result.stderr
+    knn = json.loads((run / "knn.json").read_text())
+    assert (knn["step"], knn["train_videos"], knn["test_videos"]) == (2, 8, 4)

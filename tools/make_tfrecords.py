@@ -3,40 +3,87 @@
 Your own videos, one folder for each class:
   python -m tools.make_tfrecords --dataset=folder --video_dir=videos/train --output_dir=records
 
-UCF-101, as its authors distribute it, training and test split:
+Your own videos, without labels:
+  python -m tools.make_tfrecords --dataset=files --files='videos/**/*.mp4' --output_dir=records
+
+Kinetics (K400, K600, K700-2020) as CVDF distributes it; k400 is where it was unpacked:
+  python -m tools.make_tfrecords --dataset=kinetics --video_dir=k400 \\
+      --annotations=k400/annotations --output_dir=k400_records
+
+UCF-101 and HMDB-51 as their authors distribute them, training and test split:
   python -m tools.make_tfrecords --dataset=ucf101 --video_dir=UCF-101 \\
-      --annotation_dir=ucfTrainTestlist --split_number=1 --output_dir=ucf101_records
+      --annotations=ucfTrainTestlist --output_dir=ucf101_records
+  python -m tools.make_tfrecords --dataset=hmdb51 --video_dir=hmdb51 \\
+      --annotations=testTrainMulti_7030_splits --split_number=1 --output_dir=hmdb51_records
+
+A data set that TensorFlow Datasets has prepared, one split after the other:
+  python -m tools.make_tfrecords --dataset=tfds \\
+      --tfds_name=tfds:ucf101/ucf101_1_256:train --output_dir=tfds_records
+
+From downloaded archives to records, step by step: docs/datasets.md.
 """
 
 import contextlib
 import shlex
+import sys
 
 from absl import flags
 
-from cvrl_tf import commandline
+from cvrl_tf import commandline, files
 from cvrl_tf.conversion import catalogs, frames, shards, workers
 from cvrl_tf.errors import InputError
 
 DATASET = flags.DEFINE_enum(
     "dataset",
     None,
-    ["folder", "ucf101"],
-    "How the videos are laid out: one folder for each class, or UCF-101 with its lists.",
+    ["folder", "files", "kinetics", "ucf101", "hmdb51", "tfds"],
+    "How the videos are laid out: one folder for each class; files without labels; a data set with"
+    " its lists; or prepared by TensorFlow Datasets.",
 )
-VIDEO_DIR = flags.DEFINE_string("video_dir", None, "Directory of the videos.")
-ANNOTATION_DIR = flags.DEFINE_string(
-    "annotation_dir",
+VIDEO_DIR = flags.DEFINE_string(
+    "video_dir",
     None,
-    "UCF-101's folder ucfTrainTestlist, with classInd.txt, trainlist01.txt and testlist01.txt.",
+    "Directory of the videos. All folders in it are searched; for --dataset=folder, those that it"
+    " holds are the classes.",
+)
+FILES = flags.DEFINE_string(
+    "files",
+    None,
+    "For --dataset=files: a glob pattern, quoted, where ** is any number of folders; or the name of"
+    " a .txt file with one path a line, absolute or from the directory of that file.",
+)
+ANNOTATIONS = flags.DEFINE_string(
+    "annotations",
+    None,
+    "The lists that come with the data set. kinetics: a directory with train.csv, val.csv and"
+    " test.csv, or .txt lists of paths, or the file of each split you have,"
+    " train=train.csv,val=val.csv. ucf101: the folder ucfTrainTestlist. hmdb51: the folder"
+    " testTrainMulti_7030_splits.",
+)
+TFDS_NAME = flags.DEFINE_string(
+    "tfds_name",
+    None,
+    "For --dataset=tfds: a split as tfds:NAME[/CONFIG][:VERSION]:SPLIT. It is looked for below the"
+    " environment variable TFDS_DATA_DIR, or ~/tensorflow_datasets. Training can read it without"
+    " conversion, unless its frames are PNG.",
 )
 SPLIT_NUMBER = flags.DEFINE_integer(
-    "split_number", 1, "Which of UCF-101's three splits to convert.", lower_bound=1
+    "split_number",
+    1,
+    "Which of the three splits of ucf101 and hmdb51 to convert.",
+    lower_bound=1,
 )
 SPLIT = flags.DEFINE_string(
     "split",
     "train",
-    "Name of the split that a folder is converted to. Run once for each split, with the same"
-    " --output_dir and with the same class folders.",
+    "Name of the split that --dataset=folder and files are converted to. Run once for each split,"
+    " with the same --output_dir, and for folder with the same class folders or --label_map.",
+)
+LABEL_MAP = flags.DEFINE_string(
+    "label_map",
+    None,
+    "For folder and kinetics: a file with one class name a line, in the order of their labels, such"
+    " as the labels.txt of an earlier conversion. Without it, labels follow the sorted names.",
 )
 OUTPUT_DIR = flags.DEFINE_string(
     "output_dir",
@@ -101,7 +148,7 @@ RUNNER_ARGUMENTS = flags.DEFINE_string(
 )
 
 GROUPS = {
-    "Input": [DATASET, VIDEO_DIR, SPLIT, ANNOTATION_DIR, SPLIT_NUMBER],
+    "Input": [DATASET, VIDEO_DIR, FILES, ANNOTATIONS, SPLIT_NUMBER, TFDS_NAME, SPLIT, LABEL_MAP],
     "Output": [
         OUTPUT_DIR,
         NUM_SHARDS,
@@ -114,22 +161,35 @@ GROUPS = {
     ],
     "Speed": [WORKERS, TIMEOUT, RUNNER, RUNNER_ARGUMENTS],
 }
-APPLY_TO = {"folder": [SPLIT], "ucf101": [ANNOTATION_DIR, SPLIT_NUMBER]}
+# By data set: the flags that it needs, and those that it takes as well.
+NEEDED = {
+    "folder": [VIDEO_DIR],
+    "files": [FILES],
+    "kinetics": [VIDEO_DIR, ANNOTATIONS],
+    "ucf101": [VIDEO_DIR, ANNOTATIONS],
+    "hmdb51": [VIDEO_DIR, ANNOTATIONS],
+    "tfds": [TFDS_NAME],
+}
+TAKEN = {
+    "folder": [SPLIT, LABEL_MAP],
+    "files": [SPLIT],
+    "kinetics": [LABEL_MAP],
+    "ucf101": [SPLIT_NUMBER],
+    "hmdb51": [SPLIT_NUMBER],
+    "tfds": [],
+}
 
 
 def main() -> None:
     """Converts what the flags say and prints a summary."""
     _check_flags()
     max_failures = _max_failures()
-    dataset = DATASET.value
-    if dataset == "ucf101":
-        splits, classes = catalogs.ucf101(VIDEO_DIR.value, ANNOTATION_DIR.value, SPLIT_NUMBER.value)
-        dataset = f"ucf101, split {SPLIT_NUMBER.value}"
-    else:
-        entries, classes = catalogs.folder(VIDEO_DIR.value)
-        splits = {SPLIT.value: entries}
+    dataset, catalog = _catalog()
+    for note in catalog.notes:
+        print(f"note: {note}", file=sys.stderr)
+    classes = catalog.classes
     info = shards.convert(
-        splits,
+        catalog.splits,
         classes,
         OUTPUT_DIR.value,
         dataset=dataset,
@@ -147,7 +207,7 @@ def main() -> None:
         runner=RUNNER.value,
         runner_arguments=shlex.split(RUNNER_ARGUMENTS.value),
     )
-    print(f"\n{OUTPUT_DIR.value}: {len(classes)} classes")
+    print(f"\n{OUTPUT_DIR.value}: {f'{len(classes)} classes' if classes else 'no labels'}")
     for split, held in info["splits"].items():
         print(
             f"  {split}: {held['videos']} videos, {held['frames']} frames,"
@@ -166,10 +226,31 @@ def main() -> None:
     print(f"next: python -m cvrl_tf.train --train_data='{pattern}' --model_dir=runs/first")
 
 
+def _catalog() -> tuple[str, catalogs.Catalog]:
+    """The name of the data set, for dataset_info.json, and its videos."""
+    dataset = DATASET.value
+    files.load_file_systems(*(holder.value or "" for holder in (VIDEO_DIR, FILES, ANNOTATIONS)))
+    label_map = catalogs.read_label_map(LABEL_MAP.value) if LABEL_MAP.value else None
+    if dataset == "folder":
+        return dataset, catalogs.folder(VIDEO_DIR.value, SPLIT.value, label_map)
+    if dataset == "files":
+        return dataset, catalogs.files(FILES.value, SPLIT.value)
+    if dataset == "kinetics":
+        annotations = catalogs.find_annotations(ANNOTATIONS.value)
+        return dataset, catalogs.kinetics(VIDEO_DIR.value, annotations, label_map)
+    if dataset == "tfds":
+        from cvrl_tf.conversion import tfds_videos  # imports tensorflow_datasets
+
+        name = TFDS_NAME.value
+        return name.rpartition(":")[0], tfds_videos.tfds(name)
+    read = catalogs.ucf101 if dataset == "ucf101" else catalogs.hmdb51
+    number = SPLIT_NUMBER.value
+    return f"{dataset}, split {number}", read(VIDEO_DIR.value, ANNOTATIONS.value, number)
+
+
 def _check_flags() -> None:
-    required = [DATASET, VIDEO_DIR, OUTPUT_DIR]
-    if DATASET.value == "ucf101":
-        required.append(ANNOTATION_DIR)
+    dataset = DATASET.value
+    required = [DATASET, *NEEDED.get(dataset, [VIDEO_DIR]), OUTPUT_DIR]
     for holder in required:
         if not holder.value:
             raise InputError(
@@ -184,13 +265,17 @@ def _check_flags() -> None:
             )
     if RUNNER_ARGUMENTS.value and not RUNNER.value:
         raise InputError("--runner_arguments is for --runner, which is missing: give both.")
-    for dataset, holders in APPLY_TO.items():
-        for holder in holders:
-            if dataset != DATASET.value and commandline.given(holder):
-                raise InputError(
-                    f"--{holder.name} is for --dataset={dataset}, found --dataset={DATASET.value}:"
-                    " leave it out."
-                )
+    for holder in GROUPS["Input"][1:]:
+        takers = [
+            name
+            for name in NEEDED
+            if any(holder is flag for flag in NEEDED[name] + TAKEN[name])  # they have no ==
+        ]
+        if dataset not in takers and commandline.given(holder):
+            raise InputError(
+                f"--{holder.name} is for --dataset={', '.join(takers)}; found"
+                f" --dataset={dataset}: leave it out."
+            )
 
 
 def _max_failures() -> int | float:

@@ -137,7 +137,7 @@ def estimate_bytes(entry: Entry, settings: Settings, on_progress: Callable[[], N
 
 @contextlib.contextmanager
 def _open(path: str, on_progress: Callable[[], None]) -> Iterator[av.container.InputContainer]:
-    with files.local_copy(path, on_progress) as local:
+    with _local_copy(path, on_progress) as local:
         _check_file(path, local)
         try:
             # "file:" keeps a colon in the name from being read as a protocol.
@@ -148,6 +148,18 @@ def _open(path: str, on_progress: Callable[[], None]) -> Iterator[av.container.I
             raise VideoError(path, "not a video that can be opened", error.strerror) from None
         with container:
             yield container
+
+
+@contextlib.contextmanager
+def _local_copy(path: str, on_progress: Callable[[], None]) -> Iterator[str | None]:
+    if path.startswith("tfds:"):
+        from cvrl_tf.conversion import tfds_videos  # imports tensorflow_datasets
+
+        with tfds_videos.local_copy(path) as local:
+            yield local
+    else:
+        with files.local_copy(path, on_progress) as local:
+            yield local
 
 
 def _check_file(path: str, local: str | None) -> None:

@@ -9,13 +9,13 @@ epoch, record, view, purpose), so a batch depends neither on parallelism nor on 
 
 import dataclasses
 import sys
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
 
 from cvrl_tf.data import augment, records, sampling
 from cvrl_tf.data.sampling import Purpose, fold
+from cvrl_tf.data.source import Source
 from cvrl_tf.errors import InputError
 
 READ_PARALLEL_SHARDS = 16
@@ -44,14 +44,14 @@ class ViewPair:
     views: tuple[augment.View, augment.View] = augment.AUGMENTATIONS["released"]
 
 
-def check_shards(paths: Sequence[str], clip: ClipSpec) -> int:
+def check_shards(source: Source, clip: ClipSpec) -> int:
     """Checks before any long work that clips can be taken from the shards.
 
     Looks at all record lengths and at the first record of each shard. Says so on stderr when some
     of these are shorter than a clip, whose frames then go round.
 
     Args:
-      paths: TFRecord shards.
+      source: what to read.
       clip: the clips to be taken.
 
     Returns:
@@ -61,9 +61,9 @@ def check_shards(paths: Sequence[str], clip: ClipSpec) -> int:
       InputError: a shard that is damaged or not in the layout, frames smaller than the clip, or no
         looked-at video as long as a clip.
     """
-    num_videos = sum(records.count_records(path) for path in paths)
+    num_videos = source.count_records()
     lengths = []
-    for path, summary in records.first_records(paths):
+    for path, summary in records.first_records(source.paths, source.summarize):
         if min(summary.height, summary.width) < clip.size:
             raise InputError(
                 f"{path} has frames of {summary.width}x{summary.height} pixels, smaller than"
@@ -73,14 +73,14 @@ def check_shards(paths: Sequence[str], clip: ClipSpec) -> int:
         lengths.append(summary.num_frames)
     if max(lengths) < clip.span:
         raise InputError(
-            f"The first videos of all {len(paths)} shards are shorter than a clip: the longest has"
-            f" {max(lengths)} frames, a clip of --num_frames={clip.frames} at"
+            f"The first videos of all {len(lengths)} shards are shorter than a clip: the longest"
+            f" has {max(lengths)} frames, a clip of --num_frames={clip.frames} at"
             f" --stride={clip.stride} spans {clip.span}; lower --num_frames or --stride."
         )
     short = sum(length < clip.span for length in lengths)
     if short:
         print(
-            f"note: the first videos of {short} of {len(paths)} shards are shorter than a clip"
+            f"note: the first videos of {short} of {len(lengths)} shards are shorter than a clip"
             f" ({min(lengths)} of {clip.span} frames): their frames are taken cyclically.",
             file=sys.stderr,
         )
@@ -189,29 +189,29 @@ def augment_batch(batch: CroppedClip) -> tf.Tensor:
 
 
 def read_epoch(
-    paths: Sequence[str], pair: ViewPair, shuffle_buffer: int, epoch_seed: tf.Tensor
+    source: Source, pair: ViewPair, shuffle_buffer: int, epoch_seed: tf.Tensor
 ) -> tf.data.Dataset:
     """One epoch of sampled, still encoded clips (`sample_clips`) in an order drawn anew.
 
     Args:
-      paths: TFRecord shards.
+      source: what to read.
       pair: the clips to be taken.
       shuffle_buffer: videos held for shuffling.
       epoch_seed: (2,) int32, of the run and the epoch.
     """
     order = tf.random.experimental.stateless_shuffle(
-        tf.constant(list(paths)), fold(epoch_seed, Purpose.FILE_ORDER)
+        tf.constant(list(source.paths)), fold(epoch_seed, Purpose.FILE_ORDER)
     )
     shuffle_seed = tf.cast(fold(epoch_seed, Purpose.SHUFFLE)[0], tf.int64)
     return (
         tf.data.Dataset.from_tensor_slices(order)
         .interleave(
             tf.data.TFRecordDataset,
-            cycle_length=min(len(paths), READ_PARALLEL_SHARDS),
+            cycle_length=min(len(source.paths), READ_PARALLEL_SHARDS),
             num_parallel_calls=tf.data.AUTOTUNE,
         )
         .map(
-            lambda serialized: sample_clips(records.parse(serialized), pair, epoch_seed),
+            lambda serialized: sample_clips(source.parse(serialized), pair, epoch_seed),
             num_parallel_calls=tf.data.AUTOTUNE,
         )
         .shuffle(shuffle_buffer, seed=shuffle_seed, reshuffle_each_iteration=False)
@@ -219,7 +219,7 @@ def read_epoch(
 
 
 def pretraining_batches(
-    paths: Sequence[str],
+    source: Source,
     num_videos: int,
     pair: ViewPair,
     batch_size: int,
@@ -233,7 +233,7 @@ def pretraining_batches(
     A batch may straddle two epochs: no video is dropped.
 
     Args:
-      paths: TFRecord shards.
+      source: what to read.
       num_videos: records of all shards (`check_shards`).
       pair: how the two views are made.
       batch_size: videos of a batch.
@@ -251,7 +251,7 @@ def pretraining_batches(
     run_seed = tf.constant([seed, 0], tf.int32)
 
     def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
-        samples = read_epoch(paths, pair, shuffle_buffer, fold(run_seed, epoch))
+        samples = read_epoch(source, pair, shuffle_buffer, fold(run_seed, epoch))
         return samples.skip(
             tf.where(epoch == first_epoch, tf.constant(videos_to_skip, tf.int64), 0)
         )

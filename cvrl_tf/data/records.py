@@ -22,7 +22,7 @@ All frames of a record have one height and width.
 import contextlib
 import dataclasses
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -354,8 +354,14 @@ def summarize(serialized: bytes, origin: str) -> RecordSummary:
     return RecordSummary(len(frames), int(height), int(width), labels[0] if labels else None)
 
 
-def first_records(paths: Sequence[str]) -> Iterator[tuple[str, RecordSummary]]:
+def first_records(
+    paths: Sequence[str], summarize: Callable[[bytes, str], RecordSummary] = summarize
+) -> Iterator[tuple[str, RecordSummary]]:
     """Yields each shard's path and the summary of its first record.
+
+    Args:
+      paths: TFRecord files.
+      summarize: from a record and its origin to its summary; for records in this layout by default.
 
     Raises:
       InputError: a first record that cannot be read or is not in the layout.

@@ -1,7 +1,6 @@
 """Features of a frozen backbone: evenly spaced clips, centre crop, no augmentation."""
 
 import dataclasses
-from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -9,6 +8,7 @@ import tensorflow as tf
 
 from cvrl_tf.data import records
 from cvrl_tf.data.pipeline import ClipSpec
+from cvrl_tf.data.source import Source
 from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation.views import sample_views
 from cvrl_tf.progress import Progress
@@ -31,7 +31,7 @@ class Features:
 
 def extract_features(
     backbone: keras.Model,
-    shards: Sequence[str],
+    source: Source,
     clip: ClipSpec,
     num_clips: int,
     batch_size: int = 16,
@@ -41,22 +41,22 @@ def extract_features(
 
     Args:
       backbone: from clips (N, T, H, W, 3) to features (N, D); run in inference mode.
-      shards: TFRecord shards, checked with `pipeline.check_shards`.
+      source: what to read, checked with `pipeline.check_shards`.
       clip: the clips to be taken.
       num_clips: evenly spaced clips of each video.
       batch_size: videos at a time.
       description: for the progress bar.
 
     Returns:
-      Features in the order of the shards.
+      Features in the order of the records.
 
     Raises:
       InputError: a record without a label, or a shard that is damaged or not in the layout.
     """
-    num_videos = sum(map(records.count_records, shards))
+    num_videos = source.count_records()
 
     def views(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        record = records.parse(serialized)
+        record = source.parse(serialized)
         return sample_views(record["frames"], clip, num_clips), record["label"], record["id"]
 
     views_shape = [None, num_clips, clip.frames, clip.size, clip.size, 3]
@@ -70,7 +70,7 @@ def extract_features(
         return tf.math.l2_normalize(mean, axis=1)
 
     dataset = (
-        tf.data.TFRecordDataset(list(shards))
+        tf.data.TFRecordDataset(list(source.paths))
         .map(views, num_parallel_calls=tf.data.AUTOTUNE)
         .batch(batch_size)
         .prefetch(2)
@@ -78,7 +78,7 @@ def extract_features(
     values, labels, ids = [], [], []
     with (
         Progress(description, num_videos, "video") as progress,
-        records.naming_bad_records(", ".join(shards)),
+        records.naming_bad_records(source.name),
     ):
         for batch, batch_labels, batch_ids in dataset:
             values.append(compute(batch).numpy())
@@ -89,7 +89,7 @@ def extract_features(
     if np.any(labels < 0):
         first = ids[int(np.argmax(labels < 0))]
         raise InputError(
-            f"{np.sum(labels < 0)} of {num_videos} records of {shards[0]} and its like have no"
+            f"{np.sum(labels < 0)} of {num_videos} records of {source.name} have no"
             f" label, the first is '{first}': evaluation needs labelled records; convert with class"
             " folders or lists."
         )

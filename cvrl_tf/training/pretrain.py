@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from cvrl_tf.data import pipeline, records
 from cvrl_tf.data.pipeline import CroppedClip
+from cvrl_tf.data.source import find_source
 from cvrl_tf.errors import InputError
 from cvrl_tf.models import build_projection_head
 from cvrl_tf.progress import Progress
@@ -153,8 +154,8 @@ def pretrain(
       InputError: data, configuration and directory do not fit, found before any long work; a
         record that cannot be read; or a loss that is not finite.
     """
-    shards = records.find_shards(config.train_data, "train_data")
-    num_videos = pipeline.check_shards(shards, config.clip)
+    source = find_source(config.train_data, "train_data")
+    num_videos = pipeline.check_shards(source, config.clip)
     strategy = strategy or tf.distribute.MirroredStrategy()
     check(config, num_videos, strategy.num_replicas_in_sync)
     run_directory.prepare(model_dir, config, flagfile)
@@ -179,7 +180,7 @@ def pretrain(
         batch_size: int, shuffle_buffer: int, first_video: int, augmented: bool
     ) -> tf.data.Dataset:
         return pipeline.pretraining_batches(
-            shards,
+            source,
             num_videos,
             config.view_pair,
             batch_size,

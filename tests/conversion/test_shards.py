@@ -34,7 +34,8 @@ from cvrl_tf.errors import InputError
 def videos(tmp_path_factory):
     """Entries of seven videos of 4 to 7 frames in two classes, and the class names."""
     root = write_class_folders(tmp_path_factory.mktemp("videos"), {"dive": 3, "swim": 4})
-    return catalogs.folder(root)
+    catalog = catalogs.folder(root)
+    return catalog.splits["train"], catalog.classes
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from small_records import make_video, write_shard
 
 from cvrl_tf.data import augment, pipeline, records, sampling
 from cvrl_tf.data.pipeline import ClipSpec, ViewPair
+from cvrl_tf.data.source import Source, find_source
 from cvrl_tf.errors import InputError
 
 CLIP = ClipSpec(frames=4, stride=2, size=32)
@@ -15,16 +16,16 @@ EPOCH_SEED = tf.constant([5, 6], tf.int32)
 
 
 def _batches(pattern, count, batch_size=4, seed=1, first_video=0, shuffle_buffer=5):
-    shards = records.find_shards(pattern, "train_data")
+    source = find_source(pattern, "train_data")
     dataset = pipeline.pretraining_batches(
-        shards, 12, PAIR, batch_size, shuffle_buffer, seed, first_video
+        source, 12, PAIR, batch_size, shuffle_buffer, seed, first_video
     )
     return [np.stack(views, axis=1) for views in dataset.take(count)]
 
 
 def _epoch_frames(pattern, epoch_seed, shuffle_buffer=5):
-    shards = records.find_shards(pattern, "train_data")
-    dataset = pipeline.read_epoch(shards, PAIR, shuffle_buffer, epoch_seed)
+    source = find_source(pattern, "train_data")
+    dataset = pipeline.read_epoch(source, PAIR, shuffle_buffer, epoch_seed)
     return [sample["frames"].numpy() for sample in dataset]
 
 
@@ -180,17 +181,17 @@ def test_global_seed_does_not_matter_and_is_not_touched(shards):
 
 
 def test_check_shards_counts(shards):
-    assert pipeline.check_shards(records.find_shards(shards, "train_data"), CLIP) == 12
+    assert pipeline.check_shards(find_source(shards, "train_data"), CLIP) == 12
 
 
 def test_check_shards_refuses_small_frames(shards):
     with pytest.raises(InputError, match=r"frames of 48x40 pixels, smaller than --crop_size=64"):
-        pipeline.check_shards(records.find_shards(shards, "train_data"), ClipSpec(4, 2, 64))
+        pipeline.check_shards(find_source(shards, "train_data"), ClipSpec(4, 2, 64))
 
 
 def test_check_shards_refuses_clips_longer_than_the_videos(shards):
     with pytest.raises(InputError, match=r"longest has 20 frames.*--num_frames=16 at --stride=2"):
-        pipeline.check_shards(records.find_shards(shards, "train_data"), ClipSpec(16, 2, 32))
+        pipeline.check_shards(find_source(shards, "train_data"), ClipSpec(16, 2, 32))
 
 
 def test_check_shards_says_when_some_videos_are_short(tmp_path, capsys):
@@ -198,7 +199,7 @@ def test_check_shards_says_when_some_videos_are_short(tmp_path, capsys):
         write_shard(tmp_path / "a", [make_video(0, num_frames=20)]),
         write_shard(tmp_path / "b", [make_video(1, num_frames=5)]),
     ]
-    assert pipeline.check_shards(paths, CLIP) == 2
+    assert pipeline.check_shards(Source("short", paths), CLIP) == 2
     assert capsys.readouterr().err == (
         "note: the first videos of 1 of 2 shards are shorter than a clip (5 of 7 frames): their"
         " frames are taken cyclically.\n"
@@ -213,7 +214,7 @@ def test_an_empty_record_is_named_in_the_graph(tmp_path):
     with tf.io.TFRecordWriter(str(path)) as writer:
         writer.write(records.serialize(make_video(0)))
         writer.write(example.SerializeToString())
-    dataset = pipeline.read_epoch([str(path)], PAIR, 1, EPOCH_SEED)
+    dataset = pipeline.read_epoch(Source("bad", [str(path)]), PAIR, 1, EPOCH_SEED)
     with pytest.raises(tf.errors.InvalidArgumentError, match="A record has no frames"):
         list(dataset)
 

@@ -3,8 +3,8 @@ import pytest
 import tensorflow as tf
 from small_records import make_video, write_shard
 
-from cvrl_tf.data import records
 from cvrl_tf.data.pipeline import ClipSpec
+from cvrl_tf.data.source import Source, find_source
 from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation import features
 from cvrl_tf.evaluation.views import sample_views
@@ -15,8 +15,8 @@ CLIP = ClipSpec(frames=4, stride=2, size=32)
 
 def test_features_are_normalised_means_in_the_order_of_the_shards(shards):
     backbone = build_backbone("r3d_small")
-    paths = records.find_shards(shards, "train_data")
-    result = features.extract_features(backbone, paths, CLIP, num_clips=2, batch_size=5)
+    source = find_source(shards, "train_data")
+    result = features.extract_features(backbone, source, CLIP, num_clips=2, batch_size=5)
     assert result.ids == [f"video_{index}" for index in range(12)]
     assert result.labels.tolist() == [index % 2 for index in range(6)] * 2
     assert result.values.shape == (12, 512)
@@ -32,4 +32,6 @@ def test_features_are_normalised_means_in_the_order_of_the_shards(shards):
 def test_unlabelled_records_are_named(tmp_path):
     path = write_shard(tmp_path / "s", [make_video(0, label=0), make_video(1, label=None)])
     with pytest.raises(InputError, match=r"1 of 2 records of .*have no label.*'video_1'"):
-        features.extract_features(build_backbone("r3d_small"), [path], CLIP, 1)
+        features.extract_features(
+            build_backbone("r3d_small"), Source("unlabelled", [path]), CLIP, 1
+        )

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from small_videos import draw, write_class_folders, write_video
 
+from cvrl_tf.conversion import catalogs, shards
 from cvrl_tf.data import records
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -64,7 +65,7 @@ def test_ucf101_writes_both_splits(tmp_path):
     done = _run(
         "--dataset=ucf101",
         f"--video_dir={tmp_path}",
-        f"--annotation_dir={tmp_path}",
+        f"--annotations={tmp_path}",
         "--split_number=2",
         f"--output_dir={tmp_path}/out",
     )
@@ -77,13 +78,60 @@ def test_ucf101_writes_both_splits(tmp_path):
     }
 
 
+def test_kinetics_keeps_the_labels_of_an_earlier_run(tmp_path):
+    for index in (1, 2, 3):
+        name = f"ID_4567890{index}_000010_000020.mp4"
+        write_video(tmp_path / name, draw(4 + index, 24, 32))
+    header = "label,youtube_id,time_start,time_end,split,is_cc\n"
+    (tmp_path / "train.csv").write_text(
+        f'{header}"zumba",ID_45678901,10,20,train,0\nyoga,ID_45678902,10,20,train,0\n'
+    )
+    (tmp_path / "val.csv").write_text(f"{header}zumba,ID_45678903,11,21,val,0\n")
+    catalog = catalogs.kinetics(str(tmp_path), {"train": str(tmp_path / "train.csv")})
+    output = tmp_path / "out"
+    shards.convert(catalog.splits, catalog.classes, str(output), dataset="kinetics", workers=1)
+    done = _run(
+        "--dataset=kinetics",
+        f"--video_dir={tmp_path}",
+        f"--annotations=val={tmp_path}/val.csv",
+        f"--label_map={output}/labels.txt",
+        f"--output_dir={output}",
+        "--workers=1",
+    )
+    assert done.returncode == 0, done.stderr
+    assert "note: 2 files are left out: no row of val is theirs.\n" in done.stderr
+    assert (output / "labels.txt").read_text() == "yoga\nzumba\n"
+    [(_, summary)] = records.first_records([f"{output}/val-00000-of-00001"])
+    assert (summary.label, summary.num_frames) == (1, 7)
+
+
+def test_files_have_no_label_index(tmp_path):
+    write_class_folders(tmp_path / "videos", {"dive": 1, "swim": 1})
+    done = _run(
+        "--dataset=files",
+        f"--files={tmp_path}/videos/**/*.mp4",
+        "--split=pool",
+        f"--output_dir={tmp_path}/out",
+        "--workers=1",
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[1] == f"{tmp_path}/out: no labels"
+    [(_, summary)] = records.first_records([f"{tmp_path}/out/pool-00000-of-00001"])
+    assert summary.label is None
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--dataset=ucf101", "--video_dir=x", "--output_dir=y"], "--annotation_dir is missing"),
+        (["--dataset=ucf101", "--video_dir=x", "--output_dir=y"], "--annotations is missing"),
         (
             ["--dataset=folder", "--video_dir=x", "--output_dir=y", "--split_number=1"],
-            "--split_number is for --dataset=ucf101, found --dataset=folder: leave it out",
+            "--split_number is for --dataset=ucf101, hmdb51; found --dataset=folder: leave it out",
+        ),
+        (["--dataset=files", "--output_dir=y"], "--files is missing: expected --dataset="),
+        (
+            ["--dataset=files", "--files=x", "--output_dir=y", "--label_map=z"],
+            "--label_map is for --dataset=folder, kinetics; found --dataset=files: leave it out",
         ),
         (
             ["--dataset=folder", "--video_dir=nowhere", "--output_dir=y"],
@@ -152,10 +200,13 @@ def test_bad_videos_are_summed_up_and_the_same_command_goes_on(tmp_path):
 def test_help_has_examples_and_every_flag():
     done = _run("--help")
     assert done.returncode == 0
-    assert done.stdout.count("  python -m tools.make_tfrecords --dataset=") == 2
+    assert done.stdout.count("  python -m tools.make_tfrecords --dataset=") == 6
     for name in (
         "video_dir",
-        "annotation_dir",
+        "files",
+        "annotations",
+        "label_map",
+        "tfds_name",
         "split_number",
         "split",
         "output_dir",

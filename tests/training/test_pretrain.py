@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cvrl_tf.data import pipeline, records
+from cvrl_tf.data import pipeline
+from cvrl_tf.data.source import find_source
 from cvrl_tf.errors import InputError
 from cvrl_tf.training import metrics, pretrain, run_directory
 from cvrl_tf.training.contrastive import info_nce
@@ -29,9 +30,9 @@ def config(shards):
 
 
 def _batches(config, count, batch_size):
-    shards = records.find_shards(config.train_data, "train_data")
+    source = find_source(config.train_data, "train_data")
     return pipeline.pretraining_batches(
-        shards, 12, config.view_pair, batch_size, config.shuffle_buffer, config.seed
+        source, 12, config.view_pair, batch_size, config.shuffle_buffer, config.seed
     ).take(count)
 
 
@@ -106,9 +107,9 @@ def test_augmenting_on_the_device_trains_the_same(config, one_replica):
     for augmented in (True, False):
         with one_replica.scope():
             trainer = pretrain.Trainer(config, warmup_steps=0, total_steps=1000)
-        shards = records.find_shards(config.train_data, "train_data")
+        source = find_source(config.train_data, "train_data")
         (views,) = pipeline.pretraining_batches(
-            shards, 12, config.view_pair, 4, config.shuffle_buffer, config.seed, augmented=augmented
+            source, 12, config.view_pair, 4, config.shuffle_buffer, config.seed, augmented=augmented
         ).take(1)
         losses.append(float(trainer.step(views)["loss"]))
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)

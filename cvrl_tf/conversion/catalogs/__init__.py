@@ -1,0 +1,24 @@
+"""Which video files a data set has, and their labels: a `Catalog` from what users download."""
+
+from cvrl_tf.conversion.catalogs.catalog import (
+    VIDEO_EXTENSIONS,
+    Catalog,
+    Entry,
+    read_label_map,
+)
+from cvrl_tf.conversion.catalogs.directories import files, folder
+from cvrl_tf.conversion.catalogs.kinetics_csv import find_annotations, kinetics
+from cvrl_tf.conversion.catalogs.split_lists import hmdb51, ucf101
+
+__all__ = [
+    "VIDEO_EXTENSIONS",
+    "Catalog",
+    "Entry",
+    "files",
+    "find_annotations",
+    "folder",
+    "hmdb51",
+    "kinetics",
+    "read_label_map",
+    "ucf101",
+]

@@ -1,0 +1,167 @@
+"""Catalogs of data sets without lists: class folders, and plain files without labels."""
+
+import glob
+import os
+import posixpath
+from collections import defaultdict
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from cvrl_tf.conversion.catalogs.catalog import (
+    VIDEO_EXTENSIONS,
+    Catalog,
+    Entry,
+    check_directory,
+    is_video,
+    label_indices,
+    list_directory,
+    read_lines,
+    stems,
+    walk,
+)
+from cvrl_tf.errors import InputError
+
+
+def folder(video_dir: str, split: str = "train", label_map: Sequence[str] | None = None) -> Catalog:
+    """The videos of a directory that has one folder for each class.
+
+    Files without a video's extension and hidden ones are left out, and so are videos in deeper
+    folders: the class of `train/dive/a.mp4` could be either. Notes count them. A folder without
+    videos is a class all the same, so that a test set can lack a class of its training set.
+
+    Args:
+      video_dir: holds `<class>/<video>`.
+      split: name of the one split that they make.
+      label_map: class names in the order of their labels; None for the sorted folder names.
+
+    Returns:
+      Entries sorted by class and name, each with the id `<class>/<name>`. Ids have no extension,
+      except in a folder where two names differ in nothing else.
+
+    Raises:
+      InputError: no such directory, no class folders, no videos, a folder that is not in
+        `label_map`, or a name that is not UTF-8.
+    """
+    check_directory(video_dir, "video_dir")
+    expected = f"expected {os.path.join(video_dir, '<class>', '<video>.mp4')}"
+    names, _ = list_directory(video_dir)
+    entries: list[Entry] = []
+    deeper: list[str] = []
+    direct = others = 0
+    labels = label_indices(names, label_map)
+    for relative, videos, other_files in walk(video_dir):
+        others += other_files
+        if not relative:
+            direct = len(videos)
+        elif os.sep in relative:
+            deeper += [os.path.join(relative, name) for name in videos]
+        else:
+            for name, stem in zip(videos, stems(videos), strict=True):
+                path = os.path.join(video_dir, relative, name)
+                entries.append(Entry(f"{relative}/{stem}", path, labels[relative], relative))
+    if not names:
+        raise InputError(
+            f"--video_dir={video_dir} holds no class folders ({direct} videos directly in it):"
+            f" {expected}; put the videos of each class in a folder of its name, or take"
+            " --dataset=files for videos without labels."
+        )
+    if not entries:
+        found = (
+            f"; {len(deeper)} videos are deeper, such as {deeper[0]}: give the directory that holds"
+            " the class folders"
+            if deeper
+            else f", one of {' '.join(sorted(VIDEO_EXTENSIONS))}"
+        )
+        raise InputError(
+            f"--video_dir={video_dir} holds {len(names)} folders ({', '.join(names[:3])}, ...)"
+            f" but no videos in them: {expected}{found}."
+        )
+    notes = []
+    if deeper:
+        notes.append(
+            f"{len(deeper)} videos in folders below the class folders are left out ({deeper[0]},"
+            " ...)."
+        )
+    if direct:
+        notes.append(f"{direct} videos outside of the class folders are left out.")
+    notes += _others_note(others)
+    return Catalog({split: entries}, list(labels), notes)
+
+
+def _others_note(count: int) -> list[str]:
+    return [f"{count} names without a video's extension are left out."] if count else []
+
+
+def files(pattern: str, split: str = "train") -> Catalog:
+    """Videos without labels: those that match a pattern, or that a list names.
+
+    Args:
+      pattern: a glob pattern, in which `**` stands for any number of folders; or the name of a
+        `.txt` file with one path a line, absolute or from the directory of the list.
+      split: name of the one split that they make.
+
+    Returns:
+      Entries sorted by id. The id is the path without the extension: from the last directory
+      before the pattern's first wildcard, or as it is in the list; it keeps its extension where two
+      names of a directory differ in nothing else. A listed file that is not there is an entry.
+
+    Raises:
+      InputError: nothing matches, the list is empty or names a file twice, none of the listed files
+        is there, or a name is not UTF-8.
+    """
+    if pattern.lower().endswith(".txt") and not set("*?[") & set(pattern):
+        found, notes = _listed(pattern)
+    else:
+        found, notes = _matching(pattern)
+    by_directory = defaultdict(list)
+    for relative in found:
+        by_directory[posixpath.dirname(relative)].append(posixpath.basename(relative))
+    entries = []
+    for directory, names in by_directory.items():
+        for name, stem in zip(names, stems(names), strict=True):
+            path = found[posixpath.join(directory, name)]
+            entries.append(Entry(posixpath.join(directory, stem), path, None, None))
+    entries.sort(key=lambda entry: entry.video_id)
+    return Catalog({split: entries}, [], notes)
+
+
+def _matching(pattern: str) -> tuple[dict[str, str], list[str]]:
+    """The videos that match a glob pattern, by their path from its fixed part, and notes."""
+    if "://" in pattern and "**" in pattern:
+        raise InputError(
+            f"--files={pattern}: ** is for local paths; give one * for each folder, or a .txt file"
+            " with one path a line."
+        )
+    names = tf.io.gfile.glob(pattern) if "://" in pattern else glob.glob(pattern, recursive=True)
+    visible = sorted(name for name in names if not posixpath.basename(name).startswith("."))
+    videos = [name for name in visible if is_video(name)]
+    if not videos:
+        raise InputError(
+            f"--files={pattern} matches no video ({len(visible)} other files): expected a pattern"
+            " such as 'videos/**/*.mp4' (quoted; ** is any number of folders), or a .txt file with"
+            " one path a line."
+        )
+    fixed = pattern[: min((pattern.find(c) for c in "*?[" if c in pattern), default=len(pattern))]
+    start = fixed.rfind("/") + 1
+    return {name[start:]: name for name in videos}, _others_note(len(visible) - len(videos))
+
+
+def _listed(path: str) -> tuple[dict[str, str], list[str]]:
+    """The files that a list names, by their name in it, and notes."""
+    found: dict[str, str] = {}
+    for origin, line in read_lines(path, "expected --files to be a glob pattern or a list"):
+        name = line if "://" in line else posixpath.normpath(line)
+        relative = name.lstrip("/")
+        if relative in found:
+            raise InputError(f"{origin} names {line} a second time: expected each file once.")
+        found[relative] = name if "://" in name else posixpath.join(posixpath.dirname(path), name)
+    if not found:
+        raise InputError(f"--files={path} names no file: expected one path a line.")
+    if not any(map(tf.io.gfile.exists, found.values())):
+        first = next(iter(found.values()))
+        raise InputError(
+            f"None of the {len(found)} files that --files={path} names is there (the first was"
+            f" looked for at {first}): paths are absolute or from the directory of the list."
+        )
+    return found, []

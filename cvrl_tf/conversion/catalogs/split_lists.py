@@ -1,0 +1,174 @@
+"""Catalogs of UCF-101 and HMDB-51 from the lists of their splits."""
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from cvrl_tf.conversion.catalogs.catalog import (
+    Catalog,
+    Entry,
+    check_any_found,
+    check_directory,
+    list_directory,
+    missing_note,
+    read_lines,
+    walk,
+)
+from cvrl_tf.errors import InputError
+
+_UCF101_LISTS = (
+    "expected --annotations to be UCF-101's folder ucfTrainTestlist, with classInd.txt, and"
+    " trainlist01.txt and testlist01.txt for --split_number=1"
+)
+_HMDB51_LISTS = (
+    "expected --annotations to be HMDB-51's folder testTrainMulti_7030_splits, with"
+    " <class>_test_split1.txt of each class for --split_number=1"
+)
+
+
+def ucf101(video_dir: str, annotation_dir: str, split_number: int) -> Catalog:
+    """The training and test videos of UCF-101, or of a data set with lists in its format.
+
+    Args:
+      video_dir: holds the videos: in class folders, all in one, or with folders around these.
+      annotation_dir: holds `classInd.txt` and, for each split, `trainlistNN.txt`, `testlistNN.txt`.
+      split_number: which of the lists, from 1.
+
+    Returns:
+      `train` and `test`, the entries in the order of the lists, each with the file's name without
+      its extension as id. Listed videos that are not there are entries too.
+
+    Raises:
+      InputError: a missing directory or list, a split without any of its videos, or a line that
+        cannot be right.
+    """
+    check_directory(video_dir, "video_dir")
+    check_directory(annotation_dir, "annotations")
+    classes: list[str] = []
+    for origin, line in read_lines(os.path.join(annotation_dir, "classInd.txt"), _UCF101_LISTS):
+        number, _, name = line.partition(" ")
+        if not name or number != str(len(classes) + 1):
+            raise InputError(f"{origin}: found '{line}', expected '{len(classes) + 1} ClassName'.")
+        classes.append(name.strip())
+    labels = {name: label for label, name in enumerate(classes)}
+
+    listed: dict[str, list[tuple[str, str]]] = {}
+    for split in ("train", "test"):
+        listed[split] = []
+        path = os.path.join(annotation_dir, f"{split}list{split_number:02d}.txt")
+        for origin, line in read_lines(path, _UCF101_LISTS):
+            video, number = _numbered(line)
+            class_name, _, name = video.partition("/")
+            if class_name not in labels or not name:
+                raise InputError(
+                    f"{origin}: found '{line}', expected 'Class/video.avi' or 'Class/video.avi 1'"
+                    " with a class of classInd.txt."
+                )
+            if number is not None and number != str(labels[class_name] + 1):
+                raise InputError(
+                    f"{origin}: found label {number} for class {class_name}, which is"
+                    f" {labels[class_name] + 1} in classInd.txt: the files are not of one data set."
+                )
+            listed[split].append((class_name, name))
+        if not listed[split]:
+            raise InputError(f"{path} lists no videos: expected lines 'Class/video.avi'.")
+    return _catalog(video_dir, listed, classes)
+
+
+def hmdb51(video_dir: str, annotation_dir: str, split_number: int) -> Catalog:
+    """The training and test videos of HMDB-51, or of a data set with lists in its format.
+
+    Args:
+      video_dir: holds the videos: in class folders, all in one, or with folders around these.
+      annotation_dir: holds `<class>_test_splitN.txt` of each class, with lines `<file>.avi 1` for
+        training, 2 for test, and 0 for a video that this split does not use.
+      split_number: which of the lists, from 1.
+
+    Returns:
+      `train` and `test`, the entries in the order of the classes and lists, each with the file's
+      name without its extension as id; labels by sorted class names. Listed videos that are not
+      there are entries too.
+
+    Raises:
+      InputError: a missing directory or list, a split without any of its videos, or a line that
+        cannot be right.
+    """
+    check_directory(video_dir, "video_dir")
+    check_directory(annotation_dir, "annotations")
+    names = list_directory(annotation_dir)[1]
+    found = [match for name in names if (match := re.fullmatch(r"(.+)_test_split(\d+)\.txt", name))]
+    classes = sorted(match[1] for match in found if int(match[2]) == split_number)
+    if not classes:
+        numbers = ", ".join(sorted({match[2] for match in found})) or "none"
+        raise InputError(
+            f"{annotation_dir} has no lists <class>_test_split{split_number}.txt (found those of"
+            f" splits: {numbers}): {_HMDB51_LISTS}."
+        )
+    listed: dict[str, list[tuple[str, str]]] = {"train": [], "test": []}
+    unused = 0
+    for class_name in classes:
+        path = os.path.join(annotation_dir, f"{class_name}_test_split{split_number}.txt")
+        for origin, line in read_lines(path, _HMDB51_LISTS):
+            name, number = _numbered(line)
+            if not name or number not in ("0", "1", "2"):
+                raise InputError(
+                    f"{origin}: found '{line}', expected '<file>.avi' and 0 (unused), 1 (train) or"
+                    " 2 (test)."
+                )
+            if number == "0":
+                unused += 1
+            else:
+                listed["train" if number == "1" else "test"].append((class_name, name))
+    for split, videos in listed.items():
+        if not videos:
+            raise InputError(
+                f"The lists of split {split_number} in {annotation_dir} name no {split} videos:"
+                " expected lines '<file>.avi 1' (train) and '<file>.avi 2' (test)."
+            )
+    catalog = _catalog(video_dir, listed, classes)
+    if unused:
+        catalog.notes.append(f"{unused} videos are marked 0 in the lists: not of this split.")
+    return catalog
+
+
+def _numbered(line: str) -> tuple[str, str | None]:
+    """Splits 'name 1' into the name, which may contain spaces, and the number, if there is one."""
+    name, number = re.fullmatch(r"(.*?)(?:\s+(\d+))?", line).groups()
+    return name, number
+
+
+def _catalog(
+    video_dir: str, listed: Mapping[str, Sequence[tuple[str, str]]], classes: list[str]
+) -> Catalog:
+    """The catalog of (class, file name) pairs, after one look through `video_dir`."""
+    folders = defaultdict(list)
+    for folder, names, _ in walk(video_dir):
+        for name in names:
+            folders[name].append(folder)
+    labels = {name: label for label, name in enumerate(classes)}
+
+    def find(class_name: str, name: str) -> str | None:
+        # A folder of the class, else one that is of no class: archives are unpacked in many ways.
+        parents = {os.path.basename(folder): folder for folder in reversed(folders[name])}
+        other = [folder for parent, folder in parents.items() if parent not in labels]
+        folder = parents.get(class_name, other[-1] if other else None)
+        return None if folder is None else os.path.join(video_dir, folder, name)
+
+    splits: dict[str, list[Entry]] = {}
+    notes: list[str] = []
+    for split, videos in listed.items():
+        splits[split] = []
+        missing = []
+        for class_name, name in videos:
+            path = find(class_name, name)
+            if path is None:
+                path = os.path.join(video_dir, class_name, name)
+                missing.append(path)
+            video_id = os.path.splitext(name)[0]
+            splits[split].append(Entry(video_id, path, labels[class_name], class_name))
+        if missing:
+            found = len(videos) - len(missing)
+            check_any_found(split, len(videos), found, missing[0], video_dir)
+            notes += missing_note(split, len(videos), found, missing[0])
+    return Catalog(splits, classes, notes)

@@ -1,0 +1,46 @@
+"""What training and evaluation read: TFRecords in the layout of `records`, or a TFDS data set."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import tensorflow as tf
+
+from cvrl_tf.data import records
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """TFRecord files of videos, and how their records are read.
+
+    Attributes:
+      name: what the user calls them, for messages.
+      paths: the files.
+      parse: in a tf.data graph, from a record, scalar string, to what `records.parse` returns.
+      summarize: from a record and its origin to what `records.summarize` returns.
+    """
+
+    name: str
+    paths: Sequence[str]
+    parse: Callable[[tf.Tensor], dict[str, tf.Tensor]] = records.parse
+    summarize: Callable[[bytes, str], records.RecordSummary] = records.summarize
+
+    def count_records(self) -> int:
+        """The number of records of all files; raises as `records.count_records`."""
+        return sum(map(records.count_records, self.paths))
+
+
+def find_source(name: str, flag: str) -> Source:
+    """The files that match glob patterns, or a split of a TensorFlow Datasets data set.
+
+    Args:
+      name: glob pattern(s), separated by commas, or `tfds:NAME:SPLIT` (`tfds_source`).
+      flag: name of the flag that holds it, for the message.
+
+    Raises:
+      InputError: nothing matches, or see `tfds_source.find_source`.
+    """
+    if name.startswith("tfds:"):
+        from cvrl_tf.data import tfds_source  # imports tensorflow_datasets
+
+        return tfds_source.find_source(name, flag)
+    return Source(name, records.find_shards(name, flag))
