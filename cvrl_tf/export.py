@@ -1,36 +1,70 @@
-"""Exports the backbone of a run as a SavedModel that runs without this package.
+"""Hands a backbone over to projects that have TensorFlow and Keras, but not this package.
 
-python -m cvrl_tf.export --model_dir=runs/first --output_dir=exports/first
+  python -m cvrl_tf.export --model_dir=runs/first --output_dir=exports/first
 
-backbone = tf.saved_model.load("exports/first")
-features = backbone.serve(clips)   # (N, T, H, W, 3) float32 in [0, 1] -> (N, D) float32
+The directory then holds backbone.keras and saved_model/, to fine-tune or to serve, and a README.md
+with the code for each. Both are reloaded in a fresh process, and their features compared with those
+of the checkpoint, before the directory appears.
 """
+
+import os
 
 from absl import flags
 
 from cvrl_tf import backbone_flags, commandline
 from cvrl_tf.errors import InputError
-from cvrl_tf.models.saved_model import export_saved_model
+from cvrl_tf.exporting import directory
+from cvrl_tf.exporting.description import Origin
+from cvrl_tf.models import official
 from cvrl_tf.training import run_directory
+from cvrl_tf.training.run_directory import PretrainConfig
 
-OUTPUT_DIR = flags.DEFINE_string(
-    "output_dir", "", "Directory to make for the SavedModel; it must not exist yet."
+OFFICIAL = flags.DEFINE_string(
+    "official",
+    "",
+    "Instead of these, a checkpoint of the authors' released code: its files' common name, without"
+    " .index and .data-00000-of-00001.",
 )
+OUTPUT_DIR = flags.DEFINE_string("output_dir", "", "Directory to make; it must not exist yet.")
 
 GROUPS = {
-    "Backbone": (backbone_flags.MODEL_DIR, backbone_flags.INIT_CHECKPOINT),
+    "Backbone": (backbone_flags.MODEL_DIR, backbone_flags.INIT_CHECKPOINT, OFFICIAL),
     "Output": (OUTPUT_DIR,),
 }
 
 
 def main() -> None:
     """Exports as the flags say."""
-    checkpoint = backbone_flags.checkpoint_path()
+    if OFFICIAL.value and (backbone_flags.MODEL_DIR.value or backbone_flags.INIT_CHECKPOINT.value):
+        raise InputError(
+            "Found --official and --model_dir or --init_checkpoint: give one, to choose the"
+            " backbone."
+        )
+    checkpoint = OFFICIAL.value or backbone_flags.checkpoint_path()
     if not OUTPUT_DIR.value:
         raise InputError("--output_dir is missing; --help shows an example.")
-    backbone, step = run_directory.load_backbone(checkpoint)
-    export_saved_model(backbone, OUTPUT_DIR.value)
-    print(f"SavedModel of step {step}: {OUTPUT_DIR.value}")
+    directory.check(OUTPUT_DIR.value)
+    if OFFICIAL.value:
+        backbone, origin = _load_official(checkpoint.removesuffix(".index"))
+    else:
+        backbone, step = run_directory.load_backbone(checkpoint)
+        model_dir, prefix = run_directory.locate(checkpoint)
+        config = run_directory.load_config(model_dir)
+        origin = Origin(config, prefix, step, model_dir)
+    difference = directory.write(backbone, origin, OUTPUT_DIR.value)
+    print(
+        f"{origin.config.backbone} of step {origin.step}: {OUTPUT_DIR.value}\n"
+        f"verified: features differ from the checkpoint's by {difference:.0e} of the largest\n"
+        f"next: {os.path.join(OUTPUT_DIR.value, 'README.md')} has the code to fine-tune and serve it"
+    )
+
+
+def _load_official(prefix: str):
+    name, width_multiplier = official.official_architecture(prefix)
+    config = PretrainConfig(train_data="", backbone=name, width_multiplier=width_multiplier)
+    backbone = config.build_backbone()
+    official.load_official_checkpoint(backbone, prefix)
+    return backbone, Origin(config, prefix, official.official_step(prefix))
 
 
 def run() -> None:

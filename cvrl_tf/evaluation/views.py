@@ -31,6 +31,35 @@ def crop_offsets(
     return tops, lefts
 
 
+def resize_short_side(frames: tf.Tensor, size: int) -> tf.Tensor:
+    """Resizes frames (L, H, W, 3) uint8 so that the shorter side has `size` pixels.
+
+    The longer side is rounded down, values too: (L, size, width, 3) or (L, height, size, 3) uint8.
+    """
+    _, height, width, _ = tf.unstack(tf.shape(frames))
+    short_side = tf.minimum(height, width)
+    return pipeline.resize(frames, height * size // short_side, width * size // short_side)
+
+
+def center_clips(frames: tf.Tensor, size: int) -> tf.Tensor:
+    """Clips as `sample_views` makes them of one clip and one crop, from decoded frames.
+
+    Args:
+      frames: (N, T, H, W, 3) uint8 RGB, the frames of each clip.
+      size: pixels, height and width of a clip.
+
+    Returns:
+      (N, T, size, size, 3) float32 in [0, 1].
+    """
+    num_clips, num_frames, height, width, _ = tf.unstack(tf.shape(frames))
+    folded = tf.reshape(frames, [num_clips * num_frames, height, width, 3])
+    resized = resize_short_side(folded, size)
+    _, height, width, _ = tf.unstack(tf.shape(resized))
+    (top,), (left,) = (tf.unstack(x) for x in crop_offsets(height, width, size, num_crops=1))
+    pixels = tf.cast(resized[:, top : top + size, left : left + size], tf.float32) / 255.0
+    return tf.reshape(pixels, [num_clips, num_frames, size, size, 3])
+
+
 def sample_views(
     frames: tf.Tensor, clip: ClipSpec, num_clips: int, num_crops: int = 1
 ) -> tf.Tensor:
@@ -62,9 +91,8 @@ def sample_views(
     height, width, _ = tf.unstack(tf.io.extract_jpeg_shape(frames[0]))
     whole = tf.stack([0, 0, height, width])
     pixels = pipeline.decode_and_crop(tf.gather(frames, used), whole)
-    short_side = tf.minimum(height, width)
-    height, width = height * clip.size // short_side, width * clip.size // short_side
-    pixels = pipeline.resize(pixels, height, width)
+    pixels = resize_short_side(pixels, clip.size)
+    _, height, width, _ = tf.unstack(tf.shape(pixels))
     tops, lefts = crop_offsets(height, width, clip.size, num_crops)
     crops = [
         pixels[:, tops[index] : tops[index] + clip.size, lefts[index] : lefts[index] + clip.size]

@@ -1,0 +1,110 @@
+"""What an export says about itself: export.json, and what the model card is made of."""
+
+import dataclasses
+import os
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+import cvrl_tf
+from cvrl_tf import files
+from cvrl_tf.conversion.shards import LABELS_FILE
+from cvrl_tf.errors import InputError
+from cvrl_tf.training import metrics
+from cvrl_tf.training.run_directory import PretrainConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """Where a backbone comes from.
+
+    Attributes:
+      config: of the run, or what is known of the one that made the weights.
+      checkpoint: its path.
+      step: training steps that the weights have seen.
+      model_dir: the directory of the run; None for a checkpoint without one.
+    """
+
+    config: PretrainConfig
+    checkpoint: str
+    step: int
+    model_dir: str | None = None
+
+
+def describe(backbone: keras.Model, origin: Origin) -> dict[str, Any]:
+    """The content of export.json.
+
+    Args:
+      backbone: what is exported.
+      origin: of its weights.
+    """
+    config = origin.config
+    return {
+        "architecture": {
+            "name": config.backbone,
+            "width_multiplier": config.width_multiplier,
+            "parameters": backbone.count_params(),
+            "feature_size": backbone.output_shape[-1],
+            "pooling": "global average over time, height and width",
+        },
+        "input": {
+            "layout": "clips, frames, height, width, RGB",
+            "dtype": "float32",
+            "range": [0.0, 1.0],
+            "num_frames": config.num_frames,
+            "stride": config.stride,
+            "crop_size": config.crop_size,
+            "resize": "the shorter side becomes crop_size (bilinear, rounded down to uint8), then the"
+            " centre is cropped",
+        },
+        "linear_evaluation": {"feature_normalization": "L2"},
+        "provenance": {
+            "checkpoint": origin.checkpoint,
+            "step": origin.step,
+            "flags": dataclasses.asdict(config) if origin.model_dir else None,
+            "versions": {
+                "cvrl_tf": cvrl_tf.__version__,
+                "tensorflow": tf.__version__,
+                "keras": keras.__version__,
+            },
+        },
+    }
+
+
+def find_labels(config: PretrainConfig) -> str | None:
+    """The file of class names beside the training data; None where there is none to be found."""
+    for pattern in config.train_data.split(","):
+        path = os.path.join(os.path.dirname(pattern.strip()), LABELS_FILE)
+        try:
+            if pattern and not pattern.startswith("tfds:") and tf.io.gfile.exists(path):
+                return path
+        except tf.errors.OpError:  # data that is out of reach by now
+            continue
+    return None
+
+
+def find_figures(origin: Origin) -> dict[str, dict[str, Any]]:
+    """What the directory of the run tells about these weights, by file: evaluations and training.
+
+    Evaluations at another step are left out.
+
+    Raises:
+      InputError: a file that is damaged.
+    """
+    figures = {}
+    if origin.model_dir is None:
+        return figures
+    for name in files.names_in(origin.model_dir):
+        if name.startswith("knn") and name.endswith(".json"):
+            path = os.path.join(origin.model_dir, name)
+            try:
+                result = files.read_json(path)
+            except ValueError as error:
+                raise InputError(f"{path} is damaged ({error}): remove it.") from None
+            if result.get("init") == "random" or result.get("step") in (None, origin.step):
+                figures[name] = result
+    rows = [row for row in metrics.read_metrics(origin.model_dir) if row["step"] <= origin.step]
+    if rows:
+        figures[metrics.METRICS_FILE] = rows[-1]
+    return figures

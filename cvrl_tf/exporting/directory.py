@@ -1,0 +1,84 @@
+"""The directory that hands a backbone over.
+
+saved_model/     TensorFlow's SavedModel (`saved_model.save`)
+backbone.keras   the same in stock Keras layers
+README.md        the model card
+export.json      what it is and where it comes from
+labels.txt       class names of the training data, if it has them
+"""
+
+import os
+import shutil
+
+import keras
+import tensorflow as tf
+
+from cvrl_tf import files
+from cvrl_tf.conversion.shards import LABELS_FILE
+from cvrl_tf.errors import InputError
+from cvrl_tf.exporting import card, description, saved_model, stock, verification
+from cvrl_tf.exporting.description import Origin
+
+
+def check(output_dir: str) -> None:
+    """Checks that an export can be written to `output_dir`.
+
+    Raises:
+      InputError: it exists, or is not on this machine.
+    """
+    if files.is_remote(output_dir):
+        raise InputError(
+            f"--output_dir={output_dir} is remote: export to a local directory, which is verified"
+            " there, and copy it."
+        )
+    if os.path.lexists(output_dir):
+        raise InputError(
+            f"--output_dir={output_dir} exists: name a new directory, or remove it first."
+        )
+
+
+def write(backbone: keras.Model, origin: Origin, output_dir: str) -> float:
+    """Exports a backbone: all of it, verified in a fresh process, or nothing.
+
+    Args:
+      backbone: of `build_backbone`, float32.
+      origin: of its weights.
+      output_dir: local directory to make.
+
+    Returns:
+      The largest difference of an exported feature from that of `backbone`, relative to the largest
+      feature.
+
+    Raises:
+      InputError: `output_dir` exists or cannot be written, what the run has written is damaged, or
+        the verification fails.
+    """
+    check(output_dir)
+    output_dir = output_dir.rstrip("/")
+    about = description.describe(backbone, origin)
+    figures = description.find_figures(origin)
+    labels = description.find_labels(origin.config)
+    crop_size = origin.config.crop_size
+    temporary = f"{output_dir}.tmp-{os.getpid()}"
+
+    def path(name: str) -> str:
+        return os.path.join(temporary, name)
+
+    try:
+        os.makedirs(temporary)
+        files.write_json(path("export.json"), about)
+        files.write_atomically(path("README.md"), card.render(about, figures, labels is not None))
+        stock_backbone = stock.copy(backbone)
+        stock_backbone.save(path("backbone.keras"))
+        assets = {"export_json": path("export.json")}
+        if labels:
+            assets["labels"] = path(LABELS_FILE)
+            tf.io.gfile.copy(labels, assets["labels"])
+        saved_model.save(stock_backbone, path("saved_model"), crop_size, assets)
+        difference = verification.verify(temporary, backbone, crop_size)
+        os.rename(temporary, output_dir)
+    except (OSError, tf.errors.OpError) as error:
+        raise InputError(f"--output_dir={output_dir} cannot be written: {error}") from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return difference

@@ -1,0 +1,60 @@
+"""The backbone as a SavedModel, for processes without this package."""
+
+from collections.abc import Mapping
+
+import keras
+import tensorflow as tf
+
+from cvrl_tf.evaluation import views
+
+
+def save(backbone: keras.Model, path: str, crop_size: int, assets: Mapping[str, str]) -> None:
+    """Writes `backbone` as a SavedModel.
+
+    It has these functions, each also a signature; results are {"features": (N, D) float32}:
+      serve: of clips (N, T, H, W, 3) float32 in [0, 1], any N, T, H and W, in inference mode.
+      train: the same in training mode: batch statistics normalise, and moving ones move.
+      serving_default: of frames (N, T, H, W, 3) uint8 RGB of any size, in inference mode: the
+        shorter side is resized to `crop_size`, and the centre cropped, as in evaluation.
+    It also is a reusable SavedModel: called with clips and `training`, it returns the features
+    themselves; it has `variables`, `trainable_variables` and `regularization_losses`.
+
+    Args:
+      backbone: of stock Keras layers (`stock.copy`), from clips to features.
+      path: of the SavedModel.
+      crop_size: pixels.
+      assets: local files to copy into `assets/`, by the attribute that names each after loading.
+    """
+    clips = tf.TensorSpec([None, None, None, None, 3], tf.float32, name="clips")
+    frames = tf.TensorSpec([None, None, None, None, 3], tf.uint8, name="frames")
+
+    @tf.function(autograph=False)
+    def call(clips: tf.Tensor, training: bool = False) -> tf.Tensor:
+        return backbone(clips, training=training)
+
+    @tf.function(autograph=False, input_signature=[clips])
+    def serve(clips: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"features": backbone(clips, training=False)}
+
+    @tf.function(autograph=False, input_signature=[clips])
+    def train(clips: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"features": backbone(clips, training=True)}
+
+    @tf.function(autograph=False, input_signature=[frames])
+    def serving_default(frames: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"features": backbone(views.center_clips(frames, crop_size), training=False)}
+
+    for training in (False, True):
+        call.get_concrete_function(clips, training=training)
+    reusable = tf.__internal__.tracking.AutoTrackable()
+    reusable.__call__ = call
+    # Keras's variables hold TensorFlow's.
+    reusable.variables = [variable.value for variable in backbone.variables]
+    reusable.trainable_variables = [variable.value for variable in backbone.trainable_variables]
+    reusable.regularization_losses = []
+    signatures = {"serving_default": serving_default, "serve": serve, "train": train}
+    for name, endpoint in signatures.items():
+        setattr(reusable, name, endpoint)
+    for name, file in assets.items():
+        setattr(reusable, name, tf.saved_model.Asset(file))
+    tf.saved_model.save(reusable, path, signatures=signatures)

@@ -1,0 +1,68 @@
+"""Does an export compute what the live model computes, in a process that lacks this package?"""
+
+import os
+import subprocess
+import sys
+import tempfile
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from cvrl_tf.errors import InputError
+from cvrl_tf.evaluation import views
+
+TOLERANCE = 1e-5  # of the largest feature
+PROGRAM = os.path.join(os.path.dirname(__file__), "reload_program.py")
+
+
+def verify(export_dir: str, backbone: keras.Model, crop_size: int) -> float:
+    """Reloads an export in a fresh process and compares features of random clips.
+
+    Args:
+      export_dir: with `saved_model` and `backbone.keras`.
+      backbone: the live model, float32.
+      crop_size: of the SavedModel's preprocessing.
+
+    Returns:
+      The largest difference found, relative to the largest feature.
+
+    Raises:
+      InputError: the process fails, or a difference is above `TOLERANCE`.
+    """
+    rng = np.random.default_rng(0)
+    clips = rng.uniform(0, 1, (2, 4, 48, 64, 3)).astype(np.float32)
+    frames = rng.integers(0, 256, (1, 4, crop_size + 9, crop_size + 32, 3), dtype=np.uint8)
+    # On the CPU, as in the other process: GPUs convolve with less than float32's precision.
+    with tf.device("CPU:0"):
+        inference = backbone(clips, training=False)
+        expected = {name: inference for name in ("backbone.keras", "serve", "the SavedModel, called")}
+        expected["serving_default"] = backbone(views.center_clips(frames, crop_size), training=False)
+    with tempfile.TemporaryDirectory(prefix="cvrl_") as directory:
+        inputs, outputs = (os.path.join(directory, f"{x}.npz") for x in ("inputs", "outputs"))
+        np.savez(inputs, clips=clips, frames=frames)
+        process = subprocess.run(
+            [sys.executable, "-P", PROGRAM, os.path.abspath(export_dir), inputs, outputs],
+            cwd=directory,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"},
+        )
+        if process.returncode:
+            reason = (process.stderr.strip().splitlines() or ["no message"])[-1]
+            raise InputError(
+                f"The export was discarded: a fresh process of {sys.executable} could not reload it"
+                f" (status {process.returncode}): {reason}"
+            )
+        found = dict(np.load(outputs))
+    worst = 0.0
+    for name, features in expected.items():
+        scale = float(np.max(np.abs(features)))
+        difference = float(np.max(np.abs(found[name] - features))) / scale
+        if not difference <= TOLERANCE:  # NaN too
+            raise InputError(
+                f"The export was discarded: the features of {name} differ from the live model's by {difference:.1e} of the"
+                f" largest, expected at most {TOLERANCE:.0e}"
+            )
+        worst = max(worst, difference)
+    return worst
