@@ -17,16 +17,21 @@ INIT_CHECKPOINT = flags.DEFINE_string(
 )
 
 
-def checkpoint_path() -> str:
+def checkpoint_path(*further: flags.FlagHolder) -> str:
     """The directory or checkpoint that the user chose, for `run_directory.locate`.
 
+    Args:
+      *further: flags of the command that choose a backbone too.
+
     Raises:
-      InputError: none or both of the flags are given.
+      InputError: none or several of the flags are given.
     """
-    given = [holder.value for holder in (MODEL_DIR, INIT_CHECKPOINT) if holder.value]
+    holders = [MODEL_DIR, INIT_CHECKPOINT, *further]
+    given = [holder for holder in holders if holder.value]
     if len(given) != 1:
+        found, all_names = (", ".join(f"--{holder.name}" for holder in x) for x in (given, holders))
         raise InputError(
-            f"Found {'both' if given else 'neither'} of --model_dir and --init_checkpoint: give one"
-            " of them, to choose the backbone; --help shows an example."
+            f"Found {found or 'none'} of {all_names}: give one of them, to choose the backbone;"
+            " --help shows an example."
         )
-    return given[0]
+    return given[0].value

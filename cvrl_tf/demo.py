@@ -1,4 +1,4 @@
-"""The demonstration: rendered videos -> TFRecords -> pre-training -> k-NN -> SavedModel.
+"""The demonstration: rendered videos -> TFRecords -> pre-training -> k-NN -> export.
 
 Every step is the real one, on .mp4 files that are drawn here. A class is a shape with its motion;
 colours, sizes, places, speeds and directions are random within a class, so that a network that sees
@@ -19,7 +19,8 @@ from cvrl_tf.conversion import catalogs, shards
 from cvrl_tf.data.source import find_source
 from cvrl_tf.evaluation import probes
 from cvrl_tf.evaluation.features import extract_features
-from cvrl_tf.models.saved_model import export_saved_model
+from cvrl_tf.exporting import directory as export_directory
+from cvrl_tf.exporting.origin import load_run
 from cvrl_tf.progress import Progress
 from cvrl_tf.training import run_directory
 from cvrl_tf.training.pretrain import pretrain
@@ -291,7 +292,7 @@ def run(directory: str, config: PretrainConfig, model_dir: str, **options: Any) 
       InputError: `directory` holds a run of another configuration.
     """
     records = os.path.join(directory, "records")
-    saved_model = os.path.join(directory, "saved_model")
+    export = os.path.join(directory, "export")
     _make_data(directory)
     pretrain(config, model_dir, **options)
     random_init = _knn_top1(model_dir, config, records, pretrained=False)
@@ -299,15 +300,15 @@ def run(directory: str, config: PretrainConfig, model_dir: str, **options: Any) 
     files.write_json(
         os.path.join(model_dir, "knn.json"), {"random_init": random_init, "pretrained": pretrained}
     )
-    if not tf.io.gfile.exists(saved_model):
-        export_saved_model(run_directory.load_backbone(model_dir)[0], saved_model)
+    if not tf.io.gfile.exists(export):
+        export_directory.write(*load_run(model_dir), export)
     print(
         f"""
 videos        {directory}/videos, {len(CLASSES)} classes of rendered .mp4 files
 TFRecords     {records}
 training      {model_dir}: checkpoints, metrics.jsonl, flags.txt
 look at       {model_dir}/clip_pairs.png: clip pairs as the network sees them
-SavedModel    {saved_model}: tf.saved_model.load(...).serve(clips)
+export        {export}: the backbone for other projects; its README.md says how
 next          tensorboard --logdir={model_dir}
               python -m tools.make_tfrecords --help   convert your own videos
               python -m cvrl_tf.train --help          pre-train on them

@@ -14,10 +14,7 @@ from absl import flags
 from cvrl_tf import backbone_flags, commandline
 from cvrl_tf.errors import InputError
 from cvrl_tf.exporting import directory
-from cvrl_tf.exporting.description import Origin
-from cvrl_tf.models import official
-from cvrl_tf.training import run_directory
-from cvrl_tf.training.run_directory import PretrainConfig
+from cvrl_tf.exporting.origin import load_official, load_run
 
 OFFICIAL = flags.DEFINE_string(
     "official",
@@ -35,36 +32,20 @@ GROUPS = {
 
 def main() -> None:
     """Exports as the flags say."""
-    if OFFICIAL.value and (backbone_flags.MODEL_DIR.value or backbone_flags.INIT_CHECKPOINT.value):
-        raise InputError(
-            "Found --official and --model_dir or --init_checkpoint: give one, to choose the"
-            " backbone."
-        )
-    checkpoint = OFFICIAL.value or backbone_flags.checkpoint_path()
+    checkpoint = backbone_flags.checkpoint_path(OFFICIAL)
     if not OUTPUT_DIR.value:
         raise InputError("--output_dir is missing; --help shows an example.")
     directory.check(OUTPUT_DIR.value)
     if OFFICIAL.value:
-        backbone, origin = _load_official(checkpoint.removesuffix(".index"))
+        backbone, origin = load_official(checkpoint.removesuffix(".index"))
     else:
-        backbone, step = run_directory.load_backbone(checkpoint)
-        model_dir, prefix = run_directory.locate(checkpoint)
-        config = run_directory.load_config(model_dir)
-        origin = Origin(config, prefix, step, model_dir)
+        backbone, origin = load_run(checkpoint)
     difference = directory.write(backbone, origin, OUTPUT_DIR.value)
     print(
         f"{origin.config.backbone} of step {origin.step}: {OUTPUT_DIR.value}\n"
         f"verified: features differ from the checkpoint's by {difference:.0e} of the largest\n"
-        f"next: {os.path.join(OUTPUT_DIR.value, 'README.md')} has the code to fine-tune and serve it"
+        f"next: the code to fine-tune and serve it: {os.path.join(OUTPUT_DIR.value, 'README.md')}"
     )
-
-
-def _load_official(prefix: str):
-    name, width_multiplier = official.official_architecture(prefix)
-    config = PretrainConfig(train_data="", backbone=name, width_multiplier=width_multiplier)
-    backbone = config.build_backbone()
-    official.load_official_checkpoint(backbone, prefix)
-    return backbone, Origin(config, prefix, official.official_step(prefix))
 
 
 def run() -> None:

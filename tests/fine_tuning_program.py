@@ -9,13 +9,11 @@ and over two replicas.
 import os
 import sys
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-sys.modules["cvrl_tf"] = None  # importing it is an error, should it be installed
-
 import keras
 import numpy as np
 import tensorflow as tf
 
+sys.modules["cvrl_tf"] = None  # importing it is an error, should it be installed
 EXPORT_DIR, WORK_DIR = sys.argv[1:]
 OPTIMIZERS = {
     "adam": lambda: keras.optimizers.Adam(1e-3),
@@ -116,6 +114,7 @@ def check_replicas(name, way):
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
 )
+keras.utils.set_random_seed(0)
 print(f"TensorFlow {tf.__version__}, Keras {keras.__version__}")
 for way_name, make in WAYS.items():
     for optimizer_name, make_optimizer in OPTIMIZERS.items():

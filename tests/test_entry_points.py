@@ -128,7 +128,7 @@ def test_a_directory_without_a_run_is_refused(shards, tmp_path):
         "holds no config.json",
     )
     _assert_one_sentence(
-        _run("cvrl_tf.export"), "Found neither of --model_dir and --init_checkpoint: give one"
+        _run("cvrl_tf.export"), "Found none of --model_dir, --init_checkpoint, --official: give one"
     )
 
 

@@ -1,1 +1,1 @@
-"""The backbone for projects with TensorFlow and Keras alone: SavedModel, .keras file, model card."""
+"""Backbones for projects that have TensorFlow and Keras, but not this package."""

@@ -30,7 +30,7 @@ def render(
     )
     environment.filters["figure"] = lambda x: f"{x:.4g}" if isinstance(x, float) else str(x)
     checkpoint = description["provenance"]["checkpoint"]
-    return environment.get_template("card.md").render(
+    return environment.get_template("card.md.jinja").render(
         **description,
         figures=figures,
         labelled=labelled,

@@ -11,25 +11,9 @@ import cvrl_tf
 from cvrl_tf import files
 from cvrl_tf.conversion.shards import LABELS_FILE
 from cvrl_tf.errors import InputError
+from cvrl_tf.exporting.origin import Origin
 from cvrl_tf.training import metrics
 from cvrl_tf.training.run_directory import PretrainConfig
-
-
-@dataclasses.dataclass(frozen=True)
-class Origin:
-    """Where a backbone comes from.
-
-    Attributes:
-      config: of the run, or what is known of the one that made the weights.
-      checkpoint: its path.
-      step: training steps that the weights have seen.
-      model_dir: the directory of the run; None for a checkpoint without one.
-    """
-
-    config: PretrainConfig
-    checkpoint: str
-    step: int
-    model_dir: str | None = None
 
 
 def describe(backbone: keras.Model, origin: Origin) -> dict[str, Any]:
@@ -55,8 +39,7 @@ def describe(backbone: keras.Model, origin: Origin) -> dict[str, Any]:
             "num_frames": config.num_frames,
             "stride": config.stride,
             "crop_size": config.crop_size,
-            "resize": "the shorter side becomes crop_size (bilinear, rounded down to uint8), then the"
-            " centre is cropped",
+            "resize": "shorter side to crop_size, bilinear, rounded down to uint8; centre crop",
         },
         "linear_evaluation": {"feature_normalization": "L2"},
         "provenance": {

@@ -6,9 +6,6 @@ python -P reload_program.py EXPORT_DIR INPUTS.npz OUTPUTS.npz
 import os
 import sys
 
-os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # the exporting process may hold all memory of the GPUs
-sys.modules["cvrl_tf"] = None  # importing it is now an error
-
 import keras
 import numpy as np
 import tensorflow as tf
@@ -16,6 +13,7 @@ import tensorflow as tf
 
 def main(export_dir: str, inputs_path: str, outputs_path: str) -> None:
     """Writes the features of every way in, of the `clips` and `frames` of the inputs."""
+    sys.modules["cvrl_tf"] = None  # importing it is now an error
     inputs = np.load(inputs_path)
     saved_model = tf.saved_model.load(os.path.join(export_dir, "saved_model"))
     backbone = keras.models.load_model(os.path.join(export_dir, "backbone.keras"), safe_mode=True)

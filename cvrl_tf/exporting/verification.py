@@ -36,8 +36,9 @@ def verify(export_dir: str, backbone: keras.Model, crop_size: int) -> float:
     # On the CPU, as in the other process: GPUs convolve with less than float32's precision.
     with tf.device("CPU:0"):
         inference = backbone(clips, training=False)
-        expected = {name: inference for name in ("backbone.keras", "serve", "the SavedModel, called")}
-        expected["serving_default"] = backbone(views.center_clips(frames, crop_size), training=False)
+        expected = dict.fromkeys(("backbone.keras", "serve", "the SavedModel, called"), inference)
+        cropped = views.center_clips(frames, crop_size)
+        expected["serving_default"] = backbone(cropped, training=False)
     with tempfile.TemporaryDirectory(prefix="cvrl_") as directory:
         inputs, outputs = (os.path.join(directory, f"{x}.npz") for x in ("inputs", "outputs"))
         np.savez(inputs, clips=clips, frames=frames)
@@ -46,7 +47,11 @@ def verify(export_dir: str, backbone: keras.Model, crop_size: int) -> float:
             cwd=directory,
             capture_output=True,
             text=True,
-            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"},
+            env={
+                **os.environ,
+                "TF_CPP_MIN_LOG_LEVEL": "3",
+                "CUDA_VISIBLE_DEVICES": "-1",  # this process may hold all memory of the GPUs
+            },
         )
         if process.returncode:
             reason = (process.stderr.strip().splitlines() or ["no message"])[-1]
@@ -61,8 +66,8 @@ def verify(export_dir: str, backbone: keras.Model, crop_size: int) -> float:
         difference = float(np.max(np.abs(found[name] - features))) / scale
         if not difference <= TOLERANCE:  # NaN too
             raise InputError(
-                f"The export was discarded: the features of {name} differ from the live model's by {difference:.1e} of the"
-                f" largest, expected at most {TOLERANCE:.0e}"
+                f"The export was discarded: the features of {name} differ from the live model's"
+                f" by {difference:.1e} of the largest, expected at most {TOLERANCE:.0e}"
             )
         worst = max(worst, difference)
     return worst

@@ -1,0 +1,58 @@
+import os
+import re
+import subprocess
+import sys
+
+from cvrl_tf.exporting import card, description
+
+RUN_ALL = """
+import os, sys
+sys.modules["cvrl_tf"] = None
+for block in sys.argv[1:]:
+    exec(compile(block, block, "exec"), {})
+"""
+
+
+def test_the_code_of_the_card_runs_as_it_stands(export, tmp_path):
+    """Python and shell blocks, each with variables of its own, where this package is not."""
+    text = (export / "README.md").read_text()
+    python = re.findall(r"```python\n(.*?)```", text, re.S)
+    shell = re.findall(r"```sh\n(.*?)```", text, re.S)
+    assert len(python) == 3 and len(shell) == 1
+    for name in export.iterdir():
+        (tmp_path / name.name).symlink_to(name)
+    scripts = os.path.dirname(sys.executable)
+    environment = {**os.environ, "PATH": f"{scripts}:{os.environ['PATH']}"}
+    environment.pop("PYTHONPATH", None)
+    for command in ([sys.executable, "-P", "-c", RUN_ALL, *python], ["sh", "-e", "-c", *shell]):
+        result = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
+        assert result.returncode == 0, result.stderr
+    assert {"fine_tuned.keras", "fine_tuned.weights.h5"} <= {
+        path.name for path in tmp_path.iterdir()
+    }
+
+
+def test_the_card_says_what_it_is_and_which_figures_were_found(export, origin):
+    text = (export / "README.md").read_text()
+    for line in [
+        "# r3d_small, pre-trained with CVRL",
+        "- Checkpoint `ckpt-6`, 6 training steps.",
+        f"- Training data: `{origin.config.train_data}`.",
+        "- It was trained on clips of 4 frames, 3 apart in the video, of 32x32 pixels. Other",
+        "| stride | 3 |",
+        "| top1 | 0.75 |",
+        "| loss | 0.5 |",
+        "| `labels.txt` | the class names of the training data; also in `saved_model/assets/` |",
+    ]:
+        assert f"\n{line}\n" in f"\n{text}"
+
+
+def test_the_card_of_weights_without_a_run_claims_nothing_of_one(backbone, origin):
+    about = description.describe(backbone, origin)
+    about["provenance"]["flags"] = None
+    text = card.render(about, figures={}, labelled=False)
+    assert "- Weights of the authors' released implementation; clip length" in text
+    for absent in ("## Figures", "Training data", "| setting |", "labels.txt", "{{", "{%"):
+        assert absent not in text
