@@ -1,4 +1,4 @@
-"""Fine-tuning where nothing but TensorFlow and Keras is installed: environments made for the test."""
+"""Fine-tuning where nothing but TensorFlow and Keras is installed: in environments made here."""
 
 import os
 import pathlib

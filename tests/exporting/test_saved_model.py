@@ -90,10 +90,7 @@ def test_saved_model_cli_shows_and_runs_it(export, tmp_path):
     assert "shape: (-1, -1, -1, -1, 3)\n" in shown
     assert "outputs['features'] tensor_info:\n      dtype: DT_FLOAT\n" in shown
     assert "shape: (-1, 512)\n" in shown
-    frames = "frames=np.ones((1,2,40,60,3),dtype=np.uint8)"
-    cli(
-        "run",
-        *directory,
-        *("--signature_def", "serving_default", "--input_exprs", frames, "--outdir", "."),
-    )
+    np.save(tmp_path / "frames.npy", np.ones((1, 2, 40, 60, 3), np.uint8))
+    serving = ["--signature_def", "serving_default", "--inputs", "frames=frames.npy"]
+    cli("run", *directory, *serving, "--outdir", ".")
     assert np.load(tmp_path / "features.npy").shape == (1, 512)
