@@ -33,19 +33,18 @@ GROUPS = {
 def main() -> None:
     """Exports as the flags say."""
     checkpoint = backbone_flags.checkpoint_path(OFFICIAL)
-    if not OUTPUT_DIR.value:
+    output_dir = OUTPUT_DIR.value.rstrip("/")
+    if not output_dir:
         raise InputError("--output_dir is missing; --help shows an example.")
-    directory.check(OUTPUT_DIR.value)
+    directory.check(output_dir)
     if OFFICIAL.value:
         backbone, origin = load_official(checkpoint.removesuffix(".index"))
     else:
         backbone, origin = load_run(checkpoint)
-    difference = directory.write(backbone, origin, OUTPUT_DIR.value)
-    print(
-        f"{origin.config.backbone} of step {origin.step}: {OUTPUT_DIR.value}\n"
-        f"verified: features differ from the checkpoint's by {difference:.0e} of the largest\n"
-        f"next: the code to fine-tune and serve it: {os.path.join(OUTPUT_DIR.value, 'README.md')}"
-    )
+    difference = directory.write(backbone, origin, output_dir)
+    print(f"{origin.config.backbone} of step {origin.step}: {output_dir}")
+    print(f"verified: features differ from the checkpoint's by {difference:.0e} of the largest")
+    print(f"next: the code to fine-tune and serve it: {os.path.join(output_dir, 'README.md')}")
 
 
 def run() -> None:

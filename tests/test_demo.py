@@ -79,8 +79,12 @@ def test_the_whole_way_on_few_videos(tmp_path, monkeypatch, capsys, one_replica)
     ]
     assert sum(map(records.count_records, records.find_shards(config.train_data, "x"))) == 16
     assert metrics.read_metrics(settings["model_dir"])[-1]["step"] == 4
-    exported = tf.saved_model.load(os.path.join(directory, "saved_model"))
-    assert exported.serve(tf.zeros([1, 4, 32, 32, 3])).shape == (1, 512)
+    exported = tf.saved_model.load(os.path.join(directory, "export", "saved_model"))
+    assert exported.serve(tf.zeros([1, 4, 32, 32, 3]))["features"].shape == (1, 512)
+    card = files.read_text(os.path.join(directory, "export", "README.md"))
+    assert f"| pretrained | {knn['pretrained']:.4g} |" in card
+    labels = files.read_text(os.path.join(directory, "export", "labels.txt"))
+    assert labels.split() == sorted(demo.CLASSES)
     # Again: everything is there, and the answer is the same.
     demo.run(directory, config, settings["model_dir"])
     assert capsys.readouterr().out == output

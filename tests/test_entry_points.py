@@ -3,13 +3,21 @@
 import dataclasses
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 
+import keras
+import numpy as np
 import pytest
 import small_tfds
 import tensorflow as tf
+from official_network import random_weights, write_checkpoint
 from small_records import make_video, write_shard
+
+from cvrl_tf.models import build_backbone, official
+from cvrl_tf.training import run_directory
 
 SMALL = [
     "--backbone=r3d_small",
@@ -70,17 +78,64 @@ def test_knn_eval_writes_its_result(model_dir, shards):
     assert "random (step 0): top1=1.0000 of 12 videos" in result.stdout
 
 
-def test_export_writes_a_saved_model(model_dir, tmp_path):
+def test_export_hands_the_backbone_over(model_dir, tmp_path):
     output = tmp_path / "export"
-    result = _run("cvrl_tf.export", f"--model_dir={model_dir}", f"--output_dir={output}")
+    result = _run("cvrl_tf.export", f"--model_dir={model_dir}", f"--output_dir={output}/")
     assert result.returncode == 0, result.stderr
-    assert result.stdout == f"SavedModel of step 6: {output}\n"
+    first, verified, following = result.stdout.splitlines()
+    assert first == f"r3d_small of step 6: {output}"
+    assert re.fullmatch(
+        r"verified: features differ from the checkpoint's by \de-\d\d of the largest", verified
+    )
+    assert following == f"next: the code to fine-tune and serve it: {output}/README.md"
     assert result.stderr == ""
-    exported = tf.saved_model.load(str(output))
-    features = exported.serve(tf.zeros([2, 4, 32, 32, 3]))
-    assert features.shape == (2, 512)
+    clips = tf.random.stateless_uniform([2, 4, 32, 32, 3], [0, 1])
+    expected = run_directory.load_backbone(str(model_dir))[0](clips, training=False)
+    exported = tf.saved_model.load(str(output / "saved_model"))
+    np.testing.assert_allclose(exported.serve(clips)["features"], expected, rtol=1e-5, atol=1e-5)
+    keras_file = keras.models.load_model(output / "backbone.keras")
+    np.testing.assert_allclose(keras_file(clips), expected, rtol=1e-5, atol=1e-5)
+    before = sorted((path, path.stat().st_mtime_ns) for path in output.rglob("*"))
     again = _run("cvrl_tf.export", f"--model_dir={model_dir}", f"--output_dir={output}")
-    assert again.returncode == 2 and "exists: name a new directory" in again.stderr
+    _assert_one_sentence(again, "exists: name a new directory")
+    assert sorted((path, path.stat().st_mtime_ns) for path in output.rglob("*")) == before
+
+
+def test_export_reads_a_checkpoint_of_the_authors(tmp_path):
+    keys = official.backbone_keys(build_backbone("r3d_small"))
+    weights = random_weights({key: tuple(variable.shape) for key, variable in keys.items()})
+    prefix = write_checkpoint(tmp_path / "ckpt-7", weights, global_step=7)
+    output = tmp_path / "export"
+    result = _run("cvrl_tf.export", f"--official={prefix}.index", f"--output_dir={output}")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith(f"r3d_small of step 7: {output}\n")
+    exported = {
+        weight.path: weight.numpy()
+        for weight in keras.models.load_model(output / "backbone.keras").weights
+    }
+    for key, variable in keys.items():
+        np.testing.assert_array_equal(exported[variable.path], weights[key])
+    assert "- Checkpoint `ckpt-7`, 7 training steps." in (output / "README.md").read_text()
+
+
+def test_export_of_what_is_not_whole_writes_nothing(model_dir, tmp_path):
+    output = f"--output_dir={tmp_path}/export"
+    damaged = tmp_path / "run"
+    shutil.copytree(model_dir, damaged)
+    (data,) = (damaged / "checkpoints").glob("*.data-*")
+    data.write_bytes(data.read_bytes()[:1000])
+    _assert_one_sentence(_run("cvrl_tf.export", f"--model_dir={damaged}", output), "is damaged or")
+    config = json.loads((model_dir / "config.json").read_text())
+    (damaged / "config.json").write_text(json.dumps(config | {"backbone": "r3d_50"}))
+    _assert_one_sentence(_run("cvrl_tf.export", f"--model_dir={damaged}", output), "of another net")
+    shutil.rmtree(damaged / "checkpoints")
+    _assert_one_sentence(_run("cvrl_tf.export", f"--model_dir={damaged}", output), "no checkpoint")
+    _assert_one_sentence(
+        _run("cvrl_tf.export", f"--official={tmp_path}/none", output), "none cannot be read"
+    )
+    both = _run("cvrl_tf.export", f"--model_dir={damaged}", "--official=x", output)
+    _assert_one_sentence(both, "Found --model_dir, --official of --model_dir, --init_checkpoint")
+    assert list(tmp_path.iterdir()) == [damaged]
 
 
 @pytest.mark.parametrize("module", ["cvrl_tf.train", "cvrl_tf.knn_eval", "cvrl_tf.export"])

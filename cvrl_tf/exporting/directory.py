@@ -53,8 +53,8 @@ def write(backbone: keras.Model, origin: Origin, output_dir: str) -> float:
       InputError: `output_dir` exists or cannot be written, what the run has written is damaged, or
         the verification fails.
     """
-    check(output_dir)
     output_dir = output_dir.rstrip("/")
+    check(output_dir)
     about = description.describe(backbone, origin)
     figures = description.find_figures(origin)
     labels = description.find_labels(origin.config)

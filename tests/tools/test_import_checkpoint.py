@@ -54,8 +54,8 @@ def test_every_command_takes_an_imported_checkpoint(imported, weights, shards, t
     assert result.returncode == 0, result.stderr
     clips = tf.random.stateless_uniform([2, 4, 32, 32, 3], [0, 1])
     expected = run_directory.load_backbone(imported)[0](clips, training=False)
-    exported = tf.saved_model.load(str(output))
-    np.testing.assert_allclose(exported.serve(clips), expected, rtol=1e-5, atol=1e-5)
+    exported = tf.saved_model.load(str(output / "saved_model"))
+    np.testing.assert_allclose(exported.serve(clips)["features"], expected, rtol=1e-5, atol=1e-5)
 
     prefix = f"{imported}/checkpoints/ckpt-12"
     data = [f"--train_data={shards}", f"--test_data={shards}"]
