@@ -26,9 +26,9 @@ from cvrl_tf.errors import InputError
 SHORT_SIDE = 256
 # 41 dB against the frame that goes in; 95 makes files half as large again for 2 dB more.
 QUALITY = 90
-# Of the JPEGs of one record, which are in memory three times while it is written. Protocol buffers
-# end at 2 GB; 512 MB are some 20 minutes of 256-pixel video.
-MAX_RECORD_BYTES = 512 * 2**20
+# Of the JPEGs of one record, which are in memory twice while it is written. Protocol buffers end at
+# 2 GB; 512 MB are some 20 minutes of 256-pixel video.
+MAX_RECORD_BYTES = 512_000_000
 
 # What the signs of a display matrix (a, b, c, d) make of a picture: x' = ax + cy, y' = bx + dy.
 _Turn = Callable[[np.ndarray], np.ndarray]

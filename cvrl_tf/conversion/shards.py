@@ -135,7 +135,8 @@ def _writing_to(output_dir: str) -> Iterator[None]:
     except BrokenPipeError:  # of the progress
         raise
     except (OSError, tf.errors.OpError) as error:
-        reason = getattr(error, "message", None) or getattr(error, "strerror", None) or error
+        reason = getattr(error, "message", None) or getattr(error, "strerror", None) or str(error)
+        reason = reason.rpartition("; ")[2]  # TensorFlow puts the path of a temporary before it
         raise InputError(
             f"Cannot write to --output_dir={output_dir} ({reason}): check that it may be written"
             " to and that the disk has space, then run the same command again; finished shards"

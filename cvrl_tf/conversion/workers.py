@@ -10,6 +10,7 @@ import contextlib
 import math
 import multiprocessing
 import multiprocessing.connection
+import multiprocessing.resource_tracker
 import os
 import signal
 import threading
@@ -199,6 +200,8 @@ class _Worker:
         context = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
         self.connection, theirs = context.Pipe()
         self._process = context.Process(target=_work, args=(theirs,), daemon=True)
+        # It is started with the first process, and then unblocks interrupts.
+        multiprocessing.resource_tracker.ensure_running()
         with _interrupts_blocked():  # which the worker inherits: an interrupt is for the parent
             self._process.start()
         theirs.close()  # so that the connection ends with the worker

@@ -11,7 +11,7 @@ import keras
 from keras import layers
 
 from cvrl_tf.errors import InputError
-from cvrl_tf.models.convolution import TemporalConv3D
+from cvrl_tf.models.convolution import ClipConv3D
 from cvrl_tf.models.normalization import ClipBatchNormalization
 
 BN_MOMENTUM = 0.9
@@ -44,8 +44,7 @@ class _Builder:
         self._dtype = dtype
 
     def conv_bn(self, x, name, filters, kernel, strides=(1, 1, 1), relu=True):
-        conv_class = TemporalConv3D if kernel[0] > 1 and kernel[1:] == (1, 1) else layers.Conv3D
-        x = conv_class(
+        x = ClipConv3D(
             filters,
             kernel,
             strides,

@@ -15,6 +15,7 @@ from cvrl_tf.models import build_projection_head
 from cvrl_tf.progress import Progress
 from cvrl_tf.training import metrics, run_directory
 from cvrl_tf.training.contrastive import info_nce
+from cvrl_tf.training.optimizer import InPlaceSGD
 from cvrl_tf.training.run_directory import PretrainConfig
 from cvrl_tf.training.schedule import WarmupCosine
 
@@ -54,7 +55,8 @@ class Trainer:
         self.head = build_projection_head(self.backbone.output_shape[-1], policy, config.seed)
         self.variables = self.backbone.trainable_variables + self.head.trainable_variables
         self.schedule = WarmupCosine(config.learning_rate, warmup_steps, total_steps)
-        self.optimizer = keras.optimizers.SGD(self.schedule, momentum=MOMENTUM)
+        kernels = decayed_kernels(self.backbone, self.head)
+        self.optimizer = InPlaceSGD(self.schedule, MOMENTUM, config.weight_decay, kernels)
         self.optimizer.build(self.variables)
         self.checkpoint = tf.train.Checkpoint(
             backbone=self.backbone,
@@ -73,10 +75,8 @@ class Trainer:
             features = self.backbone(clips, training=True)
             embeddings = self.head(features, training=True)
             loss, figures = info_nce(*tf.split(embeddings, 2), config.temperature)
-            kernels = decayed_kernels(self.backbone, self.head)
-            decay = config.weight_decay * tf.add_n([tf.nn.l2_loss(k.value) for k in kernels])
             # The optimizer sums gradients over replicas.
-            objective = (loss + decay) / self._strategy.num_replicas_in_sync
+            objective = loss / self._strategy.num_replicas_in_sync
         self.optimizer.apply(tape.gradient(objective, self.variables), self.variables)
         return {"loss": loss, **figures}
 

@@ -1,5 +1,6 @@
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -92,31 +93,55 @@ def test_errors_come_to_the_caller(log):
         pool.run([Job(log, ("bug",))], _Counts())
 
 
-def test_workers_end_with_a_parent_that_is_killed(log):
-    program = f"""
-        from small_jobs import Job
-        from cvrl_tf.conversion.workers import WorkerPool
-        if __name__ == "__main__":
-            WorkerPool(2).run([Job({log!r}, ("hang",))] * 2, lambda *counts: None)
-        """
-    path = os.path.join(os.path.dirname(log), "program.py")
-    with open(path, "w") as file:
-        file.write(textwrap.dedent(program))
+@pytest.fixture
+def parent(log, tmp_path):
+    """A process, first of its group, whose two workers hang at their videos."""
+    path = tmp_path / "program.py"
+    path.write_text(
+        textwrap.dedent(
+            f"""
+            from small_jobs import Job
+            from cvrl_tf.conversion.workers import WorkerPool
+            if __name__ == "__main__":
+                try:
+                    with WorkerPool(2) as pool:
+                        pool.run([Job({log!r}, ("hang",))] * 2, lambda *counts: None)
+                except KeyboardInterrupt:
+                    print("interrupted")
+            """
+        )
+    )
     parent = subprocess.Popen(
-        [sys.executable, path], env={**os.environ, "PYTHONPATH": ":".join(sys.path)}
+        [sys.executable, path],
+        env={**os.environ, "PYTHONPATH": ":".join([os.getcwd(), *sys.path])},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
     while not os.path.exists(log) or len(_lines(log)) < 2:
         assert parent.poll() is None
         time.sleep(0.05)
+    yield parent
+    if parent.poll() is None:
+        parent.kill()
+
+
+def test_workers_end_with_a_parent_that_is_killed(parent):
     with open(f"/proc/{parent.pid}/task/{parent.pid}/children") as file:
         children = [int(child) for child in file.read().split()]
     assert len(children) >= 2
     parent.kill()
-    parent.wait()
+    parent.communicate()
     deadline = time.monotonic() + 10
     while any(_runs(child) for child in children):
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_an_interrupt_is_for_the_parent(parent):
+    os.killpg(parent.pid, signal.SIGINT)
+    assert parent.communicate(timeout=30) == ("interrupted\n", "")
 
 
 def _runs(process):

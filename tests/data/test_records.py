@@ -37,6 +37,17 @@ def test_record_has_the_layout_other_readers_expect():
     ]
 
 
+@pytest.mark.parametrize("sizes", [[1], [0, 127, 128, 16383, 16384], [3_000_000, 5]])
+def test_serialize_writes_what_protocol_buffers_write(sizes):
+    frames = [bytes([index]) * size for index, size in enumerate(sizes)]
+    times = list(range(len(frames)))
+    serialized = records.serialize(records.Video("a", frames, times, 25.0, 2, 3, "/a.mp4"))
+    example = tf.train.SequenceExample.FromString(serialized)
+    found = example.feature_lists.feature_list["image/encoded"].feature
+    assert [feature.bytes_list.value[0] for feature in found] == frames
+    assert example.SerializeToString(deterministic=True) == serialized
+
+
 def test_unlabelled_record_has_no_label_keys():
     example = tf.train.SequenceExample.FromString(records.serialize(make_video(0, label=None)))
     assert not [key for key in example.context.feature if "label" in key]

@@ -3,29 +3,39 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cvrl_tf.models.convolution import TemporalConv3D
+from cvrl_tf.models.convolution import ClipConv3D
 
 
-def _layers(channels, dtype):
+def _layers(channels, dtype, kernel=(3, 1, 1), strides=(1, 1, 1)):
     """Keras's layer in float32 and ours in `dtype`, with the same kernel."""
-    options = {"padding": "same", "use_bias": False}
-    theirs = keras.layers.Conv3D(6, (3, 1, 1), **options)
-    ours = TemporalConv3D(6, (3, 1, 1), dtype=dtype, **options)
+    options = {"kernel_size": kernel, "strides": strides, "padding": "same", "use_bias": False}
+    theirs = keras.layers.Conv3D(6, **options)
+    ours = ClipConv3D(6, dtype=dtype, **options)
     for layer in (theirs, ours):
         layer.build((None, None, None, None, channels))
     ours.set_weights(theirs.get_weights())
-    assert ours.kernel.shape == (3, 1, 1, channels, 6)
+    assert ours.kernel.shape == (*kernel, channels, 6)
     return theirs, ours
 
 
 @pytest.mark.parametrize("num_frames", [1, 2, 5])
+@pytest.mark.parametrize(
+    ("kernel", "strides"),
+    [
+        ((3, 1, 1), (1, 1, 1)),
+        ((1, 1, 1), (1, 2, 2)),
+        ((1, 1, 1), (1, 1, 1)),
+        ((1, 3, 3), (1, 2, 2)),
+        ((5, 7, 7), (2, 2, 2)),
+    ],
+)
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-6), ("mixed_bfloat16", 0.02)])
-def test_equals_keras_forward_and_backward(num_frames, dtype, tolerance):
+def test_equals_keras_forward_and_backward(num_frames, kernel, strides, dtype, tolerance):
     inputs = tf.constant(
-        np.random.default_rng(0).normal(size=(2, num_frames, 3, 4, 5)).astype("float32")
+        np.random.default_rng(0).normal(size=(2, num_frames, 7, 6, 5)).astype("float32")
     )
     results = []
-    for layer in _layers(5, dtype):
+    for layer in _layers(5, dtype, kernel, strides):
         with tf.GradientTape() as tape:
             tape.watch(inputs)
             outputs = tf.cast(layer(inputs), tf.float32)
