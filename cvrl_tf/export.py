@@ -41,8 +41,12 @@ def main() -> None:
         backbone, origin = load_official(checkpoint.removesuffix(".index"))
     else:
         backbone, origin = load_run(checkpoint)
+    name = origin.config.backbone
+    print(
+        f"exporting {name} of step {origin.step}, then reloading it in a fresh process", flush=True
+    )
     difference = directory.write(backbone, origin, output_dir)
-    print(f"{origin.config.backbone} of step {origin.step}: {output_dir}")
+    print(f"written: {output_dir}")
     print(f"verified: features differ from the checkpoint's by {difference:.0e} of the largest")
     print(f"next: the code to fine-tune and serve it: {os.path.join(output_dir, 'README.md')}")
 

@@ -82,8 +82,9 @@ def test_export_hands_the_backbone_over(model_dir, tmp_path):
     output = tmp_path / "export"
     result = _run("cvrl_tf.export", f"--model_dir={model_dir}", f"--output_dir={output}/")
     assert result.returncode == 0, result.stderr
-    first, verified, following = result.stdout.splitlines()
-    assert first == f"r3d_small of step 6: {output}"
+    first, written, verified, following = result.stdout.splitlines()
+    assert first == "exporting r3d_small of step 6, then reloading it in a fresh process"
+    assert written == f"written: {output}"
     assert re.fullmatch(
         r"verified: features differ from the checkpoint's by \de-\d\d of the largest", verified
     )
@@ -109,14 +110,15 @@ def test_export_reads_a_checkpoint_of_the_authors(tmp_path):
     output = tmp_path / "export"
     result = _run("cvrl_tf.export", f"--official={prefix}.index", f"--output_dir={output}")
     assert result.returncode == 0, result.stderr
-    assert result.stdout.startswith(f"r3d_small of step 7: {output}\n")
+    assert result.stdout.startswith("exporting r3d_small of step 7, then")
     exported = {
         weight.path: weight.numpy()
         for weight in keras.models.load_model(output / "backbone.keras").weights
     }
     for key, variable in keys.items():
         np.testing.assert_array_equal(exported[variable.path], weights[key])
-    assert "- Checkpoint `ckpt-7`, 7 training steps." in (output / "README.md").read_text()
+    card = (output / "README.md").read_text()
+    assert "- Checkpoint `ckpt-7`, 7 training steps." in card and f"from `{prefix}`" in card
 
 
 def test_export_of_what_is_not_whole_writes_nothing(model_dir, tmp_path):

@@ -45,7 +45,9 @@ def describe(backbone: keras.Model, origin: Origin) -> dict[str, Any]:
         "provenance": {
             "checkpoint": origin.checkpoint,
             "step": origin.step,
-            "flags": dataclasses.asdict(config) if origin.model_dir else None,
+            # A checkpoint of the authors has no training data here, and no flags that made it.
+            "flags": dataclasses.asdict(config) if config.train_data else None,
+            "imported_from": None if config.train_data else config.init_checkpoint,
             "versions": {
                 "cvrl_tf": cvrl_tf.__version__,
                 "tensorflow": tf.__version__,

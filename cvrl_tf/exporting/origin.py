@@ -14,7 +14,8 @@ class Origin:
     """Where a backbone comes from.
 
     Attributes:
-      config: of the run, or what is known of the one that made the weights.
+      config: of the run; without training data for weights of the authors, whose file is then its
+        `init_checkpoint`.
       checkpoint: its path.
       step: training steps that the weights have seen.
       model_dir: the directory of the run; None for a checkpoint without one.
@@ -50,7 +51,9 @@ def load_official(prefix: str) -> tuple[keras.Model, Origin]:
       InputError: as `official.official_architecture` and `official.load_official_checkpoint`.
     """
     name, width_multiplier = official.official_architecture(prefix)
-    config = PretrainConfig(train_data="", backbone=name, width_multiplier=width_multiplier)
+    config = PretrainConfig(
+        train_data="", backbone=name, width_multiplier=width_multiplier, init_checkpoint=prefix
+    )
     backbone = config.build_backbone()
     official.load_official_checkpoint(backbone, prefix)
     return backbone, Origin(config, prefix, official.official_step(prefix))

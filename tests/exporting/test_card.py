@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import re
 import subprocess
@@ -50,9 +51,9 @@ def test_the_card_says_what_it_is_and_which_figures_were_found(export, origin):
 
 
 def test_the_card_of_weights_without_a_run_claims_nothing_of_one(backbone, origin):
-    about = description.describe(backbone, origin)
-    about["provenance"]["flags"] = None
+    config = dataclasses.replace(origin.config, train_data="", init_checkpoint="theirs/ckpt-9")
+    about = description.describe(backbone, dataclasses.replace(origin, config=config))
     text = card.render(about, figures={}, labelled=False)
-    assert "- Weights of the authors' released implementation; clip length" in text
+    assert "- Weights of the authors' released implementation, from `theirs/ckpt-9`; clip" in text
     for absent in ("## Figures", "Training data", "| setting |", "labels.txt", "{{", "{%"):
         assert absent not in text

@@ -23,7 +23,7 @@ def test_export_json_says_what_a_user_must_know(export, origin):
     assert about["linear_evaluation"] == {"feature_normalization": "L2"}
     provenance = about["provenance"]
     assert (provenance["checkpoint"], provenance["step"]) == (origin.checkpoint, 6)
-    assert provenance["flags"]["temperature"] == 0.1
+    assert provenance["flags"]["temperature"] == 0.1 and provenance["imported_from"] is None
     assert provenance["versions"]["cvrl_tf"] == cvrl_tf.__version__
 
 
