@@ -1,7 +1,9 @@
 """The pre-training loop: batches -> two views -> embeddings -> InfoNCE -> SGD, over replicas."""
 
+import contextlib
 import os
 import time
+from collections.abc import Iterator
 
 import keras
 import numpy as np
@@ -210,8 +212,10 @@ def pretrain(
         records.naming_bad_records(config.train_data),
     ):
         log = _Log(writer, progress, config.batch_size, num_videos)
-        # The stream is endless; zip asks the range first.
-        for step, views in zip(range(done + 1, total_steps + 1), stream, strict=False):
+        batches_left = iter(stream)
+        for step in range(done + 1, total_steps + 1):
+            with log.waiting():
+                views = next(batches_left)
             log.add(trainer.step(views))
             progress.update()
             if step % log_every_steps == 0 or step == total_steps:
@@ -229,7 +233,15 @@ class _Log:
         self._writer, self._progress = writer, progress
         self._batch_size, self._num_videos = batch_size, num_videos
         self._steps: list[dict[str, tf.Tensor]] = []
+        self._waited = 0.0
         self._start = time.monotonic()
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Counts the time of this block as waiting for input."""
+        start = time.monotonic()
+        yield
+        self._waited += time.monotonic() - start
 
     def add(self, figures: dict[str, tf.Tensor]) -> None:
         self._steps.append(figures)
@@ -251,6 +263,7 @@ class _Log:
             **means,
             learning_rate=learning_rate,
             videos_per_second=len(self._steps) * self._batch_size / seconds,
+            input_wait=self._waited / seconds,
         )
         self._progress.update(0, loss=means["loss"], accuracy=means["contrast_accuracy"])
-        self._steps, self._start = [], time.monotonic()
+        self._steps, self._waited, self._start = [], 0.0, time.monotonic()

@@ -155,7 +155,9 @@ def test_pretrain_writes_what_it_says(config, tmp_path, one_replica):
         "contrast_entropy",
         "learning_rate",
         "videos_per_second",
+        "input_wait",
     }
+    assert all(0 < row["input_wait"] < 1 for row in rows)
     # Six steps, two of warm-up: the rate of the sixth step is that after five.
     assert rows[-1]["learning_rate"] == pytest.approx(0.001 * (1 + np.cos(np.pi * 5 / 6)), rel=1e-5)
     picture = tf.io.decode_png(tf.io.read_file(os.path.join(directory, "clip_pairs.png")))
