@@ -37,12 +37,13 @@ BATCH_SIZE = flags.DEFINE_integer(
 FRAMES = flags.DEFINE_integer("frames", 16, "Frames of a clip.", 1)
 CROP_SIZE = flags.DEFINE_integer("crop_size", 112, "Pixels of a clip.", 32)
 PRECISION = flags.DEFINE_enum("precision", "bfloat16", list(DTYPE_POLICIES), "As of cvrl_tf.train.")
+REMAT = flags.DEFINE_bool("remat", False, "As of cvrl_tf.train; Keras's layers go without.")
 STEPS = flags.DEFINE_integer("steps", 5, "Steps of a run, after two that are not counted.", 1)
 RUNS = flags.DEFINE_integer("runs", 3, "How often everything is measured.", 1)
 JSON = flags.DEFINE_string("json", None, "File for all figures, machine, versions and settings.")
 
 GROUPS = {
-    "Work": [BACKBONE, BATCH_SIZE, FRAMES, CROP_SIZE, PRECISION],
+    "Work": [BACKBONE, BATCH_SIZE, FRAMES, CROP_SIZE, PRECISION, REMAT],
     "Measurement": [STEPS, RUNS],
     "Output": [JSON],
 }
@@ -76,7 +77,9 @@ def main() -> None:
         for _ in range(RUNS.value):
             for which in NETWORKS:
                 with concurrent.futures.ProcessPoolExecutor(1, context) as pool:
-                    runs[which].append(pool.submit(_measure, which, config, STEPS.value).result())
+                    runs[which].append(
+                        pool.submit(_measure, which, config, REMAT.value, STEPS.value).result()
+                    )
                 progress.update()
     results = {which: report.medians(runs[which]) for which in NETWORKS}
     print("\n" + report.table(COLUMNS, {NETWORKS[which]: results[which] for which in NETWORKS}))
@@ -91,12 +94,12 @@ def main() -> None:
         print(f"written to {JSON.value}")
 
 
-def _measure(which: str, config: PretrainConfig, num_steps: int) -> Figures:
+def _measure(which: str, config: PretrainConfig, remat: bool, num_steps: int) -> Figures:
     strategy = tf.distribute.MirroredStrategy()
     if which == "keras":
         _use_keras_layers()
     with strategy.scope():
-        trainer = pretrain.Trainer(config, warmup_steps=10, total_steps=1000)
+        trainer = pretrain.Trainer(config, 10, 1000, remat=remat and which == "ours")
         if which == "keras":
             trainer.optimizer = keras.optimizers.SGD(trainer.schedule, momentum=0.9)
             trainer.optimizer.build(trainer.variables)
