@@ -9,6 +9,9 @@ the authors' released code.
 """
 
 import dataclasses
+import functools
+import os
+import tempfile
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -242,6 +245,22 @@ def _finish(channels: tf.Tensor, solarize: tf.Tensor) -> tf.Tensor:
     """Solarisation; (3, T, H, W) to (T, H, W, 3), both float32 in [0, 1]."""
     channels = tf.where(solarize & (channels >= 0.5), 1.0 - channels, channels)
     return tf.stack(tf.unstack(tf.clip_by_value(channels, 0.0, 1.0)), axis=-1)
+
+
+@functools.cache
+def start_compiler() -> None:
+    """Compiles a trifle, so that what XLA says of its start does not come between a user's lines.
+
+    It logs a few lines on stderr at its first use in a process, whatever TensorFlow's log level is.
+    """
+    with tf.init_scope(), tempfile.TemporaryFile() as said:
+        stderr = os.dup(2)
+        os.dup2(said.fileno(), 2)
+        try:
+            tf.function(lambda x: x + 1.0, jit_compile=True)(tf.constant(0.0))
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
 
 
 @tf.function

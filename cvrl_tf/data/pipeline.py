@@ -247,6 +247,7 @@ def pretraining_batches(
       Dataset of pairs, first and second views: each (batch_size, T, size, size, 3) float32 in
       [0, 1], or a `CroppedClip` with batch_size as the first axis.
     """
+    augment.start_compiler()
     first_epoch, videos_to_skip = divmod(first_video, num_videos)
     run_seed = tf.constant([seed, 0], tf.int32)
 

@@ -1,7 +1,23 @@
 """Batch normalisation of clips that is exact over replicas and fused on one."""
 
+import contextlib
+from collections.abc import Iterator
+
 import keras
 import tensorflow as tf
+
+_moving = True
+
+
+@contextlib.contextmanager
+def fixed_moving_statistics(fixed: bool = True) -> Iterator[None]:
+    """Inside, if `fixed`, training does not move the moving statistics; all else is as always."""
+    global _moving
+    before, _moving = _moving, _moving and not fixed
+    try:
+        yield
+    finally:
+        _moving = before
 
 
 class ClipBatchNormalization(keras.layers.BatchNormalization):
@@ -44,6 +60,8 @@ class ClipBatchNormalization(keras.layers.BatchNormalization):
         return tf.reshape(outputs, tf.shape(inputs))
 
     def _move(self, mean: tf.Tensor, variance: tf.Tensor) -> None:
+        if not _moving:
+            return
         for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
             moving.assign(moving * self.momentum + value * (1.0 - self.momentum))
 

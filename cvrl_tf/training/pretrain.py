@@ -1,7 +1,9 @@
 """The pre-training loop: batches -> two views -> embeddings -> InfoNCE -> SGD, over replicas."""
 
+import contextlib
 import os
 import time
+from collections.abc import Iterator
 
 import keras
 import numpy as np
@@ -12,6 +14,7 @@ from cvrl_tf.data.pipeline import CroppedClip
 from cvrl_tf.data.source import find_source
 from cvrl_tf.errors import InputError
 from cvrl_tf.models import build_projection_head
+from cvrl_tf.models.rematerialization import Rematerialized
 from cvrl_tf.progress import Progress
 from cvrl_tf.training import metrics, run_directory
 from cvrl_tf.training.contrastive import info_nce
@@ -45,14 +48,18 @@ class Trainer:
       config: of the run.
       warmup_steps: steps of linear warm-up.
       total_steps: steps of the run.
+      remat: whether activations inside blocks are computed again in the backward pass.
     """
 
-    def __init__(self, config: PretrainConfig, warmup_steps: int, total_steps: int):
+    def __init__(
+        self, config: PretrainConfig, warmup_steps: int, total_steps: int, remat: bool = False
+    ):
         self._config = config
         self._strategy = tf.distribute.get_strategy()
         policy = DTYPE_POLICIES[config.precision]
         self.backbone = config.build_backbone(policy)
         self.head = build_projection_head(self.backbone.output_shape[-1], policy, config.seed)
+        self._forward = Rematerialized(self.backbone) if remat else self.backbone
         self.variables = self.backbone.trainable_variables + self.head.trainable_variables
         self.schedule = WarmupCosine(config.learning_rate, warmup_steps, total_steps)
         kernels = decayed_kernels(self.backbone, self.head)
@@ -72,7 +79,7 @@ class Trainer:
             views = tuple(pipeline.augment_batch(view) for view in views)
         with tf.GradientTape() as tape:
             clips = tf.concat(views, axis=0)
-            features = self.backbone(clips, training=True)
+            features = self._forward(clips, training=True)
             embeddings = self.head(features, training=True)
             loss, figures = info_nce(*tf.split(embeddings, 2), config.temperature)
             # The optimizer sums gradients over replicas.
@@ -136,6 +143,7 @@ def pretrain(
     save_every_steps: int = 500,
     log_every_steps: int = 10,
     augment_on: str = "auto",
+    remat: bool = False,
     strategy: tf.distribute.Strategy | None = None,
 ) -> None:
     """Pre-trains a backbone, or goes on with the run that `model_dir` holds.
@@ -148,6 +156,7 @@ def pretrain(
       log_every_steps: steps from one line of metrics to the next.
       augment_on: where colours change: "host", in the input pipeline; "device", in the step; or
         "auto", on the device if it is a GPU.
+      remat: whether activations inside blocks are computed again in the backward pass, for memory.
       strategy: devices; a MirroredStrategy over all GPUs, or the CPU, when None.
 
     Raises:
@@ -162,7 +171,8 @@ def pretrain(
 
     total_steps = config.steps(config.epochs, num_videos)
     with strategy.scope():
-        trainer = Trainer(config, config.steps(config.warmup_epochs, num_videos), total_steps)
+        warmup_steps = config.steps(config.warmup_epochs, num_videos)
+        trainer = Trainer(config, warmup_steps, total_steps, remat)
     manager = tf.train.CheckpointManager(
         trainer.checkpoint, os.path.join(model_dir, run_directory.CHECKPOINTS), KEPT_CHECKPOINTS
     )
@@ -210,8 +220,10 @@ def pretrain(
         records.naming_bad_records(config.train_data),
     ):
         log = _Log(writer, progress, config.batch_size, num_videos)
-        # The stream is endless; zip asks the range first.
-        for step, views in zip(range(done + 1, total_steps + 1), stream, strict=False):
+        batches_left = iter(stream)
+        for step in range(done + 1, total_steps + 1):
+            with log.waiting():
+                views = next(batches_left)
             log.add(trainer.step(views))
             progress.update()
             if step % log_every_steps == 0 or step == total_steps:
@@ -229,7 +241,15 @@ class _Log:
         self._writer, self._progress = writer, progress
         self._batch_size, self._num_videos = batch_size, num_videos
         self._steps: list[dict[str, tf.Tensor]] = []
+        self._waited = 0.0
         self._start = time.monotonic()
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Counts the time of this block as waiting for input."""
+        start = time.monotonic()
+        yield
+        self._waited += time.monotonic() - start
 
     def add(self, figures: dict[str, tf.Tensor]) -> None:
         self._steps.append(figures)
@@ -251,6 +271,7 @@ class _Log:
             **means,
             learning_rate=learning_rate,
             videos_per_second=len(self._steps) * self._batch_size / seconds,
+            input_wait=self._waited / seconds,
         )
         self._progress.update(0, loss=means["loss"], accuracy=means["contrast_accuracy"])
-        self._steps, self._start = [], time.monotonic()
+        self._steps, self._waited, self._start = [], 0.0, time.monotonic()

@@ -36,10 +36,10 @@ def _batches(config, count, batch_size):
     ).take(count)
 
 
-def _train(config, strategy, num_steps):
+def _train(config, strategy, num_steps, remat=False):
     """Losses and weights after some steps, by the trainer's own step."""
     with strategy.scope():
-        trainer = pretrain.Trainer(config, warmup_steps=0, total_steps=1000)
+        trainer = pretrain.Trainer(config, warmup_steps=0, total_steps=1000, remat=remat)
     batches = iter(
         strategy.distribute_datasets_from_function(
             lambda context: _batches(
@@ -56,10 +56,11 @@ def _train(config, strategy, num_steps):
     return losses, weights
 
 
-def test_two_replicas_train_like_one_with_the_joint_batch(config, one_replica, two_replicas):
+@pytest.mark.parametrize("remat", [False, True])
+def test_two_replicas_train_like_one_with_the_joint_batch(config, one_replica, two_replicas, remat):
     # After one step: later ones amplify rounding through max pooling's choice of a maximum.
     one_losses, one = _train(config, one_replica, num_steps=1)
-    two_losses, two = _train(config, two_replicas, num_steps=1)
+    two_losses, two = _train(config, two_replicas, num_steps=1, remat=remat)
     np.testing.assert_allclose(two_losses, one_losses, rtol=1e-5)
     assert one.keys() == two.keys()
     for path in one:
@@ -155,7 +156,9 @@ def test_pretrain_writes_what_it_says(config, tmp_path, one_replica):
         "contrast_entropy",
         "learning_rate",
         "videos_per_second",
+        "input_wait",
     }
+    assert all(0 < row["input_wait"] < 1 for row in rows)
     # Six steps, two of warm-up: the rate of the sixth step is that after five.
     assert rows[-1]["learning_rate"] == pytest.approx(0.001 * (1 + np.cos(np.pi * 5 / 6)), rel=1e-5)
     picture = tf.io.decode_png(tf.io.read_file(os.path.join(directory, "clip_pairs.png")))

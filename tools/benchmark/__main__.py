@@ -1,6 +1,9 @@
 """Measures what this machine does, and what it is bound by.
 
-  python -m tools.benchmark convert        videos to TFRecords, beside the ffmpeg command line
+  python -m tools.benchmark convert   videos to TFRecords, beside the ffmpeg command line
+  python -m tools.benchmark input     the input pipeline, phase by phase
+  python -m tools.benchmark step      a training step
+  python -m tools.benchmark train     the real training loop: which of the two it waits for
 
 Each prints a table, writes the same as JSON with --json=FILE, and explains itself with --help.
 """
@@ -8,7 +11,7 @@ Each prints a table, writes the same as JSON with --json=FILE, and explains itse
 import importlib
 import sys
 
-NAMES = ("convert",)
+NAMES = ("convert", "input", "step", "train")
 
 
 def main() -> None:

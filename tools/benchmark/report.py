@@ -90,9 +90,18 @@ def _children(process: int) -> list[int]:
 
 
 def _peak_mb(process: int) -> float:
+    return _status_mb(process, "VmHWM")
+
+
+def resident_mb(process: int) -> float:
+    """MB of memory that a process holds now; 0 when it has ended, or where this is no Linux."""
+    return _status_mb(process, "VmRSS")
+
+
+def _status_mb(process: int, name: str) -> float:
     try:
         with open(f"/proc/{process}/status", encoding="utf-8") as file:
-            lines = [line for line in file if line.startswith("VmHWM")]
+            lines = [line for line in file if line.startswith(name)]
         return int(lines[0].split()[1]) * 1024 / 1e6
     except (OSError, IndexError, ValueError):  # it has ended, or this is no Linux
         return 0.0
@@ -129,3 +138,40 @@ def write_json(path: str, benchmark: str, settings: Mapping[str, Any], results: 
         "results": results,
     }
     files.write_json(path, content)
+
+
+def line_chart(points: Sequence[tuple[float, float]], x_name: str, y_name: str) -> str:
+    """One line as an SVG picture, both axes from 0, legible on light and dark ground.
+
+    Args:
+      points: x and y, in the order of x.
+      x_name: what x is, with its unit.
+      y_name: what y is, with its unit.
+    """
+    width, height, left, bottom, top = 640, 300, 60, 40, 20
+    x_end, y_end = (max(values) or 1.0 for values in zip(*points, strict=True))
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        across = left + (width - left - 20) * x / x_end
+        return across, height - bottom - (height - bottom - top) * y / y_end
+
+    line = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(*point) for point in points))
+    (x0, y0), (x1, _), (_, y1) = place(0, 0), place(x_end, 0), place(0, y_end)
+    text = "".join(
+        f'<text x="{x:.0f}" y="{y:.0f}" text-anchor="{anchor}">{content}</text>'
+        for x, y, anchor, content in [
+            (x0, height - 22, "middle", "0"),
+            (x1, height - 22, "end", f"{x_end:,.0f}"),
+            ((x0 + x1) / 2, height - 8, "middle", x_name),
+            (x0 - 6, y1 + 4, "end", f"{y_end:,.0f}"),
+            (x0 - 6, y0 + 4, "end", "0"),
+            (x0, y1 - 8, "start", y_name),
+        ]
+    )
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-size="12"'
+        ' font-family="sans-serif" fill="#808080">\n'
+        f'<path d="M{x0:.0f} {y1:.0f}V{y0:.0f}H{x1:.0f}" stroke="#808080" fill="none"/>\n'
+        f'<polyline points="{line}" stroke="#2f7ed8" stroke-width="1.5" fill="none"/>\n'
+        f"{text}\n</svg>\n"
+    )

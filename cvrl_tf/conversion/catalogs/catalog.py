@@ -178,9 +178,7 @@ def label_indices(names: Sequence[str], label_map: Sequence[str] | None) -> dict
     return labels
 
 
-def check_any_found(
-    split: str, listed: int, found: int, first: str, video_dir: str, otherwise: str = ""
-) -> None:
+def check_any_found(split: str, listed: int, found: int, first: str, video_dir: str) -> None:
     """Raises InputError when no listed video of a split is there: the directory is then wrong.
 
     Args:
@@ -189,13 +187,12 @@ def check_any_found(
       found: those of them that are there.
       first: where the first was looked for.
       video_dir: as the user gave it.
-      otherwise: what else the user may do, for the message.
     """
     if not found:
         raise InputError(
             f"None of the {listed} videos of split '{split}' is in --video_dir={video_dir} (the"
             f" first was looked for at {first}, then in all folders): give the directory that holds"
-            f" the videos{otherwise}."
+            " the videos."
         )
 
 

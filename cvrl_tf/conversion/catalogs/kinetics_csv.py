@@ -29,9 +29,6 @@ _SPLIT_NAMES = {
     "test": ("test",),
 }
 _EXPECTED = "expected --annotations to name a .csv or .txt file for each split"
-_OTHER_SPLITS = (
-    ", or name only the splits that are there, as in --annotations=train=train.csv,val=val.csv"
-)
 _REPLACEMENT = ("replacement", "replacement_for_corrupted_k400")
 
 Times = tuple[int, int]
@@ -123,7 +120,7 @@ def kinetics(
       without a file are entries too, rows without a label unlabelled ones.
 
     Raises:
-      InputError: a missing directory or file, a split without any of its videos, an annotation file
+      InputError: a missing directory or file, none of the videos, an annotation file
         that cannot be right, or a label that is not in `label_map`.
     """
     check_directory(video_dir, "video_dir")
@@ -143,13 +140,25 @@ def kinetics(
     }
     splits: dict[str, list[Entry]] = {}
     used: set[str] = set()
+    matched = {
+        split: _match(split_rows, clips, taken, used, labels, video_dir)
+        for split, split_rows in rows.items()
+    }
     for split, split_rows in rows.items():
-        splits[split], found = _match(split_rows, clips, taken, used, labels, video_dir)
+        entries, found = matched[split]
         count = sum(found)
         if count < len(found):
-            first = splits[split][found.index(False)].path
-            check_any_found(split, len(found), count, first, video_dir, _OTHER_SPLITS)
+            first = entries[found.index(False)].path
+            if count == 0 and any(any(others) for _, others in matched.values()):
+                # Downloaded in part: train and val without test, which nobody has labels for.
+                notes.append(
+                    f"{split}: none of its {len(found)} videos is there ({first}, ...): the split"
+                    " is left out."
+                )
+                continue
+            check_any_found(split, len(found), count, first, video_dir)
             notes += missing_note(split, len(found), count, first)
+        splits[split] = entries
         unlabelled = sum(row.label is None for row in split_rows)
         if unlabelled:
             notes.append(f"{split}: {unlabelled} of {len(split_rows)} videos have no label.")

@@ -259,15 +259,29 @@ def test_wrong_annotations_are_named(tmp_path, text, message):
         _kinetics(tmp_path, ["ID_45678901_000010_000020.mp4"], train=text)
 
 
-def test_a_split_without_any_video_is_refused(tmp_path):
+def test_a_split_without_any_video_is_left_out_with_a_note(tmp_path):
+    catalog = _kinetics(
+        tmp_path,
+        ["ID_45678901_000010_000020.mp4"],
+        train=K400 + "a,ID_45678901,10,20,train,0\n",
+        test="youtube_id,time_start,time_end\nID_45678902,1,2\n",
+    )
+    assert list(catalog.splits) == ["train"]
+    path = f"{tmp_path}/k400/ID_45678902_000001_000002.mp4"
+    assert catalog.notes == [
+        f"test: none of its 1 videos is there ({path}, ...): the split is left out."
+    ]
+
+
+def test_a_directory_without_any_of_the_videos_is_refused(tmp_path):
     with pytest.raises(
         InputError,
-        match=r"None of the 1 videos of split 'test' .* at .*k400/ID_45678902_000001_000002.mp4,"
-        r" then in all folders\).*name only the splits that are there, as in --annotations=train=",
+        match=r"None of the 1 videos of split 'train' .* at .*k400/ID_45678901_000010_000020.mp4,"
+        r" then in all folders\): give the directory that holds the videos",
     ):
         _kinetics(
             tmp_path,
-            ["ID_45678901_000010_000020.mp4"],
+            ["ID_45678909_000010_000020.mp4"],
             train=K400 + "a,ID_45678901,10,20,train,0\n",
             test="youtube_id,time_start,time_end\nID_45678902,1,2\n",
         )

@@ -1,0 +1,97 @@
+"""The benchmarks of input, step and loop, as a stranger runs them, on small work."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+
+def _run(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "tools.benchmark", *arguments],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.getcwd(), "COLUMNS": "80"},
+    )
+
+
+def _results(path):
+    content = json.loads(path.read_text())
+    assert content["machine"]["cores"] >= 1 and content["versions"]["tensorflow"]
+    return content["results"]
+
+
+@pytest.mark.slow
+def test_input(shards, tmp_path):
+    output = tmp_path / "input.json"
+    work = [f"--data={shards}", "--num_frames=4", "--crop_size=32", "--shuffle_buffer=8"]
+    result = _run("input", *work, "--videos=16", "--runs=1", f"--json={output}")
+    assert result.returncode == 0, result.stderr
+    assert "I0000" not in result.stderr
+    results = _results(output)
+    assert set(results["pipelines"]) == {"host", "device", "plain"}
+    for figures in results["pipelines"].values():
+        assert 0 < figures["cpu_seconds_per_video"] < 10
+        assert figures["videos_per_second"] > 0 and figures["peak_memory_mb"] > 100
+    assert results["pipelines"]["plain"]["times_plain"] == 1.0
+    phases = results["cpu_seconds_per_video_by_phase"]
+    assert list(phases) == [
+        "read",
+        "parse",
+        "sample",
+        "decode",
+        "crop and resize",
+        "colour",
+        "blur",
+        "batch",
+    ]
+    assert sum(phases.values()) > 0
+    assert "cores make at most" in result.stdout and "The largest part is" in result.stdout
+
+
+@pytest.mark.slow
+def test_step(tmp_path):
+    output = tmp_path / "step.json"
+    work = ["--backbone=r3d_small", "--frames=4", "--crop_size=32", "--precision=float32"]
+    result = _run("step", *work, "--steps=2", "--runs=1", f"--json={output}")
+    assert result.returncode == 0, result.stderr
+    results = _results(output)
+    for which in ("ours", "keras"):
+        assert results[which]["step_seconds"] > 0
+        assert results[which]["peak_memory_mb"] >= results[which]["memory_before_mb"] > 100
+    assert results["times_keras"] > 0
+    # Four clips; two operations a multiplication, forward and twice as much backward.
+    operations = results["ours"]["gigaflops"] * results["ours"]["step_seconds"]
+    assert results["keras"]["gigaflops"] * results["keras"]["step_seconds"] == pytest.approx(
+        operations
+    )
+
+
+@pytest.mark.slow
+def test_train(shards, tmp_path):
+    output, figure = tmp_path / "train.json", tmp_path / "memory.svg"
+    work = [f"--data={shards}", "--backbone=r3d_small", "--num_frames=4", "--crop_size=32"]
+    work += ["--batch_size=4", "--precision=float32", "--steps=12"]
+    result = _run("train", *work, f"--json={output}", f"--figure={figure}")
+    assert result.returncode == 0, result.stderr
+    results = _results(output)
+    assert 0 < results["input_wait"] < 1
+    assert results["videos_per_second"] * results["step_seconds"] == pytest.approx(4)
+    assert results["peak_memory_mb"] == max(mb for _, mb in results["memory_mb"])
+    assert figure.read_text().startswith("<svg") and "resident MB" in figure.read_text()
+    assert "Training is bound by" in result.stdout or "waits for input" in result.stdout
+
+
+def test_too_large_a_batch_is_one_sentence(shards):
+    work = [f"--data={shards}", "--num_frames=4", "--crop_size=32", "--batch_size=64"]
+    result = _run("train", *work)
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: --batch_size=64 is more than the 12 videos")
+
+
+def test_an_unknown_benchmark_is_one_sentence():
+    result = _run("speed")
+    assert result.returncode == 2
+    assert "Found 'speed' instead of a benchmark: expected convert or input" in result.stderr

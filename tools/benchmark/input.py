@@ -1,0 +1,269 @@
+"""The input pipeline of pre-training: speed, memory, and what each phase costs.
+
+  python -m tools.benchmark input --data='records/train-*' --json=input.json
+
+Three pipelines are measured on the same records and draws, each in a process of its own: all on the
+host; without the colours, for --augment_on=device; and the plain way, whole frames decoded and
+tf.image's operations, as the authors' code works. Figures are medians of the runs.
+"""
+
+import concurrent.futures
+import itertools
+import multiprocessing
+import os
+import resource
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import simplejpeg
+import tensorflow as tf
+from absl import flags
+
+from cvrl_tf import commandline
+from cvrl_tf.data import augment, pipeline, records
+from cvrl_tf.data.augment import Parameters
+from cvrl_tf.data.pipeline import ClipSpec, ViewPair
+from cvrl_tf.data.sampling import Purpose, fold
+from cvrl_tf.data.source import Source, find_source
+from cvrl_tf.progress import Progress
+from cvrl_tf.training.run_directory import PretrainConfig
+from tools.benchmark import reference, report
+
+DEFAULTS = PretrainConfig(train_data="")
+DATA = flags.DEFINE_string(
+    "data",
+    "",
+    "What to read, as --train_data of cvrl_tf.train. Without it, videos of 250 frames of 340x256"
+    " pixels are rendered.",
+)
+NUM_FRAMES = flags.DEFINE_integer("num_frames", DEFAULTS.num_frames, "As of cvrl_tf.train.", 1)
+STRIDE = flags.DEFINE_integer("stride", DEFAULTS.stride, "As of cvrl_tf.train.", 1)
+CROP_SIZE = flags.DEFINE_integer("crop_size", DEFAULTS.crop_size, "As of cvrl_tf.train.", 32)
+SHUFFLE_BUFFER = flags.DEFINE_integer(
+    "shuffle_buffer", DEFAULTS.shuffle_buffer, "As of cvrl_tf.train.", 1
+)
+BATCH_SIZE = flags.DEFINE_integer("batch_size", 8, "Videos of a batch of one device.", 1)
+VIDEOS = flags.DEFINE_integer("videos", 96, "Videos of a run, after the buffer is filled.", 1)
+RUNS = flags.DEFINE_integer("runs", 3, "How often everything is measured.", 1)
+JSON = flags.DEFINE_string("json", None, "File for all figures, machine, versions and settings.")
+
+GROUPS = {
+    "Work": [DATA, NUM_FRAMES, STRIDE, CROP_SIZE, SHUFFLE_BUFFER, BATCH_SIZE],
+    "Measurement": [VIDEOS, RUNS],
+    "Output": [JSON],
+}
+PIPELINES = ("host", "device", "plain")
+TITLES = {
+    "host": "--augment_on=host",
+    "device": "--augment_on=device",
+    "plain": "the plain way",
+}
+COLUMNS = [
+    ("CPU-s/video", "cpu_seconds_per_video", ".4f"),
+    ("videos/s", "videos_per_second", ".1f"),
+    ("peak MB", "peak_memory_mb", ".0f"),
+    ("x plain", "times_plain", ".2f"),
+]
+PHASES = ("read", "parse", "sample", "decode", "crop and resize", "colour", "blur", "batch")
+BATCH_FOR_PHASES = 8
+RENDERED_VIDEOS, RENDERED_SIZE, RENDERED_FRAMES = 16, (256, 340), 250
+Figures = dict[str, float]
+
+
+def main() -> None:
+    """Measures, prints the tables and writes the JSON."""
+    clip = ClipSpec(NUM_FRAMES.value, STRIDE.value, CROP_SIZE.value)
+    with tempfile.TemporaryDirectory(prefix="cvrl_benchmark_") as directory:
+        name = DATA.value or render(os.path.join(directory, "records"))
+        source = find_source(name, "data")
+        pipeline.check_shards(source, clip)
+        arguments = (name, clip, BATCH_SIZE.value, SHUFFLE_BUFFER.value, VIDEOS.value)
+        runs: dict[str, list[Figures]] = {which: [] for which in PIPELINES}
+        phases: list[Figures] = []
+        with Progress("measuring", RUNS.value * (len(PIPELINES) + 1), "run") as progress:
+            for _ in range(RUNS.value):
+                for which in PIPELINES:
+                    runs[which].append(_in_a_process(_measure, which, *arguments))
+                    progress.update()
+                phases.append(_in_a_process(_measure_phases, name, clip, VIDEOS.value))
+                progress.update()
+    _tell(runs, phases)
+
+
+def render(path: str) -> str:
+    """Writes records of rendered videos, 250 frames of 340x256 pixels each; returns their path."""
+    from cvrl_tf import demo
+
+    with (
+        tf.io.TFRecordWriter(path) as writer,
+        Progress("rendering", RENDERED_VIDEOS, "video") as progress,
+    ):
+        for seed, name in zip(range(RENDERED_VIDEOS), itertools.cycle(demo.CLASSES), strict=False):
+            frames = [
+                simplejpeg.encode_jpeg(np.ascontiguousarray(frame), 90, colorsubsampling="420")
+                for frame in demo.render_video(name, seed, *RENDERED_SIZE, RENDERED_FRAMES)
+            ]
+            times = [40_000 * index for index in range(len(frames))]
+            video = records.Video(f"{seed}", frames, times, 25.0, *RENDERED_SIZE, f"{seed}.mp4")
+            writer.write(records.serialize(video))
+            progress.update()
+    return path
+
+
+def _in_a_process(function: Callable[..., Figures], *arguments: Any) -> Figures:
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(1, context) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def _cpu_seconds() -> float:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+def _endless(source: Source, num_videos: int) -> Source:
+    """The same files so often that a shuffle buffer of `num_videos` is filled."""
+    repeats = -(-num_videos // source.count_records())
+    return Source(source.name, list(source.paths) * repeats, source.parse, source.summarize)
+
+
+def _measure(
+    which: str, name: str, clip: ClipSpec, batch_size: int, shuffle_buffer: int, num_videos: int
+) -> Figures:
+    source = _endless(find_source(name, "data"), shuffle_buffer + 2 * num_videos)
+    pair = ViewPair(clip)
+    if which == "plain":
+        samples = pipeline.read_epoch(source, pair, shuffle_buffer, tf.constant([0, 0]))
+        dataset = samples.map(
+            lambda sample: reference.make_views(sample, pair), num_parallel_calls=tf.data.AUTOTUNE
+        )
+        dataset = dataset.batch(batch_size, drop_remainder=True).prefetch(2)
+    else:
+        dataset = pipeline.pretraining_batches(
+            source, 10**9, pair, batch_size, shuffle_buffer, seed=0, augmented=which == "host"
+        )
+    return _consume(iter(dataset), batch_size, num_videos)
+
+
+def _consume(batches: Iterator[Any], batch_size: int, num_videos: int) -> Figures:
+    steps = -(-num_videos // batch_size)
+    for _ in range(max(2, steps // 2)):  # the buffer is filled, all is compiled
+        next(batches)
+    cpu, start = _cpu_seconds(), time.monotonic()
+    for _ in range(steps):
+        next(batches)
+    videos = steps * batch_size
+    return {
+        "cpu_seconds_per_video": (_cpu_seconds() - cpu) / videos,
+        "videos_per_second": videos / (time.monotonic() - start),
+        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6,
+    }
+
+
+def _measure_phases(name: str, clip: ClipSpec, num_videos: int) -> Figures:
+    """CPU seconds a video of each phase: what a pipeline up to it costs more than one without."""
+    source, pair = _endless(find_source(name, "data"), 3 * num_videos), ViewPair(clip)
+
+    def crop(sample: dict[str, tf.Tensor]) -> list[tf.Tensor]:
+        views = []
+        for index in range(2):
+            frames, seed = sample["frames"][index], fold(sample["seed"], index)
+            shape = tf.io.extract_jpeg_shape(frames[0])
+            window = augment.random_crop_window(shape[0], shape[1], fold(seed, Purpose.CROP))
+            views.append(pipeline.decode_and_crop(frames, window))
+        return views
+
+    def color(*views: pipeline.CroppedClip) -> list[tf.Tensor]:
+        off = {"sigma": tf.constant(0.0)}
+        return [augment.apply(clip, Parameters(**{**p._asdict(), **off})) for clip, p in views]
+
+    def parallel(dataset: tf.data.Dataset, function: Callable[..., Any]) -> tf.data.Dataset:
+        return dataset.map(function, num_parallel_calls=tf.data.AUTOTUNE)
+
+    def sample(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
+        return pipeline.sample_clips(source.parse(serialized), pair, tf.constant([0, 0]))
+
+    augment.start_compiler()
+    serialized = tf.data.TFRecordDataset(list(source.paths)).repeat()
+    samples = parallel(serialized, sample)
+    cropped = parallel(samples, lambda sample: pipeline.crop_views(sample, pair))
+    augmented = parallel(cropped, lambda *views: tuple(augment.apply(*view) for view in views))
+    stages = {
+        "read": serialized,
+        "parse": parallel(serialized, source.parse),
+        "sample": samples,
+        "decode": parallel(samples, crop),
+        "crop and resize": cropped,
+        "colour": parallel(cropped, color),
+        "blur": augmented,
+        "batch": augmented.batch(BATCH_FOR_PHASES),
+    }
+    costs, before = {}, 0.0
+    for phase, dataset in stages.items():
+        batch = BATCH_FOR_PHASES if phase == "batch" else 1
+        cost = _cost(dataset, num_videos // batch) / batch
+        costs[phase], before = cost - before, cost
+    return costs
+
+
+def _cost(dataset: tf.data.Dataset, num_videos: int) -> float:
+    def consume() -> None:  # counted inside the graph: no tensor is handed to Python
+        dataset.take(num_videos).reduce(np.int64(0), lambda total, *_: total + 1)
+
+    consume()  # compiles
+    start = _cpu_seconds()
+    consume()
+    return (_cpu_seconds() - start) / num_videos
+
+
+def _tell(runs: dict[str, list[Figures]], phases: list[Figures]) -> None:
+    plain = [run["cpu_seconds_per_video"] for run in runs["plain"]]
+    for which in PIPELINES:
+        for run, reference_cost in zip(runs[which], plain, strict=True):
+            run["times_plain"] = reference_cost / run["cpu_seconds_per_video"]
+    results = {which: report.medians(runs[which]) for which in PIPELINES}
+    print("\n" + report.table(COLUMNS, {TITLES[which]: results[which] for which in PIPELINES}))
+    costs = report.medians(phases)
+    total = sum(costs.values())
+    print("\nCPU milliseconds a video, --augment_on=host, one phase after the other:")
+    lines = [[name, f"{1e3 * costs[name]:.2f}", f"{costs[name] / total:.0%}"] for name in PHASES]
+    print(commandline.table([["", "ms", "share"], *lines]))
+    cores = report.machine()["cores"] or 1
+    host, device = (1.0 / results[which]["cpu_seconds_per_video"] for which in ("host", "device"))
+    print(
+        f"\n{cores} cores make at most {cores * host:.0f} videos/s, or {cores * device:.0f} with"
+        f" --augment_on=device. {_advice(costs)}"
+    )
+    if JSON.value:
+        report.write_json(
+            JSON.value,
+            "input",
+            {holder.name: holder.value for holder in [*GROUPS["Work"], *GROUPS["Measurement"]]},
+            {"pipelines": results, "cpu_seconds_per_video_by_phase": costs},
+        )
+        print(f"written to {JSON.value}")
+
+
+def _advice(costs: Figures) -> str:
+    largest = max(costs, key=costs.__getitem__)
+    return (
+        f"The largest part is {largest}: "
+        + {
+            "read": "a faster disk, or a smaller --quality in make_tfrecords, helps.",
+            "parse": "long records cost here; --fps in make_tfrecords makes them shorter.",
+            "sample": "nothing is to be gained there.",
+            "decode": "a smaller --short_side in make_tfrecords makes frames cheaper.",
+            "crop and resize": "a smaller --crop_size makes it cheaper.",
+            "colour": "--augment_on=device takes it off the host.",
+            "blur": "--augment_on=device takes it off the host.",
+            "batch": "memory is slow here; a smaller --batch_size may help.",
+        }[largest]
+    )
+
+
+def run() -> None:
+    """The command line."""
+    commandline.run(main, GROUPS, __doc__)

@@ -1,0 +1,189 @@
+"""A training step: seconds, CPU time, memory and arithmetic.
+
+  python -m tools.benchmark step --backbone=r3d_50 --batch_size=2 --crop_size=112 --json=step.json
+
+The whole step is measured, with projection head, InfoNCE, weight decay and SGD with momentum, on
+the devices that training would use, in processes of their own: as it is, and as the same network
+is computed by Keras's own layers and optimizer (without weight decay). Figures are medians of the
+runs. Arithmetic counts two operations for each multiplication of the convolutions and Dense layers,
+three times for forward and backward pass, and is compared with what a large matrix product reaches
+on the same device.
+"""
+
+import concurrent.futures
+import math
+import multiprocessing
+import resource
+import statistics
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl import flags
+
+from cvrl_tf import commandline
+from cvrl_tf.models import BACKBONES, resnet3d
+from cvrl_tf.progress import Progress
+from cvrl_tf.training import pretrain
+from cvrl_tf.training.pretrain import DTYPE_POLICIES
+from cvrl_tf.training.run_directory import PretrainConfig
+from tools.benchmark import report
+
+BACKBONE = flags.DEFINE_enum("backbone", "r3d_50", list(BACKBONES), "As of cvrl_tf.train.")
+BATCH_SIZE = flags.DEFINE_integer(
+    "batch_size", 2, "Videos of a step over all devices; the network sees two clips of each.", 2
+)
+FRAMES = flags.DEFINE_integer("frames", 16, "Frames of a clip.", 1)
+CROP_SIZE = flags.DEFINE_integer("crop_size", 112, "Pixels of a clip.", 32)
+PRECISION = flags.DEFINE_enum("precision", "bfloat16", list(DTYPE_POLICIES), "As of cvrl_tf.train.")
+REMAT = flags.DEFINE_bool("remat", False, "As of cvrl_tf.train; Keras's layers go without.")
+STEPS = flags.DEFINE_integer("steps", 5, "Steps of a run, after two that are not counted.", 1)
+RUNS = flags.DEFINE_integer("runs", 3, "How often everything is measured.", 1)
+JSON = flags.DEFINE_string("json", None, "File for all figures, machine, versions and settings.")
+
+GROUPS = {
+    "Work": [BACKBONE, BATCH_SIZE, FRAMES, CROP_SIZE, PRECISION, REMAT],
+    "Measurement": [STEPS, RUNS],
+    "Output": [JSON],
+}
+NETWORKS = {"ours": "this package", "keras": "Keras's own layers"}
+COLUMNS = [
+    ("s/step", "step_seconds", ".3f"),
+    ("CPU-s/step", "cpu_seconds_per_step", ".3f"),
+    ("clips/s", "clips_per_second", ".2f"),
+    ("GFLOP/s", "gigaflops", ".0f"),
+    ("of a product", "share_of_matrix_product", ".0%"),
+    ("peak MB", "peak_memory_mb", ".0f"),
+    ("before it", "memory_before_mb", ".0f"),
+]
+MATRIX_SIZE = {"CPU": 2048, "GPU": 8192}
+Figures = dict[str, float]
+
+
+def main() -> None:
+    """Measures, prints the table and writes the JSON."""
+    config = PretrainConfig(
+        train_data="",
+        backbone=BACKBONE.value,
+        batch_size=BATCH_SIZE.value,
+        num_frames=FRAMES.value,
+        crop_size=CROP_SIZE.value,
+        precision=PRECISION.value,
+    )
+    runs: dict[str, list[Figures]] = {which: [] for which in NETWORKS}
+    context = multiprocessing.get_context("spawn")
+    with Progress("measuring", RUNS.value * len(NETWORKS), "run") as progress:
+        for _ in range(RUNS.value):
+            for which in NETWORKS:
+                with concurrent.futures.ProcessPoolExecutor(1, context) as pool:
+                    runs[which].append(
+                        pool.submit(_measure, which, config, REMAT.value, STEPS.value).result()
+                    )
+                progress.update()
+    results = {which: report.medians(runs[which]) for which in NETWORKS}
+    print("\n" + report.table(COLUMNS, {NETWORKS[which]: results[which] for which in NETWORKS}))
+    times = statistics.median(
+        theirs["step_seconds"] / ours["step_seconds"]
+        for ours, theirs in zip(runs["ours"], runs["keras"], strict=True)
+    )
+    print(f"\n{times:.2f} times the speed of Keras's own layers and optimizer, run by run.")
+    if JSON.value:
+        settings = {h.name: h.value for h in [*GROUPS["Work"], *GROUPS["Measurement"]]}
+        report.write_json(JSON.value, "step", settings, results | {"times_keras": times})
+        print(f"written to {JSON.value}")
+
+
+def _measure(which: str, config: PretrainConfig, remat: bool, num_steps: int) -> Figures:
+    strategy = tf.distribute.MirroredStrategy()
+    if which == "keras":
+        _use_keras_layers()
+    with strategy.scope():
+        trainer = pretrain.Trainer(config, 10, 1000, remat=remat and which == "ours")
+        if which == "keras":
+            trainer.optimizer = keras.optimizers.SGD(trainer.schedule, momentum=0.9)
+            trainer.optimizer.build(trainer.variables)
+    before = _memory_mb()
+    rng = np.random.default_rng(0)
+    shape = (config.batch_size, config.num_frames, config.crop_size, config.crop_size, 3)
+    batch = [rng.uniform(0, 1, shape).astype("float32") for _ in range(2)]
+    dataset = tf.data.Dataset.from_tensors(tuple(batch)).repeat().unbatch()
+    dataset = dataset.batch(config.batch_size, drop_remainder=True)
+    views = next(iter(strategy.experimental_distribute_dataset(dataset)))
+    for _ in range(2):
+        trainer.step(views)["loss"].numpy()
+    seconds, cpu_seconds = [], []
+    for _ in range(num_steps):
+        start, cpu = time.monotonic(), _cpu_seconds()
+        trainer.step(views)["loss"].numpy()
+        seconds.append(time.monotonic() - start)
+        cpu_seconds.append(_cpu_seconds() - cpu)
+    step = statistics.median(seconds)
+    clips = 2 * config.batch_size
+    gigaflops = 3 * clips * _clip_operations(trainer, config) / step / 1e9
+    return {
+        "step_seconds": step,
+        "cpu_seconds_per_step": statistics.median(cpu_seconds),
+        "cpu_seconds_per_video": statistics.median(cpu_seconds) / config.batch_size,
+        "videos_per_second": config.batch_size / step,
+        "clips_per_second": clips / step,
+        "gigaflops": gigaflops,
+        "share_of_matrix_product": gigaflops
+        / (strategy.num_replicas_in_sync * _matrix_gigaflops(config.precision)),
+        "peak_memory_mb": _memory_mb(),
+        "memory_before_mb": before,
+    }
+
+
+def _use_keras_layers() -> None:
+    """Builds backbones of stock layers from here on, in this process."""
+    resnet3d.ClipConv3D = keras.layers.Conv3D
+    resnet3d.ClipBatchNormalization = keras.layers.BatchNormalization
+
+
+def _cpu_seconds() -> float:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+def _memory_mb() -> float:
+    """Peak memory of this process; with a GPU, that of the GPU."""
+    if tf.config.list_logical_devices("GPU"):
+        return tf.config.experimental.get_memory_info("GPU:0")["peak"] / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+
+
+def _clip_operations(trainer: pretrain.Trainer, config: PretrainConfig) -> float:
+    """Floating-point operations of the forward pass of one clip."""
+    clip = keras.KerasTensor((1, config.num_frames, config.crop_size, config.crop_size, 3))
+    convolutions = [
+        layer for layer in trainer.backbone.layers if isinstance(layer, keras.layers.Conv3D)
+    ]
+    probe = keras.Model(trainer.backbone.input, [layer.output for layer in convolutions])
+    total = 0.0
+    for layer, output in zip(convolutions, probe.compute_output_spec(clip), strict=True):
+        total += 2 * math.prod(layer.kernel.shape) * math.prod(output.shape[1:4])
+    for layer in trainer.head.layers:
+        if isinstance(layer, keras.layers.Dense):
+            total += 2 * math.prod(layer.kernel.shape)
+    return total
+
+
+def _matrix_gigaflops(precision: str) -> float:
+    """What one device reaches in a large matrix product of this type."""
+    size = MATRIX_SIZE["GPU" if tf.config.list_logical_devices("GPU") else "CPU"]
+    dtype = keras.DTypePolicy(DTYPE_POLICIES[precision]).compute_dtype
+    matrix = tf.cast(tf.random.stateless_normal([size, size], [0, 0]), dtype)
+    product = tf.function(lambda x: tf.reduce_max(tf.matmul(x, x)))
+    product(matrix)
+    seconds = []
+    for _ in range(5):
+        start = time.monotonic()
+        product(matrix).numpy()
+        seconds.append(time.monotonic() - start)
+    return 2 * size**3 / min(seconds) / 1e9
+
+
+def run() -> None:
+    """The command line."""
+    commandline.run(main, GROUPS, __doc__)

@@ -1,0 +1,156 @@
+"""The real training loop: videos a second, how long steps wait for input, and memory over time.
+
+  python -m tools.benchmark train --backbone=r3d_small --num_frames=8 --crop_size=64 \\
+      --batch_size=16 --steps=2000 --figure=memory.svg
+
+Training runs as cvrl_tf.train does it, on the devices it would use, in a process of its own. The
+first tenth of the steps is not counted. Waiting is the time that the loop spends for its next
+batch; where steps run ahead of the loop, as on a GPU, that is the most that input can cost.
+"""
+
+import multiprocessing
+import os
+import statistics
+import tempfile
+import time
+
+from absl import flags
+
+from cvrl_tf import commandline, files
+from cvrl_tf.data.source import find_source
+from cvrl_tf.errors import InputError
+from cvrl_tf.models import BACKBONES
+from cvrl_tf.training import metrics
+from cvrl_tf.training.pretrain import AUGMENT_ON, DTYPE_POLICIES, pretrain
+from cvrl_tf.training.run_directory import PretrainConfig
+from tools.benchmark import input as input_benchmark
+from tools.benchmark import report
+
+DATA = input_benchmark.DATA
+NUM_FRAMES, STRIDE, CROP_SIZE = (
+    input_benchmark.NUM_FRAMES,
+    input_benchmark.STRIDE,
+    input_benchmark.CROP_SIZE,
+)
+BATCH_SIZE = input_benchmark.BATCH_SIZE
+BACKBONE = flags.DEFINE_enum("backbone", "r3d_50", list(BACKBONES), "As of cvrl_tf.train.")
+PRECISION = flags.DEFINE_enum("precision", "bfloat16", list(DTYPE_POLICIES), "As of cvrl_tf.train.")
+AUGMENTED_ON = flags.DEFINE_enum("augment_on", "auto", list(AUGMENT_ON), "As of cvrl_tf.train.")
+STEPS = flags.DEFINE_integer("steps", 20, "Steps of the run.", 10)
+JSON = input_benchmark.JSON
+FIGURE = flags.DEFINE_string("figure", None, "SVG file for a picture of memory over time.")
+
+GROUPS = {
+    "Work": [
+        DATA,
+        NUM_FRAMES,
+        STRIDE,
+        CROP_SIZE,
+        BATCH_SIZE,
+        BACKBONE,
+        PRECISION,
+        AUGMENTED_ON,
+    ],
+    "Measurement": [STEPS],
+    "Output": [JSON, FIGURE],
+}
+COLUMNS = [
+    ("s/step", "step_seconds", ".3f"),
+    ("videos/s", "videos_per_second", ".2f"),
+    ("waiting", "input_wait", ".1%"),
+    ("peak MB", "peak_memory_mb", ".0f"),
+    ("growth", "memory_growth", "+.1%"),
+]
+# In shorter runs the first steps, when everything is allocated, are too large a part.
+STEPS_FOR_GROWTH = 500
+
+
+def main() -> None:
+    """Measures, prints the table and writes the JSON and the figure."""
+    with tempfile.TemporaryDirectory(prefix="cvrl_benchmark_") as directory:
+        name = DATA.value or input_benchmark.render(os.path.join(directory, "records"))
+        num_videos = find_source(name, "data").count_records()
+        config = PretrainConfig(
+            train_data=name,
+            num_frames=NUM_FRAMES.value,
+            stride=STRIDE.value,
+            crop_size=CROP_SIZE.value,
+            shuffle_buffer=min(1024, num_videos),
+            backbone=BACKBONE.value,
+            batch_size=BATCH_SIZE.value,
+            precision=PRECISION.value,
+            epochs=(STEPS.value + 0.25) * BATCH_SIZE.value / num_videos,
+            warmup_epochs=0.0,
+            learning_rate=0.001,
+        )
+        if config.batch_size > num_videos:
+            raise InputError(
+                f"--batch_size={config.batch_size} is more than the {num_videos} videos of the"
+                " data: lower it, or give more with --data."
+            )
+        model_dir = os.path.join(directory, "run")
+        memory = _train(config, model_dir, AUGMENTED_ON.value, max(1, STEPS.value // 50))
+        rows = metrics.read_metrics(model_dir)
+    _tell(rows[max(1, len(rows) // 10) :], memory)
+
+
+def _train(
+    config: PretrainConfig, model_dir: str, augment_on: str, log_every_steps: int
+) -> list[tuple[float, float]]:
+    """Trains in a process of its own; returns its resident memory, (seconds, MB) now and then."""
+    process = multiprocessing.get_context("spawn").Process(
+        target=pretrain,
+        args=(config, model_dir),
+        kwargs={
+            "log_every_steps": log_every_steps,
+            "save_every_steps": 10**9,
+            "augment_on": augment_on,
+        },
+    )
+    start, memory = time.monotonic(), []
+    process.start()
+    while process.is_alive():
+        memory.append((time.monotonic() - start, report.resident_mb(process.pid)))
+        process.join(timeout=0.5)
+    if process.exitcode != 0:
+        raise InputError(f"Training ended with exit status {process.exitcode}, see above.")
+    return [sample for sample in memory if sample[1] > 0]
+
+
+def _tell(rows: list[dict[str, float]], memory: list[tuple[float, float]]) -> None:
+    speed = statistics.median(row["videos_per_second"] for row in rows)
+    results = {
+        "step_seconds": BATCH_SIZE.value / speed,
+        "videos_per_second": speed,
+        "input_wait": statistics.mean(row["input_wait"] for row in rows),
+        "peak_memory_mb": max(mb for _, mb in memory),
+    }
+    if STEPS.value >= STEPS_FOR_GROWTH:
+        quarters = [[mb for _, mb in memory[len(memory) * q // 4 :]] for q in (1, 3)]
+        early, late = quarters[0][: len(quarters[1])], quarters[1]
+        results["memory_growth"] = statistics.median(late) / statistics.median(early) - 1.0
+    print("\n" + report.table(COLUMNS, {BACKBONE.value: results}))
+    if "memory_growth" in results:
+        print("growth: memory in the last quarter of the time against that in the second quarter.")
+    if results["input_wait"] > 0.05:
+        print(
+            "Training waits for input: more CPU cores, --augment_on=device where there is a GPU, or"
+            " a smaller --crop_size help; tools.benchmark input tells what costs most."
+        )
+    else:
+        print(
+            "Training is bound by the step: a GPU, a smaller network, crop or --num_frames, or"
+            " --precision=bfloat16 help; tools.benchmark step measures them."
+        )
+    if FIGURE.value:
+        files.write_atomically(FIGURE.value, report.line_chart(memory, "seconds", "resident MB"))
+        print(f"written to {FIGURE.value}")
+    if JSON.value:
+        settings = {h.name: h.value for h in [*GROUPS["Work"], *GROUPS["Measurement"]]}
+        report.write_json(JSON.value, "train", settings, results | {"memory_mb": memory})
+        print(f"written to {JSON.value}")
+
+
+def run() -> None:
+    """The command line."""
+    commandline.run(main, GROUPS, __doc__)
