@@ -48,6 +48,64 @@ def test_serialize_writes_what_protocol_buffers_write(sizes):
     assert example.SerializeToString(deterministic=True) == serialized
 
 
+# What other readers ask of a record: context features, then feature lists.
+READERS = {
+    "the authors' input": (
+        {"clip/label/index": tf.io.VarLenFeature(tf.int64)},
+        {"image/encoded": tf.io.FixedLenSequenceFeature([], tf.string)},
+    ),
+    "DMVR": (
+        {
+            "clip/label/index": tf.io.VarLenFeature(tf.int64),
+            "clip/label/text": tf.io.VarLenFeature(tf.string),
+        },
+        {"image/encoded": tf.io.FixedLenSequenceFeature([], tf.string)},
+    ),
+    "MediaSequence": (
+        {
+            "clip/label/index": tf.io.FixedLenFeature([1], tf.int64),
+            "clip/label/string": tf.io.FixedLenFeature([1], tf.string),
+            "clip/data_path": tf.io.FixedLenFeature([], tf.string),
+            "clip/media_id": tf.io.FixedLenFeature([], tf.string),
+            "clip/start/timestamp": tf.io.FixedLenFeature([], tf.int64),
+            "clip/end/timestamp": tf.io.FixedLenFeature([], tf.int64),
+            "example/id": tf.io.FixedLenFeature([], tf.string),
+            "image/format": tf.io.FixedLenFeature([], tf.string),
+            "image/channels": tf.io.FixedLenFeature([], tf.int64),
+            "image/colorspace": tf.io.FixedLenFeature([], tf.string),
+            "image/height": tf.io.FixedLenFeature([], tf.int64),
+            "image/width": tf.io.FixedLenFeature([], tf.int64),
+            "image/frame_rate": tf.io.FixedLenFeature([], tf.float32),
+        },
+        {
+            "image/encoded": tf.io.FixedLenSequenceFeature([], tf.string),
+            "image/timestamp": tf.io.FixedLenSequenceFeature([], tf.int64),
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_records_are_read_by_the_feature_specs_of_other_readers(reader):
+    video = make_video(3, num_frames=5, label=1)
+    context, lists = tf.io.parse_single_sequence_example(records.serialize(video), *READERS[reader])
+    assert [frame.numpy() for frame in lists["image/encoded"]] == list(video.frames)
+    label = (
+        tf.sparse.to_dense(context["clip/label/index"])
+        if reader != "MediaSequence"
+        else (context["clip/label/index"])
+    )
+    assert label.numpy().tolist() == [1]
+    if reader == "DMVR":
+        assert tf.sparse.to_dense(context["clip/label/text"]).numpy().tolist() == [b"class_1"]
+    if reader == "MediaSequence":
+        assert lists["image/timestamp"].numpy().tolist() == list(video.timestamps)
+        assert context["clip/label/string"].numpy().tolist() == [b"class_1"]
+        assert (int(context["image/height"]), int(context["image/width"])) == (40, 48)
+        # Five frames of 40 ms.
+        assert int(context["clip/end/timestamp"]) - int(context["clip/start/timestamp"]) == 200_000
+
+
 def test_unlabelled_record_has_no_label_keys():
     example = tf.train.SequenceExample.FromString(records.serialize(make_video(0, label=None)))
     assert not [key for key in example.context.feature if "label" in key]
