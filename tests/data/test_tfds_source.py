@@ -8,7 +8,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from cvrl_tf.data import pipeline, records
-from cvrl_tf.data.pipeline import ClipSpec
+from cvrl_tf.data.pipeline import ClipSpec, ViewPair
 from cvrl_tf.data.source import find_source
 from cvrl_tf.errors import InputError
 
@@ -68,8 +68,8 @@ def test_batches_go_on_where_another_stream_stopped(data_dir):
     source = find_source("tfds:small_video:train", "train_data")
 
     def batches(count, first_video=0):
-        dataset = pipeline.pretraining_batches(source, 8, CLIP, 3, 4, 1, first_video)
-        return [batch.numpy() for batch in dataset.take(count)]
+        dataset = pipeline.pretraining_batches(source, 8, ViewPair(CLIP), 3, 4, 1, first_video)
+        return [np.stack(views, axis=1) for views in dataset.take(count)]
 
     whole = batches(5)
     assert whole[0].shape == (3, 2, 4, 32, 32, 3)
@@ -79,7 +79,7 @@ def test_batches_go_on_where_another_stream_stopped(data_dir):
 
 def test_no_warnings_of_tfds_reach_the_user(data_dir, capfd):
     source = find_source("tfds:small_video:test", "train_data")
-    list(pipeline.pretraining_batches(source, 4, CLIP, 2, 4, 1).take(1))
+    list(pipeline.pretraining_batches(source, 4, ViewPair(CLIP), 2, 4, 1).take(1))
     assert capfd.readouterr().err == ""
 
 
