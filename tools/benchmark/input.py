@@ -119,11 +119,6 @@ def _in_a_process(function: Callable[..., Figures], *arguments: Any) -> Figures:
         return pool.submit(function, *arguments).result()
 
 
-def _cpu_seconds() -> float:
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime
-
-
 def _endless(source: Source, num_videos: int) -> Source:
     """The same files so often that a shuffle buffer of `num_videos` is filled."""
     repeats = -(-num_videos // source.count_records())
@@ -152,12 +147,12 @@ def _consume(batches: Iterator[Any], batch_size: int, num_videos: int) -> Figure
     steps = -(-num_videos // batch_size)
     for _ in range(max(2, steps // 2)):  # the buffer is filled, all is compiled
         next(batches)
-    cpu, start = _cpu_seconds(), time.monotonic()
+    cpu, start = report.cpu_seconds(), time.monotonic()
     for _ in range(steps):
         next(batches)
     videos = steps * batch_size
     return {
-        "cpu_seconds_per_video": (_cpu_seconds() - cpu) / videos,
+        "cpu_seconds_per_video": (report.cpu_seconds() - cpu) / videos,
         "videos_per_second": videos / (time.monotonic() - start),
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6,
     }
@@ -214,9 +209,9 @@ def _cost(dataset: tf.data.Dataset, num_videos: int) -> float:
         dataset.take(num_videos).reduce(np.int64(0), lambda total, *_: total + 1)
 
     consume()  # compiles
-    start = _cpu_seconds()
+    start = report.cpu_seconds()
     consume()
-    return (_cpu_seconds() - start) / num_videos
+    return (report.cpu_seconds() - start) / num_videos
 
 
 def _tell(runs: dict[str, list[Figures]], phases: list[Figures]) -> None:

@@ -5,6 +5,7 @@ import glob
 import importlib.metadata
 import os
 import platform
+import resource
 import statistics
 import threading
 from collections.abc import Mapping, Sequence
@@ -44,6 +45,12 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
+
+
+def cpu_seconds() -> float:
+    """CPU time of this process so far, in user and kernel mode."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
 
 
 class PeakMemory:

@@ -114,10 +114,10 @@ def _measure(which: str, config: PretrainConfig, remat: bool, num_steps: int) ->
         trainer.step(views)["loss"].numpy()
     seconds, cpu_seconds = [], []
     for _ in range(num_steps):
-        start, cpu = time.monotonic(), _cpu_seconds()
+        start, cpu = time.monotonic(), report.cpu_seconds()
         trainer.step(views)["loss"].numpy()
         seconds.append(time.monotonic() - start)
-        cpu_seconds.append(_cpu_seconds() - cpu)
+        cpu_seconds.append(report.cpu_seconds() - cpu)
     step = statistics.median(seconds)
     clips = 2 * config.batch_size
     gigaflops = 3 * clips * _clip_operations(trainer, config) / step / 1e9
@@ -139,11 +139,6 @@ def _use_keras_layers() -> None:
     """Builds backbones of stock layers from here on, in this process."""
     resnet3d.ClipConv3D = keras.layers.Conv3D
     resnet3d.ClipBatchNormalization = keras.layers.BatchNormalization
-
-
-def _cpu_seconds() -> float:
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime
 
 
 def _memory_mb() -> float:
