@@ -14,7 +14,8 @@ pytest.importorskip("apache_beam")
 @pytest.fixture
 def entries(tmp_path):
     """Seven videos and one that is missing."""
-    entries, _ = catalogs.folder(write_class_folders(tmp_path / "videos", {"dive": 3, "swim": 4}))
+    catalog = catalogs.folder(write_class_folders(tmp_path / "videos", {"dive": 3, "swim": 4}))
+    entries = catalog.splits["train"]
     return [*entries, Entry("dive/none", str(tmp_path / "none.mp4"), 0, "dive")]
 
 

@@ -637,8 +637,8 @@ def test_killed_at_any_moment_the_result_is_the_same(tmp_path):
             import sys
             from cvrl_tf.conversion import catalogs, shards
             if __name__ == "__main__":
-                entries, classes = catalogs.folder({root!r})
-                shards.convert({{"train": entries}}, classes, sys.argv[1], dataset="folder",
+                catalog = catalogs.folder({root!r})
+                shards.convert(catalog.splits, catalog.classes, sys.argv[1], dataset="folder",
                                num_shards=7, workers=2)
             """
         )
@@ -654,8 +654,8 @@ def test_killed_at_any_moment_the_result_is_the_same(tmp_path):
             start_new_session=True,
         )
 
-    entries, classes = catalogs.folder(root)
-    _convert(entries, tmp_path / "whole", classes=classes, num_shards=7)
+    catalog = catalogs.folder(root)
+    _convert(catalog.splits["train"], tmp_path / "whole", classes=catalog.classes, num_shards=7)
     output = tmp_path / "out"
     draws = random.Random(0)
     finished = {}
