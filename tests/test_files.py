@@ -1,5 +1,7 @@
+import builtins
 import json
 import sys
+import types
 
 import pytest
 import tensorflow as tf
@@ -55,8 +57,19 @@ def test_names_in_a_directory(tmp_path):
 
 
 def test_tensorflow_io_is_not_loaded_without_need(monkeypatch):
-    monkeypatch.setitem(sys.modules, "tensorflow_io", None)  # an import of it would fail
+    imported, really_import = [], builtins.__import__
+
+    def record(name, *arguments, **options):
+        imported.append(name)
+        return really_import(name, *arguments, **options)
+
+    monkeypatch.setitem(sys.modules, "tensorflow_io", types.ModuleType("tensorflow_io"))
+    monkeypatch.setattr(builtins, "__import__", record)
     files.load_file_systems("records/train-*,/data/x", "gs://bucket/a-*", "relative")
+    assert "tensorflow_io" not in imported
+    with pytest.raises(InputError, match="path with nowhere://"):
+        files.load_file_systems("nowhere://bucket/a-*")
+    assert "tensorflow_io" in imported
 
 
 def test_what_lacks_for_a_remote_path_is_told(monkeypatch):
