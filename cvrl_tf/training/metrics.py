@@ -36,10 +36,12 @@ class MetricsWriter:
                 tf.summary.scalar(name, value)
         self._events.flush()
 
-    def write_image(self, step: int, name: str, image: np.ndarray) -> None:
-        """Writes an (H, W, 3) uint8 picture to TensorBoard."""
+    def write_pairs(self, step: int, views: np.ndarray) -> None:
+        """Draws clip pairs, see `clip_sheet`, to `clip_pairs.png` and to TensorBoard."""
+        sheet = clip_sheet(views)
+        write_png(os.path.join(os.path.dirname(self._path), PAIRS_FILE), sheet)
         with self._events.as_default(step=step):
-            tf.summary.image(name, image[np.newaxis])
+            tf.summary.image("clip_pairs", sheet[np.newaxis])
         self._events.flush()
 
 

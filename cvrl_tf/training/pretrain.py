@@ -167,8 +167,6 @@ def pretrain(
     num_videos = pipeline.check_shards(source, config.clip)
     strategy = strategy or tf.distribute.MirroredStrategy()
     check(config, num_videos, strategy.num_replicas_in_sync)
-    run_directory.prepare(model_dir, config, flagfile)
-
     total_steps = config.steps(config.epochs, num_videos)
     with strategy.scope():
         warmup_steps = config.steps(config.warmup_epochs, num_videos)
@@ -176,10 +174,11 @@ def pretrain(
     manager = tf.train.CheckpointManager(
         trainer.checkpoint, os.path.join(model_dir, run_directory.CHECKPOINTS), KEPT_CHECKPOINTS
     )
+    if config.init_checkpoint and not manager.latest_checkpoint:
+        print(run_directory.initialize(trainer.backbone, trainer.head, config))
+    run_directory.prepare(model_dir, config, flagfile)
     if manager.latest_checkpoint:
         run_directory.restore(trainer.checkpoint, manager.latest_checkpoint)
-    elif config.init_checkpoint:
-        print(run_directory.initialize(trainer.backbone, trainer.head, config))
     done = int(trainer.checkpoint.step.numpy())
     writer = metrics.MetricsWriter(model_dir, done)
 
@@ -203,9 +202,7 @@ def pretrain(
     with records.naming_bad_records(config.train_data):
         # Unshuffled, so that few records are read for a picture.
         pairs = next(iter(batches(min(PICTURED_VIDEOS, num_videos), 1, 0, augmented=True)))
-    sheet = metrics.clip_sheet(np.stack(pairs, axis=1))
-    metrics.write_png(os.path.join(model_dir, metrics.PAIRS_FILE), sheet)
-    writer.write_image(done, "clip_pairs", sheet)
+    writer.write_pairs(done, np.stack(pairs, axis=1))
 
     stream = strategy.distribute_datasets_from_function(
         lambda context: batches(

@@ -31,7 +31,7 @@ def test_lines_after_the_restored_step_are_dropped(tmp_path):
 def test_tensorboard_events_hold_scalars_and_pictures(tmp_path):
     writer = metrics.MetricsWriter(str(tmp_path))
     writer.write(7, loss=2.5)
-    writer.write_image(0, "clip_pairs", np.zeros((4, 6, 3), np.uint8))
+    writer.write_pairs(0, np.zeros((1, 2, 1, 4, 6, 3), np.float32))
     (events,) = tmp_path.glob("events.*")
     found = {}
     for record in tf.data.TFRecordDataset(str(events)):
@@ -40,8 +40,9 @@ def test_tensorboard_events_hold_scalars_and_pictures(tmp_path):
             found[value.tag] = (event.step, tf.make_ndarray(value.tensor))
     assert found["loss"][0] == 7 and float(found["loss"][1]) == 2.5
     width, height, png = found["clip_pairs"][1]
-    assert (int(width), int(height)) == (6, 4)
-    assert tf.io.decode_png(png).shape == (4, 6, 3)
+    assert (int(width), int(height)) == (6, 10)  # two frames of 6x4, 2 pixels between
+    assert tf.io.decode_png(png).shape == (10, 6, 3)
+    assert (tmp_path / "clip_pairs.png").read_bytes()[1:4] == b"PNG"
 
 
 def test_clip_sheet_puts_each_frame_in_its_place():

@@ -240,6 +240,7 @@ def test_a_damaged_checkpoint_is_named(config, tmp_path, one_replica):
         ({"warmup_epochs": 2.0}, r"--warmup_epochs=2.0 is not less than --epochs=2.0"),
         ({"crop_size": 64}, r"frames of 48x40 pixels, smaller than --crop_size=64"),
         ({"train_data": "/nowhere/*"}, r"--train_data=/nowhere/\* matches no file"),
+        ({"init_checkpoint": "/nowhere"}, r"/nowhere holds no config.json"),
     ],
 )
 def test_what_cannot_be_trained_is_named_before_anything_is_written(
