@@ -20,6 +20,7 @@ class Purpose(enum.IntEnum):
     GRAYSCALE = 8
     BLUR = 9
     SOLARIZE = 10
+    DROPOUT = 11
 
 
 def fold(seed: tf.Tensor, *values: int | tf.Tensor) -> tf.Tensor:
