@@ -31,7 +31,10 @@ NUM_CLIPS = flags.DEFINE_integer(
     "num_clips", 10, "Evenly spaced clips of each test video.", lower_bound=1
 )
 NUM_CROPS = flags.DEFINE_enum(
-    "num_crops", "3", ["1", "3"], "Crops of each of them: the centre, or three along the longer side."
+    "num_crops",
+    "3",
+    ["1", "3"],
+    "Crops of each of them: the centre, or three along the longer side.",
 )
 BATCH_SIZE = flags.DEFINE_integer(
     "batch_size", 0, "Videos of a step over all devices; one clip of each.", lower_bound=1
