@@ -290,7 +290,7 @@ def parse(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
     return {"frames": sequence[FRAMES_KEY], "label": context[LABEL_KEY], "id": context[ID_KEY]}
 
 
-def context_in(head: bytes) -> tuple[int, str] | None:
+def label_and_id(head: bytes) -> tuple[int, str] | None:
     """The label and the id of a record from its first bytes, without its frames.
 
     Args:

@@ -136,11 +136,8 @@ def test_two_replicas_train_like_one_with_the_joint_batch(clips, one_replica, tw
         trainer = _trainer(strategy, dropout=0.5)
         parts = [
             strategy.experimental_distribute_values_from_function(
-                lambda context, part=part: part[
-                    context.replica_id_in_sync_group * (4 // count) : (
-                        context.replica_id_in_sync_group + 1
-                    )
-                    * (4 // count)
+                lambda context, shares=tf.split(part, count): shares[
+                    context.replica_id_in_sync_group
                 ]
             )
             for part in (clips, LABELS)
