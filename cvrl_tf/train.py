@@ -55,12 +55,6 @@ AUGMENTATION = flags.DEFINE_enum(
     "released: the first view always blurred, the second seldom and sometimes solarised, as in the"
     " authors' code; paper: both alike, with crop, flip, colour jitter and grayscale only.",
 )
-SHUFFLE_BUFFER = flags.DEFINE_integer(
-    "shuffle_buffer",
-    DEFAULTS.shuffle_buffer,
-    "Videos held in memory for shuffling, as the encoded frames of two clips each.",
-    lower_bound=1,
-)
 BACKBONE = flags.DEFINE_enum(
     "backbone", DEFAULTS.backbone, list(BACKBONES), "Network; r3d_small is for CPUs."
 )
@@ -135,7 +129,7 @@ LOG_EVERY_STEPS = flags.DEFINE_integer(
 )
 
 CONFIG_GROUPS = {
-    "Data": (TRAIN_DATA, SHUFFLE_BUFFER),
+    "Data": (TRAIN_DATA,),
     "Views": (NUM_FRAMES, STRIDE, CROP_SIZE, INTERVAL, INTERVAL_POWER, AUGMENTATION),
     "Network": (BACKBONE, WIDTH_MULTIPLIER, INIT_CHECKPOINT),
     "Training": (

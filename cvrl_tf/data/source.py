@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 import tensorflow as tf
 
 from cvrl_tf.data import records
+from cvrl_tf.data.index import RecordIndex, index_records
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,9 +25,13 @@ class Source:
     parse: Callable[[tf.Tensor], dict[str, tf.Tensor]] = records.parse
     summarize: Callable[[bytes, str], records.RecordSummary] = records.summarize
 
+    def index(self) -> RecordIndex:
+        """The place of each record; raises as `index.index_records`."""
+        return index_records(self.paths)
+
     def count_records(self) -> int:
-        """The number of records of all files; raises as `records.count_records`."""
-        return sum(map(records.count_records, self.paths))
+        """The number of records of all files; raises as `index.index_records`."""
+        return len(self.index())
 
 
 def find_source(name: str, flag: str) -> Source:

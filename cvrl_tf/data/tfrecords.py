@@ -5,7 +5,11 @@ import struct
 from collections.abc import Iterator
 
 import google_crc32c
+import numpy as np
 import tensorflow as tf
+
+from cvrl_tf import files
+from cvrl_tf.errors import InputError
 
 # A TFRecord is its length and the length's checksum, the data, and the data's checksum.
 HEAD = struct.Struct("<QI")
@@ -69,6 +73,35 @@ def read_shard(path: str, offset: int = 0) -> Iterator[StoredRecord]:
                 problem = "the record is damaged: its bytes do not have the checksum stored"
                 yield StoredRecord(number, position, None, problem)
             number, position = number + 1, end
+
+
+def record_offsets(path: str) -> np.ndarray:
+    """Where the records of a shard start, found from their lengths alone.
+
+    Returns:
+      (N,) int64, the first byte of each record.
+
+    Raises:
+      InputError: the file is empty, is cut off, or is not a TFRecord file.
+    """
+    size = tf.io.gfile.stat(path).length
+    offsets, position = [], 0
+    # TensorFlow's files read half a megabyte at each place.
+    with tf.io.gfile.GFile(path, "rb") if files.is_remote(path) else open(path, "rb", 0) as file:
+        while position < size:
+            file.seek(position)
+            head = file.read(HEAD.size)
+            offsets.append(position)
+            position += HEAD.size + TAIL.size
+            position += HEAD.unpack(head)[0] if len(head) == HEAD.size else size
+            if position > size:
+                raise InputError(
+                    f"{path} is not a whole TFRecord file: record {len(offsets) - 1} ends at byte"
+                    f" {position}, the file at byte {size}; convert it again."
+                )
+    if not offsets:
+        raise InputError(f"{path} holds no records: remove it, or convert it again.")
+    return np.array(offsets, np.int64)
 
 
 def _checksum(data: bytes) -> int:

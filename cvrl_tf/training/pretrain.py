@@ -164,7 +164,8 @@ def pretrain(
         record that cannot be read; or a loss that is not finite.
     """
     source = find_source(config.train_data, "train_data")
-    num_videos = pipeline.check_shards(source, config.clip)
+    index = pipeline.check_shards(source, config.clip)
+    num_videos = len(index)
     strategy = strategy or tf.distribute.MirroredStrategy()
     check(config, num_videos, strategy.num_replicas_in_sync)
     total_steps = config.steps(config.epochs, num_videos)
@@ -185,30 +186,25 @@ def pretrain(
     if augment_on == "auto":
         augment_on = "device" if tf.config.list_logical_devices("GPU") else "host"
 
-    def batches(
-        batch_size: int, shuffle_buffer: int, first_video: int, augmented: bool
-    ) -> tf.data.Dataset:
+    def batches(batch_size: int, first_position: int, augmented: bool) -> tf.data.Dataset:
         return pipeline.pretraining_batches(
             source,
-            num_videos,
+            index,
             config.view_pair,
             batch_size,
-            shuffle_buffer,
             config.seed,
-            first_video,
-            augmented,
+            first_position,
+            augmented=augmented,
         )
 
     with records.naming_bad_records(config.train_data):
-        # Unshuffled, so that few records are read for a picture.
-        pairs = next(iter(batches(min(PICTURED_VIDEOS, num_videos), 1, 0, augmented=True)))
+        pairs = next(iter(batches(min(PICTURED_VIDEOS, num_videos), 0, augmented=True))).views
     writer.write_pairs(done, np.stack(pairs, axis=1))
 
     stream = strategy.distribute_datasets_from_function(
         lambda context: batches(
             context.get_per_replica_batch_size(config.batch_size),
-            config.shuffle_buffer,
-            first_video=done * config.batch_size,
+            first_position=done * config.batch_size,
             augmented=augment_on == "host",
         )
     )
@@ -220,7 +216,7 @@ def pretrain(
         batches_left = iter(stream)
         for step in range(done + 1, total_steps + 1):
             with log.waiting():
-                views = next(batches_left)
+                views = next(batches_left).views
             log.add(trainer.step(views))
             progress.update()
             if step % log_every_steps == 0 or step == total_steps:

@@ -37,7 +37,6 @@ class PretrainConfig:
       num_frames: frames of a clip.
       stride: frames of the video from one frame of a clip to the next.
       crop_size: pixels, height and width of a clip.
-      shuffle_buffer: videos held for shuffling.
       backbone: a key of `models.BACKBONES`.
       width_multiplier: factor of all numbers of filters.
       precision: "float32" or "bfloat16".
@@ -58,7 +57,6 @@ class PretrainConfig:
     num_frames: int = 16
     stride: int = 2
     crop_size: int = 224
-    shuffle_buffer: int = 1024
     backbone: str = "r3d_50"
     width_multiplier: int = 1
     precision: str = "float32"

@@ -75,7 +75,6 @@ def main() -> None:
             num_frames=NUM_FRAMES.value,
             stride=STRIDE.value,
             crop_size=CROP_SIZE.value,
-            shuffle_buffer=min(1024, num_videos),
             backbone=BACKBONE.value,
             batch_size=BATCH_SIZE.value,
             precision=PRECISION.value,
