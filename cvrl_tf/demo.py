@@ -20,9 +20,9 @@ from cvrl_tf.data.source import find_source
 from cvrl_tf.evaluation import probes
 from cvrl_tf.evaluation.features import extract_features
 from cvrl_tf.exporting import directory as export_directory
-from cvrl_tf.exporting.origin import load_run
 from cvrl_tf.progress import Progress
 from cvrl_tf.training import run_directory
+from cvrl_tf.training.origin import load_run
 from cvrl_tf.training.pretrain import pretrain
 from cvrl_tf.training.run_directory import PretrainConfig
 

@@ -71,11 +71,13 @@ def test_knn_eval_writes_its_result(model_dir, shards):
     knn = json.loads((model_dir / "knn.json").read_text())
     # Tested on its own training videos: the nearest is the video itself.
     assert knn["top1"] == 1.0 and knn["logistic_regression_top1"] == 1.0
-    assert (knn["init"], knn["step"], knn["train_videos"]) == ("pretrained", 6, 12)
-    result = _run("cvrl_tf.knn_eval", *data, "--init=random", "--num_neighbors=1")
-    random = json.loads((model_dir / "knn_random.json").read_text())
-    assert (random["init"], random["step"]) == ("random", 0)
-    assert "random (step 0): top1=1.0000 of 12 videos" in result.stdout
+    assert (knn["init"], knn["step"], knn["train_videos"]) == ("run", 6, 12)
+    colors = model_dir / "colors.json"
+    clips = ["--num_frames=4", "--crop_size=32", "--num_neighbors=1", f"--output={colors}"]
+    result = _run("cvrl_tf.knn_eval", *data[1:], *clips, "--backbone=color_histogram")
+    about = json.loads(colors.read_text())
+    assert (about["init"], about["step"]) == ("color_histogram", 0)
+    assert "colour histogram: top1=1.0000 of 12 videos" in result.stdout
 
 
 def test_export_hands_the_backbone_over(model_dir, tmp_path):

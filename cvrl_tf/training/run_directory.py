@@ -191,11 +191,12 @@ def _checkpoint_names(directory: str) -> list[str]:
     return sorted(name.removesuffix(".index") for name in names if name.endswith(".index"))
 
 
-def load_backbone(path: str) -> tuple[keras.Model, int]:
-    """Builds the backbone of a run, float32, with the weights of a checkpoint.
+def load_backbone(path: str, dtype: str = "float32") -> tuple[keras.Model, int]:
+    """Builds the backbone of a run with the weights of a checkpoint.
 
     Args:
       path: a directory or a checkpoint, see `locate`.
+      dtype: Keras dtype policy.
 
     Returns:
       The backbone, and the number of training steps its weights have seen.
@@ -204,7 +205,7 @@ def load_backbone(path: str) -> tuple[keras.Model, int]:
       InputError: no run or no checkpoint there, or one that is damaged or of another network.
     """
     directory, prefix = locate(path)
-    backbone = load_config(directory).build_backbone()
+    backbone = load_config(directory).build_backbone(dtype)
     if prefix is None:
         raise InputError(
             f"{os.path.join(directory, CHECKPOINTS)} holds no checkpoint: expected one of python -m"

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from cvrl_tf.exporting import directory
-from cvrl_tf.exporting.origin import Origin
 from cvrl_tf.models import build_backbone
+from cvrl_tf.training.origin import Origin
 from cvrl_tf.training.run_directory import PretrainConfig
 
 
