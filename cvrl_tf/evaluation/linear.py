@@ -17,8 +17,7 @@ from cvrl_tf.data.sampling import Purpose, fold
 from cvrl_tf.data.stream import epoch_order, run_seed
 from cvrl_tf.models.heads import build_classifier
 from cvrl_tf.progress import Progress
-from cvrl_tf.training.optimizer import InPlaceSGD
-from cvrl_tf.training.pretrain import MOMENTUM
+from cvrl_tf.training.optimizer import build_optimizer
 from cvrl_tf.training.schedule import WarmupCosine
 from cvrl_tf.training.supervised import SupervisedConfig, cross_entropy
 
@@ -46,25 +45,23 @@ def fit_sgd(config: SupervisedConfig, features: np.ndarray, labels: np.ndarray) 
     warmup_steps = config.steps(config.warmup_epochs, num_videos)
     classifier = build_classifier(size, config.num_classes, config.seed)
     schedule = WarmupCosine(config.learning_rate, warmup_steps, total_steps)
-    optimizer = InPlaceSGD(schedule, MOMENTUM, 0.0, ())
-    optimizer.build(classifier.trainable_variables)
+    optimizer = build_optimizer("sgd", [classifier], schedule, weight_decay=0.0)
 
     @tf.function(
         input_signature=[
             tf.TensorSpec([config.batch_size, size]),
             tf.TensorSpec([config.batch_size], tf.int64),
+            tf.TensorSpec([], tf.int64),
         ]
     )
-    def step(batch: tf.Tensor, batch_labels: tf.Tensor) -> tf.Tensor:
+    def train(batch: tf.Tensor, batch_labels: tf.Tensor, step: tf.Tensor) -> None:
         with tf.GradientTape() as tape:
             loss = cross_entropy(classifier(batch), batch_labels, smoothing=0.0)
-        gradients = tape.gradient(loss, classifier.trainable_variables)
-        optimizer.apply(gradients, classifier.trainable_variables)
-        return loss
+        optimizer.apply(tape.gradient(loss, classifier.trainable_variables), step)
 
     videos, clips, epoch = np.empty(0, int), np.empty(0, int), 0
     with Progress("linear classifier", total_steps, "step") as progress:
-        for _ in range(total_steps):
+        for step in range(total_steps):
             while len(videos) < config.batch_size:
                 seed = fold(run_seed(config.seed), epoch)
                 draws = tf.random.stateless_uniform(
@@ -76,7 +73,7 @@ def fit_sgd(config: SupervisedConfig, features: np.ndarray, labels: np.ndarray) 
                 epoch += 1
             batch, videos = np.split(videos, [config.batch_size])
             batch_clips, clips = np.split(clips, [config.batch_size])
-            step(features[batch, batch_clips].astype("float32"), labels[batch])
+            train(features[batch, batch_clips].astype("float32"), labels[batch], step)
             progress.update()
 
     def predict(values: np.ndarray) -> np.ndarray:

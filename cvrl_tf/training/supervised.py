@@ -6,13 +6,11 @@ import math
 import keras
 import tensorflow as tf
 
-from cvrl_tf.data.pipeline import ClipSpec
+from cvrl_tf.data.pipeline import ClipSpec, LabelledBatch
 from cvrl_tf.data.sampling import Purpose, fold
-from cvrl_tf.models import build_backbone
 from cvrl_tf.models.heads import build_classifier
-from cvrl_tf.training.optimizer import InPlaceSGD
-from cvrl_tf.training.pretrain import DTYPE_POLICIES, MOMENTUM, decayed_kernels
 from cvrl_tf.training.schedule import WarmupCosine
+from cvrl_tf.training.trainer import Figures, Trainer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +35,10 @@ class SupervisedConfig:
       weight_decay: factor of half the sum of the squared kernels, added to the loss.
       dropout: share of the features that are set to 0 in training, in [0, 1).
       label_smoothing: share of the target that is spread over all classes, in [0, 1).
-      seed: of the initial weights of the classifier and all random draws.
+      init: what the backbone was before: `Origin.kind`.
+      init_checkpoint: path of its weights; empty when they are of no file.
+      seed: of the classifier's initial weights and all random draws, and of the backbone's initial
+        weights where these are random.
     """
 
     train_data: str
@@ -56,6 +57,8 @@ class SupervisedConfig:
     weight_decay: float = 0.0
     dropout: float = 0.0
     label_smoothing: float = 0.0
+    init: str = "random"
+    init_checkpoint: str = ""
     seed: int = 0
 
     @property
@@ -66,10 +69,6 @@ class SupervisedConfig:
     def steps(self, epochs: float, num_videos: int) -> int:
         """The number of steps nearest to `epochs` passes over `num_videos` videos."""
         return math.floor(epochs * num_videos / self.batch_size + 0.5)
-
-    def build_backbone(self, dtype: str = "float32") -> keras.Model:
-        """The backbone with random weights, those that training from scratch starts from."""
-        return build_backbone(self.backbone, self.width_multiplier, dtype, self.seed)
 
 
 def dropout(
@@ -109,35 +108,36 @@ def cross_entropy(logits: tf.Tensor, labels: tf.Tensor, smoothing: float) -> tf.
     return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(targets, logits))
 
 
-class SupervisedTrainer:
-    """A backbone with a classifier, its optimizer and one training step.
-
-    Make it inside `strategy.scope()`.
+class SupervisedTrainer(Trainer):
+    """A backbone with a classifier: clips and labels -> cross entropy.
 
     Args:
       config: of the run.
+      backbone: with its initial weights, of the type of computation of `config.precision`.
       warmup_steps: steps of linear warm-up.
       total_steps: steps of the run.
     """
 
-    def __init__(self, config: SupervisedConfig, warmup_steps: int, total_steps: int):
+    def __init__(
+        self,
+        config: SupervisedConfig,
+        backbone: keras.Model,
+        warmup_steps: int,
+        total_steps: int,
+    ):
         self._config = config
-        self._strategy = tf.distribute.get_strategy()
-        self.backbone = config.build_backbone(DTYPE_POLICIES[config.precision])
+        self.backbone = backbone
         self.classifier = build_classifier(
-            self.backbone.output_shape[-1], config.num_classes, config.seed
+            backbone.output_shape[-1], config.num_classes, config.seed
         )
-        trained = [self.classifier] if config.frozen else [self.backbone, self.classifier]
-        self.variables = [v for model in trained for v in model.trainable_variables]
-        self.schedule = WarmupCosine(config.learning_rate, warmup_steps, total_steps)
-        kernels = decayed_kernels(*trained)
-        self.optimizer = InPlaceSGD(self.schedule, MOMENTUM, config.weight_decay, kernels)
-        self.optimizer.build(self.variables)
-        self.checkpoint = tf.train.Checkpoint(
-            backbone=self.backbone,
-            classifier=self.classifier,
-            optimizer=self.optimizer,
-            step=tf.Variable(0, dtype=tf.int64),
+        networks = {"backbone": backbone, "classifier": self.classifier}
+        frozen = {"backbone": networks.pop("backbone")} if config.frozen else {}
+        super().__init__(
+            networks,
+            WarmupCosine(config.learning_rate, warmup_steps, total_steps),
+            config.weight_decay,
+            precision=config.precision,
+            frozen=frozen,
         )
 
     def features(self, clips: tf.Tensor, training: bool) -> tf.Tensor:
@@ -153,39 +153,24 @@ class SupervisedTrainer:
         """The softmax over classes of clips (N, T, H, W, 3) in [0, 1]: (N, C) float32."""
         return tf.nn.softmax(self.classifier(self.features(clips, training=False)))
 
-    def _replica_step(self, clips: tf.Tensor, labels: tf.Tensor) -> dict[str, tf.Tensor]:
-        """One step on this replica's clips."""
-        config, num_replicas = self._config, self._strategy.num_replicas_in_sync
+    def gradients(self, batch: LabelledBatch) -> tuple[list[tf.Tensor], Figures]:
+        """See `Trainer`.
+
+        Figures: `loss`, without weight decay, and `accuracy`, top-1 of the training clips.
+        """
+        config = self._config
         # The second number tells these draws from those of the input pipeline.
         seed = fold(tf.constant([config.seed, 1]), self.checkpoint.step, Purpose.DROPOUT)
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-        clips = tf.cast(clips, tf.float32) / 255.0
+        clips = tf.cast(batch.clips, tf.float32) / 255.0
         with tf.GradientTape() as tape:
             features = self.features(clips, training=True)
             if config.dropout:
+                num_replicas = self._strategy.num_replicas_in_sync
                 features = dropout(features, config.dropout, seed, replica, num_replicas)
             logits = self.classifier(features, training=True)
-            loss = cross_entropy(logits, labels, config.label_smoothing)
-            objective = loss / num_replicas  # the optimizer sums gradients over replicas
-        self.optimizer.apply(tape.gradient(objective, self.variables), self.variables)
-        hits = tf.equal(tf.argmax(logits, axis=1), tf.cast(labels, tf.int64))
-        return {"loss": loss, "accuracy": tf.reduce_mean(tf.cast(hits, tf.float32))}
-
-    @tf.function
-    def step(self, clips: tf.Tensor, labels: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Trains on one global batch.
-
-        Args:
-          clips: (n, T, H, W, 3) uint8, per replica.
-          labels: (n,) int64, per replica.
-
-        Returns:
-          Scalars of the joint batch: `loss` without weight decay, and `accuracy`, top-1 of the
-          training clips.
-        """
-        figures = self._strategy.run(self._replica_step, args=(clips, labels))
-        self.checkpoint.step.assign_add(1)
-        return {
-            name: self._strategy.reduce(tf.distribute.ReduceOp.MEAN, value, axis=None)
-            for name, value in figures.items()
-        }
+            loss = cross_entropy(logits, batch.labels, config.label_smoothing)
+            scaled_loss = self.scale(loss)
+        hits = tf.equal(tf.argmax(logits, axis=1), batch.labels)
+        accuracy = tf.reduce_mean(tf.cast(hits, tf.float32))
+        return self.differentiate(tape, scaled_loss), {"loss": loss, "accuracy": accuracy}

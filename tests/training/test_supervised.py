@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from cvrl_tf.data.pipeline import LabelledBatch
+from cvrl_tf.models import build_backbone
 from cvrl_tf.training import supervised
 from cvrl_tf.training.supervised import SupervisedConfig, SupervisedTrainer
 
@@ -22,25 +24,26 @@ LABELS = tf.constant([0, 2, 1, 2], tf.int64)
 
 
 @pytest.fixture(scope="module")
-def clips():
-    """Four clips of 4 frames, uint8."""
+def batch():
+    """Four clips of 4 frames."""
     values = tf.random.stateless_uniform([4, 4, 32, 32, 3], [1, 2], 0, 256, tf.int32)
-    return tf.cast(values, tf.uint8)
+    return LabelledBatch(tf.cast(values, tf.uint8), LABELS, tf.range(4, dtype=tf.int64))
 
 
 def _trainer(strategy, **changes):
     with strategy.scope():
-        return SupervisedTrainer(dataclasses.replace(CONFIG, **changes), 0, 1000)
+        backbone = build_backbone("r3d_small")
+        return SupervisedTrainer(dataclasses.replace(CONFIG, **changes), backbone, 0, 1000)
 
 
 def _weights(model):
     return {variable.path: variable.numpy() for variable in model.variables}
 
 
-def test_a_linear_probe_is_trained_as_by_hand_and_leaves_the_backbone(clips, one_replica):
+def test_a_linear_probe_is_trained_as_by_hand_and_leaves_the_backbone(batch, one_replica):
     trainer = _trainer(one_replica, frozen=True, weight_decay=0.0)
     backbone = _weights(trainer.backbone)
-    features = trainer.backbone(tf.cast(clips, tf.float32) / 255.0, training=False).numpy()
+    features = trainer.backbone(tf.cast(batch.clips, tf.float32) / 255.0, training=False).numpy()
     features /= np.linalg.norm(features, axis=1, keepdims=True)
     kernel, bias = (variable.numpy() for variable in trainer.classifier.weights)
     assert kernel.shape == (512, 3) and np.abs(kernel).max() <= 0.05 and np.ptp(kernel) > 0.09
@@ -54,7 +57,7 @@ def test_a_linear_probe_is_trained_as_by_hand_and_leaves_the_backbone(clips, one
         gradients = [features.T @ error, error.sum(axis=0)]
         rate = 0.05 * (1 + np.cos(np.pi * step / 1000))
         momenta = [0.9 * m - rate * g for m, g in zip(momenta, gradients, strict=True)]
-        figures = trainer.step(clips, LABELS)
+        figures = trainer.step(batch)
         assert float(figures["loss"]) == pytest.approx(loss, rel=1e-5)
         assert float(figures["accuracy"]) == np.mean(np.argmax(logits, 1) == LABELS)
         kernel, bias = kernel + momenta[0], bias + momenta[1]
@@ -63,24 +66,24 @@ def test_a_linear_probe_is_trained_as_by_hand_and_leaves_the_backbone(clips, one
     after = _weights(trainer.backbone)  # moving statistics too
     for path in backbone:
         np.testing.assert_array_equal(after[path], backbone[path], err_msg=path)
-    assert len(trainer.optimizer.variables) == 3  # iterations and two momenta
+    assert [variable.shape for variable in trainer.optimizer.momentums] == [(512, 3), (3,)]
 
 
-def test_fine_tuning_trains_all_layers_and_moves_their_statistics(clips, one_replica):
+def test_fine_tuning_trains_all_layers_and_moves_their_statistics(batch, one_replica):
     trainer = _trainer(one_replica, learning_rate=0.01)
     before = _weights(trainer.backbone) | _weights(trainer.classifier)
-    losses = [float(trainer.step(clips, LABELS)["loss"]) for _ in range(3)]
+    losses = [float(trainer.step(batch)["loss"]) for _ in range(3)]
     after = _weights(trainer.backbone) | _weights(trainer.classifier)
     assert [path for path in before if np.array_equal(before[path], after[path])] == []
     assert losses[2] < losses[0]
 
 
-def test_weight_decay_holds_for_kernels_only(clips, one_replica):
+def test_weight_decay_holds_for_kernels_only(batch, one_replica):
     weights = {}
     for decay in (0.0, 0.5):
         trainer = _trainer(one_replica, weight_decay=decay)
         before = _weights(trainer.classifier)
-        trainer.step(clips, LABELS)
+        trainer.step(batch)
         weights[decay] = _weights(trainer.classifier)
     # One step at learning rate 0.1: 0.1 * 0.5 of each kernel less, biases the same.
     kernel, bias = before
@@ -119,30 +122,29 @@ def test_dropout_scales_what_it_keeps_and_does_not_depend_on_replicas():
     assert np.any((other != 0) != kept)
 
 
-def test_dropout_is_for_training_only(clips, one_replica):
+def test_dropout_is_for_training_only(batch, one_replica):
     with_dropout, without = (_trainer(one_replica, dropout=rate) for rate in (0.9, 0.0))
-    pixels = tf.cast(clips, tf.float32) / 255.0
+    pixels = tf.cast(batch.clips, tf.float32) / 255.0
     probabilities = with_dropout.probabilities(pixels).numpy()
     np.testing.assert_array_equal(probabilities, without.probabilities(pixels).numpy())
     np.testing.assert_array_equal(probabilities, with_dropout.probabilities(pixels).numpy())
     np.testing.assert_allclose(probabilities.sum(axis=1), 1.0, atol=1e-6)
-    losses = [float(trainer.step(clips, LABELS)["loss"]) for trainer in (with_dropout, without)]
+    losses = [float(trainer.step(batch)["loss"]) for trainer in (with_dropout, without)]
     assert losses[0] != losses[1]
 
 
-def test_two_replicas_train_like_one_with_the_joint_batch(clips, one_replica, two_replicas):
+def test_two_replicas_train_like_one_with_the_joint_batch(batch, one_replica, two_replicas):
     figures, weights = [], []
     for strategy, count in ((one_replica, 1), (two_replicas, 2)):
         trainer = _trainer(strategy, dropout=0.5)
-        parts = [
-            strategy.experimental_distribute_values_from_function(
-                lambda context, shares=tf.split(part, count): shares[
-                    context.replica_id_in_sync_group
-                ]
-            )
-            for part in (clips, LABELS)
+        shares = [
+            LabelledBatch(*parts)
+            for parts in zip(*(tf.split(part, count) for part in batch), strict=True)
         ]
-        figures.append({k: float(v) for k, v in trainer.step(*parts).items()})
+        share = strategy.experimental_distribute_values_from_function(
+            lambda context, shares=shares: shares[context.replica_id_in_sync_group]
+        )
+        figures.append({k: float(v) for k, v in trainer.step(share).items()})
         weights.append(_weights(trainer.backbone) | _weights(trainer.classifier))
     assert figures[0] == pytest.approx(figures[1], rel=1e-5)
     for path in weights[0]:
