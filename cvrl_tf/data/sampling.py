@@ -19,6 +19,7 @@ class Purpose(enum.IntEnum):
     GRAYSCALE = 8
     BLUR = 9
     SOLARIZE = 10
+    SUBSET = 12
 
 
 def fold(seed: tf.Tensor, *values: int | tf.Tensor) -> tf.Tensor:
