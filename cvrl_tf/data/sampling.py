@@ -19,6 +19,7 @@ class Purpose(enum.IntEnum):
     GRAYSCALE = 8
     BLUR = 9
     SOLARIZE = 10
+    DROPOUT = 11
     SUBSET = 12
 
 
@@ -137,6 +138,27 @@ def draw_start_pair(
     starts = tf.cond(limit > 0, long_video, short_video)
     swap = tf.random.stateless_uniform([], fold(seed, Purpose.VIEW_ORDER)) < 0.5
     return tf.where(swap, tf.reverse(starts, [0]), starts)
+
+
+def draw_start(num_frames: tf.Tensor, clip_frames: int, stride: int, seed: tf.Tensor) -> tf.Tensor:
+    """Draws the first frame of a single clip, uniform over all that a whole clip fits at.
+
+    In a video shorter than a clip it is uniform over its frames (`clip_indices` then goes round).
+
+    Args:
+      num_frames: scalar int32, L >= 1, frames of the video.
+      clip_frames: frames of the clip.
+      stride: frames from one frame of the clip to the next.
+      seed: (2,) int32, of this video in this epoch.
+
+    Returns:
+      Scalar int32.
+    """
+    limit = num_starts(num_frames, clip_frames, stride)
+    limit = tf.where(limit > 0, limit, num_frames)
+    return tf.random.stateless_uniform(
+        [], fold(seed, Purpose.FIRST_START), maxval=limit, dtype=tf.int32
+    )
 
 
 def clip_indices(
