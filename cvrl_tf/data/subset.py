@@ -6,6 +6,8 @@ import numpy as np
 import tensorflow as tf
 
 from cvrl_tf import files
+from cvrl_tf.data.index import RecordIndex
+from cvrl_tf.data.labels import RecordLabels
 from cvrl_tf.data.sampling import Purpose
 from cvrl_tf.errors import InputError
 
@@ -123,3 +125,12 @@ def positions(name: str, ids: Sequence[str], chosen: Sequence[str]) -> np.ndarra
             " one record of each; is a pattern given twice?"
         )
     return found
+
+
+def restrict(
+    name: str, index: RecordIndex, labels: RecordLabels, chosen: Sequence[str]
+) -> tuple[RecordIndex, RecordLabels]:
+    """Leaves of an index and its labels the records whose ids are chosen; raises as `positions`."""
+    numbers = positions(name, labels.ids, chosen)
+    ids = [labels.ids[number] for number in numbers]
+    return index.select(numbers), RecordLabels(labels.labels[numbers], ids)

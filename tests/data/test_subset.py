@@ -1,7 +1,10 @@
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from cvrl_tf.data import subset
+from cvrl_tf.data.labels import read_labels
+from cvrl_tf.data.source import find_source
 from cvrl_tf.errors import InputError
 
 
@@ -74,6 +77,16 @@ def test_ids_are_written_and_read(tmp_path):
     ids = subset.read_ids(path)
     assert ids == ["b/ü 1", "a"]
     assert subset.positions("data", ["a", "c", "b/ü 1"], ids).tolist() == [0, 2]
+
+
+def test_records_are_restricted_to_a_list(shards):
+    source = find_source(shards, "train_data")
+    index = source.index()
+    labels = read_labels(source, index)
+    some, some_labels = subset.restrict(shards, index, labels, ["video_9", "video_4"])
+    assert some_labels.ids == ["video_4", "video_9"] and some_labels.labels.tolist() == [0, 1]
+    for number, record_id in enumerate([b"video_4", b"video_9"]):
+        assert source.parse(some.read(tf.constant(number)))["id"] == record_id
 
 
 @pytest.mark.parametrize(
