@@ -20,6 +20,7 @@ class Purpose(enum.IntEnum):
     BLUR = 9
     SOLARIZE = 10
     DROPOUT = 11
+    SUBSET = 12
 
 
 def fold(seed: tf.Tensor, *values: int | tf.Tensor) -> tf.Tensor:

@@ -71,7 +71,7 @@ def test_an_inflated_backbone_gives_a_constant_clip_the_features_of_its_frame(
         assert len(outputs) == 8
         _assert_close(outputs[reached:-reached], of_frame)
         for end in (reached - 1, -reached):
-            assert np.abs(outputs[end] - of_frame[0]).max() > 1e-2 * np.abs(of_frame).max()
+            assert np.abs(outputs[end] - of_frame[0]).max() > 1e-4 * np.abs(of_frame).max()
 
 
 # keras.applications' ResNet50.
@@ -172,11 +172,11 @@ def test_off_the_border_the_first_stage_is_that_of_the_image_network_as_it_is(
     probe = keras.Model(inflated.input, inflated.get_layer("res2_2_relu").output)
     odd = _image(97, 97)
     (expected,) = _stages(network, odd, ["conv2_block3_out"])
-    _assert_close(probe(_clip(odd, 4))[0, 1:-1, 5:-5, 5:-5], expected[5:-5, 5:-5], 1e-4)
+    _assert_close(probe(_clip(odd, 8))[0, 1:-1, 5:-5, 5:-5], expected[5:-5, 5:-5], 1e-4)
     # At even sizes 'same' padding puts the windows of conv1 1 pixel, and those of pool1 2 further.
     even = _image(96, 96)
     (expected,) = _stages(network, even[3:, 3:], ["conv2_block3_out"])
-    _assert_close(probe(_clip(even, 4))[0, 1:-1, 5:-6, 5:-6], expected[5:-6, 5:-6], 1e-4)
+    _assert_close(probe(_clip(even, 8))[0, 1:-1, 5:-6, 5:-6], expected[5:-6, 5:-6], 1e-4)
 
 
 def test_kernels_of_conv1_stay_small_enough_to_be_trained(image_network, inflated):
