@@ -1,8 +1,10 @@
 """Files, local and remote: atomic writes, copies to work on, file systems loaded when needed."""
 
 import contextlib
+import fcntl
 import json
 import os
+import socket
 import tempfile
 import uuid
 import warnings
@@ -68,6 +70,32 @@ def names_in(directory: str) -> list[str]:
         return sorted(name.rstrip("/") for name in tf.io.gfile.listdir(directory))
     except tf.errors.NotFoundError:
         return []
+
+
+@contextlib.contextmanager
+def locked(path: str, use: str) -> Iterator[None]:
+    """Keeps other processes out while the block runs, through a lock on the local file `path`.
+
+    Args:
+      path: a file, which is made and stays.
+      use: for the message: "is writing X: wait for it".
+
+    Raises:
+      InputError: another process holds the lock.
+    """
+    with open(path, "a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().strip() or "just started"
+            raise InputError(f"Another process ({holder}) {use}") from None
+        except OSError:  # a network disk without locks
+            pass
+        file.truncate(0)
+        file.write(f"{os.getpid()} on {socket.gethostname()}\n")
+        file.flush()
+        yield
 
 
 def is_remote(path: str) -> bool:

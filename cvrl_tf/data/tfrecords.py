@@ -1,8 +1,9 @@
 """TFRecord files, whatever their records hold."""
 
 import dataclasses
+import hashlib
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import google_crc32c
 import numpy as np
@@ -102,6 +103,43 @@ def record_offsets(path: str) -> np.ndarray:
     if not offsets:
         raise InputError(f"{path} holds no records: remove it, or convert it again.")
     return np.array(offsets, np.int64)
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where a record lies, and the checksum of its data as it is stored."""
+
+    path: str
+    offset: int
+    length: int
+    checksum: int
+
+
+def places(paths: Sequence[str]) -> Iterator[Place]:
+    """Finds the records of shards from their lengths alone; these must be whole."""
+    for path in paths:
+        size, offset = tf.io.gfile.stat(path).length, 0
+        # TensorFlow's files read half a megabyte at each place.
+        with (
+            tf.io.gfile.GFile(path, "rb") if files.is_remote(path) else open(path, "rb", 0) as file
+        ):
+            while offset < size:
+                file.seek(offset)
+                length, _ = HEAD.unpack(file.read(HEAD.size))
+                file.seek(offset + HEAD.size + length)
+                yield Place(path, offset, length, TAIL.unpack(file.read(TAIL.size))[0])
+                offset += HEAD.size + length + TAIL.size
+
+
+def fingerprint(paths: Sequence[str]) -> str:
+    """16 hexadecimal digits that tell the records, by content and order, from others.
+
+    Made of the stored checksums: nothing else is read.
+    """
+    digest = hashlib.sha256()
+    for place in places(paths):
+        digest.update(f"{place.length} {place.checksum}\n".encode())
+    return digest.hexdigest()[:16]
 
 
 def _checksum(data: bytes) -> int:
