@@ -22,6 +22,7 @@ from cvrl_tf.training.schedule import WarmupCosine
 from cvrl_tf.training.supervised import SupervisedConfig, cross_entropy
 
 LOGISTIC_ITERATIONS = 2000
+CHUNK = 512  # videos classified at a time
 
 # From the features (N, V, D) of N videos with V views to their class probabilities (N, C).
 Predictor = Callable[[np.ndarray], np.ndarray]
@@ -106,6 +107,12 @@ def fit_logistic_regression(features: np.ndarray, labels: np.ndarray) -> Predict
         return probabilities.mean(axis=1)
 
     return predict
+
+
+def predict_in_chunks(predict: Predictor, features: np.ndarray) -> np.ndarray:
+    """Class probabilities (N, C) of features (N, V, D) that may be mapped from a file."""
+    starts = range(0, len(features), CHUNK)
+    return np.concatenate([predict(features[start : start + CHUNK]) for start in starts])
 
 
 def _flat(features: np.ndarray) -> np.ndarray:

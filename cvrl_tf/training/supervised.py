@@ -6,9 +6,15 @@ import math
 import keras
 import tensorflow as tf
 
+from cvrl_tf.data import pipeline
+from cvrl_tf.data.index import RecordIndex
 from cvrl_tf.data.pipeline import ClipSpec, LabelledBatch
 from cvrl_tf.data.sampling import Purpose, fold
+from cvrl_tf.data.source import Source
+from cvrl_tf.errors import InputError
 from cvrl_tf.models.heads import build_classifier
+from cvrl_tf.training import loop, run_directory
+from cvrl_tf.training.loop import DEFAULT_OPTIONS, LoopOptions, TrainingData
 from cvrl_tf.training.schedule import WarmupCosine
 from cvrl_tf.training.trainer import Figures, Trainer
 
@@ -19,6 +25,7 @@ class SupervisedConfig:
 
     Attributes:
       train_data: glob pattern(s) of labelled TFRecord shards.
+      train_ids: text file with the ids of the records to train on; all when empty.
       num_classes: outputs of the classifier.
       frozen: whether only the classifier is trained, on the L2-normalised features of the backbone
         in inference mode; otherwise all layers are.
@@ -57,6 +64,7 @@ class SupervisedConfig:
     weight_decay: float = 0.0
     dropout: float = 0.0
     label_smoothing: float = 0.0
+    train_ids: str = ""
     init: str = "random"
     init_checkpoint: str = ""
     seed: int = 0
@@ -66,7 +74,7 @@ class SupervisedConfig:
         """The clips that the network is trained on."""
         return ClipSpec(self.num_frames, self.stride, self.crop_size)
 
-    def steps(self, epochs: float, num_videos: int) -> int:
+    def steps_of(self, epochs: float, num_videos: int) -> int:
         """The number of steps nearest to `epochs` passes over `num_videos` videos."""
         return math.floor(epochs * num_videos / self.batch_size + 0.5)
 
@@ -174,3 +182,78 @@ class SupervisedTrainer(Trainer):
         hits = tf.equal(tf.argmax(logits, axis=1), batch.labels)
         accuracy = tf.reduce_mean(tf.cast(hits, tf.float32))
         return self.differentiate(tape, scaled_loss), {"loss": loss, "accuracy": accuracy}
+
+
+def check(config: SupervisedConfig, num_videos: int, num_replicas: int) -> None:
+    """Checks that batch, data and schedule fit each other.
+
+    Raises:
+      InputError: they do not.
+    """
+    if config.batch_size % num_replicas:
+        raise InputError(
+            f"--batch_size={config.batch_size} does not divide evenly over {num_replicas} devices:"
+            f" give a multiple of {num_replicas}."
+        )
+    total_steps = config.steps_of(config.epochs, num_videos)
+    if total_steps < 1:
+        raise InputError(
+            f"--epochs={config.epochs} of {num_videos} videos is less than one step of"
+            f" --batch_size={config.batch_size}: raise --epochs or lower --batch_size."
+        )
+    if config.steps_of(config.warmup_epochs, num_videos) >= total_steps:
+        raise InputError(
+            f"--warmup_epochs={config.warmup_epochs} is not less than --epochs={config.epochs}: the"
+            " learning rate would never reach its value; lower --warmup_epochs."
+        )
+
+
+def train(
+    config: SupervisedConfig,
+    backbone: keras.Model,
+    source: Source,
+    index: RecordIndex,
+    output_dir: str,
+    strategy: tf.distribute.Strategy,
+    flagfile: str | None = None,
+    options: LoopOptions = DEFAULT_OPTIONS,
+    override: bool = False,
+) -> SupervisedTrainer:
+    """Trains a classifier, or goes on with the run that `output_dir` holds.
+
+    Args:
+      config: of the run.
+      backbone: with its initial weights, made in the scope of `strategy`.
+      source: how the training records are read.
+      index: where they are.
+      output_dir: where `run_directory` describes what is written.
+      strategy: devices and machines.
+      flagfile: text of `flags.txt`; None writes none.
+      options: of the loop.
+      override: whether a run of another configuration in `output_dir` goes on with this one.
+
+    Returns:
+      The trainer after the last step.
+
+    Raises:
+      InputError: configuration, data and directory do not fit; or as `loop.train`.
+      Stopped: a signal ended the run, and all is saved.
+    """
+    check(config, len(index), strategy.num_replicas_in_sync)
+    total_steps = config.steps_of(config.epochs, len(index))
+    with strategy.scope():
+        warmup_steps = config.steps_of(config.warmup_epochs, len(index))
+        trainer = SupervisedTrainer(config, backbone, warmup_steps, total_steps)
+    data = TrainingData(
+        source,
+        index,
+        config.seed,
+        config.batch_size,
+        lambda size, first, share: pipeline.labelled_batches(
+            source, index, config.clip, size, config.seed, first, share
+        ),
+    )
+    description = "linear classifier" if config.frozen else "fine-tuning"
+    with run_directory.training_in(output_dir, config, strategy, flagfile, override):
+        loop.train(trainer, data, total_steps, output_dir, description, options)
+    return trainer
