@@ -12,17 +12,23 @@ to some 10,000 videos. All test on 10 clips x 3 crops of each video, with the me
 
 import os
 import time
+from typing import Any
 
+import keras
+import numpy as np
 from absl import flags
 
 from cvrl_tf import backbone_flags, commandline, loop_flags, supervised_command
 from cvrl_tf.data import subset
+from cvrl_tf.data.pipeline import ClipSpec
 from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation import classification, linear, report
+from cvrl_tf.evaluation.classification import Task
 from cvrl_tf.evaluation.features import cached_features
 from cvrl_tf.evaluation.report import Checkpoint, Views, fingerprint_weights
 from cvrl_tf.training.origin import Origin
 from cvrl_tf.training.strategy import make_strategy
+from cvrl_tf.training.supervised import SupervisedConfig
 
 MODE = flags.DEFINE_enum(
     "mode",
@@ -70,14 +76,16 @@ GROUPS = {
 }
 
 
-def _directory(value: str, found: Origin, default: str, holder: flags.FlagHolder) -> str:
-    """What the user named, or the default, which needs the directory of a run."""
-    if not value and not found.model_dir:
+def _output_dir(protocol: str, found: Origin) -> str:
+    """What the user named, or a directory in that of the run."""
+    if OUTPUT_DIR.value:
+        return OUTPUT_DIR.value
+    if not found.model_dir:
         raise InputError(
-            f"--{holder.name} is missing: what is evaluated ({found.description}) is of no run in"
+            f"--output_dir is missing: what is evaluated ({found.description}) is of no run in"
             " whose directory the result could go."
         )
-    return value or default
+    return report.default_directory(found.model_dir, protocol, found.checkpoint)
 
 
 def main() -> None:
@@ -87,50 +95,59 @@ def main() -> None:
     task = supervised_command.read_task()
     backbone, found = supervised_command.load_backbone(strategy)
     config = supervised_command.configure(task, found, frozen=True)
-    protocol, model_dir = f"linear_{MODE.value}", found.model_dir or ""
-    output_dir = _directory(
-        OUTPUT_DIR.value,
-        found,
-        report.default_directory(model_dir, protocol, found.checkpoint or None),
-        OUTPUT_DIR,
-    )
+    output_dir = _output_dir(protocol := f"linear_{MODE.value}", found)
     print(f"backbone: {found.description}", flush=True)
     if MODE.value == "sgd":
         supervised_command.train_and_test(
             protocol, config, backbone, found, task, strategy, output_dir, GROUPS, start
         )
         return
-    feature_dir = _directory(
-        FEATURE_DIR.value, found, os.path.join(model_dir, "features"), FEATURE_DIR
+    views = supervised_command.test_views()
+    probabilities, settings = _classify_stored(
+        task, config, backbone, *views, found.model_dir or output_dir
     )
-    clip, num_clips, num_crops = views = supervised_command.test_views()
-    train = cached_features(
-        backbone, task.train.source, clip, FEATURE_CLIPS.value, 1, feature_dir, "training features"
-    )
-    test = cached_features(
-        backbone, task.test.source, clip, num_clips, num_crops, feature_dir, "test features"
-    )
-    values = train.values
-    if config.train_ids:
-        name, ids = task.train.source.name, task.train.labels.ids
-        values = values[subset.positions(name, train.ids, ids)]
-    labels = task.train.labels.labels
-    if MODE.value == "fast":
-        settings = {"classifier": "logistic regression", "init": config.init}
-        predict = linear.fit_logistic_regression(values, labels)
-    else:
-        settings = supervised_command.settings(config)
-        predict = linear.fit_sgd(config, values, labels)
     classification.write_result(
         output_dir,
         protocol,
         task,
-        linear.predict_in_chunks(predict, test.values),
+        probabilities,
         Checkpoint(found.checkpoint or None, found.step, fingerprint_weights(backbone)),
         Views.of(*views),
-        settings | {"feature_clips": FEATURE_CLIPS.value, "train_ids": config.train_ids},
+        settings,
         time.monotonic() - start,
     )
+
+
+def _classify_stored(
+    task: Task,
+    config: SupervisedConfig,
+    backbone: keras.Model,
+    clip: ClipSpec,
+    num_clips: int,
+    num_crops: int,
+    directory: str,
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """The class probabilities of the test videos by a fast mode, and what decides them."""
+    feature_dir = FEATURE_DIR.value or os.path.join(directory, "features")
+    train_source, test_source = task.train.source, task.test.source
+    train = cached_features(
+        backbone, train_source, clip, FEATURE_CLIPS.value, 1, feature_dir, "training features"
+    )
+    test = cached_features(
+        backbone, test_source, clip, num_clips, num_crops, feature_dir, "test features"
+    )
+    values, labels = train.values, task.train.labels.labels
+    if config.train_ids:
+        rows = subset.positions(train_source.name, train.ids, task.train.labels.ids)
+        values = values[rows]
+    if MODE.value == "fast":
+        predict = linear.fit_logistic_regression(values, labels)
+        settings = {"init": config.init, "train_ids": config.train_ids}
+    else:
+        predict = linear.fit_sgd(config, values, labels)
+        settings = supervised_command.settings(config)
+    settings |= {"feature_clips": FEATURE_CLIPS.value}
+    return linear.predict_in_chunks(predict, test.values), settings
 
 
 def run() -> None:

@@ -1,4 +1,4 @@
-"""What linear_eval and finetune share: flags, with the defaults of fine-tuning, and what they do."""
+"""What linear_eval and finetune share: flags, with the defaults of finetune, and what they do."""
 
 import dataclasses
 import time
@@ -98,7 +98,7 @@ TRAINING = (BATCH_SIZE, EPOCHS, LEARNING_RATE, WARMUP_EPOCHS, PRECISION, SEED)
 
 
 def read_task() -> Task:
-    """The data that the user gave; raises as `classification.read_task`, or where one is missing."""
+    """The data that the user gave; raises as `classification.read_task`, or if one is missing."""
     for holder in (TRAIN_DATA, TEST_DATA):
         if not holder.value:
             raise InputError(f"--{holder.name} is missing; --help shows an example.")
