@@ -28,7 +28,7 @@ from cvrl_tf.evaluation.features import cached_features
 from cvrl_tf.evaluation.report import Checkpoint, Views, fingerprint_weights
 from cvrl_tf.training.origin import Origin
 from cvrl_tf.training.strategy import make_strategy
-from cvrl_tf.training.supervised import SupervisedConfig
+from cvrl_tf.training.supervised_config import SupervisedConfig
 
 MODE = flags.DEFINE_enum(
     "mode",

@@ -19,7 +19,7 @@ from cvrl_tf.training import run_directory, supervised
 from cvrl_tf.training.origin import Origin
 from cvrl_tf.training.precision import DTYPE_POLICIES
 from cvrl_tf.training.strategy import Workers
-from cvrl_tf.training.supervised import SupervisedConfig
+from cvrl_tf.training.supervised_config import SupervisedConfig
 
 DEFAULTS = SupervisedConfig(train_data="", num_classes=0, frozen=False)
 

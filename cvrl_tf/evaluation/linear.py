@@ -19,7 +19,8 @@ from cvrl_tf.models.heads import build_classifier
 from cvrl_tf.progress import Progress
 from cvrl_tf.training.optimizer import build_optimizer
 from cvrl_tf.training.schedule import WarmupCosine
-from cvrl_tf.training.supervised import SupervisedConfig, cross_entropy
+from cvrl_tf.training.supervised import cross_entropy
+from cvrl_tf.training.supervised_config import SupervisedConfig
 
 LOGISTIC_ITERATIONS = 2000
 CHUNK = 512  # videos classified at a time

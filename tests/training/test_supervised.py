@@ -7,7 +7,8 @@ import tensorflow as tf
 from cvrl_tf.data.pipeline import LabelledBatch
 from cvrl_tf.models import build_backbone
 from cvrl_tf.training import supervised
-from cvrl_tf.training.supervised import SupervisedConfig, SupervisedTrainer
+from cvrl_tf.training.supervised import SupervisedTrainer
+from cvrl_tf.training.supervised_config import SupervisedConfig
 
 CONFIG = SupervisedConfig(
     train_data="",
