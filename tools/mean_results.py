@@ -15,7 +15,10 @@ import tensorflow as tf
 from cvrl_tf import commandline, files
 from cvrl_tf.errors import InputError
 
-ARGUMENT = ("RESULTS", "Glob pattern of results.json files, in quotes; several with commas between.")
+ARGUMENT = (
+    "RESULTS",
+    "Glob pattern of results.json files, in quotes; several with commas between.",
+)
 
 
 def find(pattern: str) -> list[str]:

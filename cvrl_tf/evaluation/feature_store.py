@@ -217,7 +217,7 @@ def open_store(
         os.makedirs(directory, exist_ok=True)
     except OSError as error:
         raise InputError(f"{directory} cannot be made: {error.strerror}.") from None
-    use = f"is writing features to {directory}: wait for it."
+    use = f"writing features to {directory}"
     with files.locked(os.path.join(directory, "lock"), use):
         store = FeatureStore(directory, identity, row)
         try:

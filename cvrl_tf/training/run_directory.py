@@ -2,15 +2,20 @@
 
 config.json    the configuration: what later commands need to build the same network
 flags.txt      the same as a flagfile, to run it again
-checkpoints/   weights, optimizer and step
+checkpoints/   all that the run goes on from (`cvrl_tf.training.checkpoints`)
 metrics.jsonl  a line of figures now and then (`cvrl_tf.training.metrics`), and TensorBoard events
 clip_pairs.png a few pairs of clips as the network sees them
+bad_records.txt  records that could not be used, if any, and why
+lock           held while a process trains in the directory
 """
 
+import contextlib
 import dataclasses
 import math
 import os
 import re
+import sys
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
@@ -22,10 +27,13 @@ from cvrl_tf.data.pipeline import ClipSpec, ViewPair
 from cvrl_tf.data.sampling import IntervalDistribution
 from cvrl_tf.errors import InputError
 from cvrl_tf.models import build_backbone
+from cvrl_tf.training.checkpoints import CHECKPOINTS, restore
+from cvrl_tf.training.supervised_config import SupervisedConfig
 
 CONFIG_FILE = "config.json"
 FLAGS_FILE = "flags.txt"
-CHECKPOINTS = "checkpoints"
+LOCK_FILE = "lock"
+REFERENCE_BATCH = 1024  # videos; that the default learning rate is made for
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,10 +47,14 @@ class PretrainConfig:
       crop_size: pixels, height and width of a clip.
       backbone: a key of `models.BACKBONES`.
       width_multiplier: factor of all numbers of filters.
-      precision: "float32" or "bfloat16".
+      precision: a key of `precision.DTYPE_POLICIES`.
       batch_size: videos of a step, over all replicas; the network sees two clips of each.
+      accumulate: micro-batches of a step (`contrastive_trainer`).
       epochs: passes over the data.
+      steps: of the run; 0 for those of `epochs`.
+      optimizer: one of `optimizer.OPTIMIZERS`.
       learning_rate: before warm-up and decay.
+      scale_learning_rate: whether it is for a batch of 1024 and is scaled to `batch_size`.
       warmup_epochs: epochs of linear warm-up.
       weight_decay: factor of half the sum of the squared kernels, added to the loss.
       temperature: of the contrastive loss.
@@ -61,8 +73,12 @@ class PretrainConfig:
     width_multiplier: int = 1
     precision: str = "float32"
     batch_size: int = 1024
+    accumulate: int = 1
     epochs: float = 200.0
+    steps: int = 0
+    optimizer: str = "sgd"
     learning_rate: float = 0.32
+    scale_learning_rate: bool = False
     warmup_epochs: float = 5.0
     weight_decay: float = 1e-6
     temperature: float = 0.1
@@ -83,53 +99,118 @@ class PretrainConfig:
         interval = IntervalDistribution(self.interval, self.interval_power)
         return ViewPair(self.clip, interval, augment.AUGMENTATIONS[self.augmentation])
 
-    def steps(self, epochs: float, num_videos: int) -> int:
+    @property
+    def peak_learning_rate(self) -> float:
+        """The learning rate before warm-up and decay, scaled if that is asked for."""
+        scale = self.batch_size / REFERENCE_BATCH if self.scale_learning_rate else 1.0
+        return self.learning_rate * scale
+
+    def steps_of(self, epochs: float, num_videos: int) -> int:
         """The number of steps nearest to `epochs` passes over `num_videos` videos."""
         return math.floor(epochs * num_videos / self.batch_size + 0.5)
+
+    def total_steps(self, num_videos: int) -> int:
+        """The steps of the run on `num_videos` videos."""
+        return self.steps or self.steps_of(self.epochs, num_videos)
 
     def build_backbone(self, dtype: str = "float32") -> keras.Model:
         """The backbone with random weights, those that the run starts from if from random ones."""
         return build_backbone(self.backbone, self.width_multiplier, dtype, self.seed)
 
 
-def prepare(model_dir: str, config: PretrainConfig, flagfile: str | None = None) -> None:
+RunConfig = PretrainConfig | SupervisedConfig
+
+
+def _kind(values: Mapping[str, Any]) -> type[RunConfig]:
+    """Which configuration the content of a `config.json` is."""
+    return SupervisedConfig if "num_classes" in values else PretrainConfig
+
+
+def prepare(
+    model_dir: str, config: RunConfig, flagfile: str | None = None, override: bool = False
+) -> None:
     """Makes the directory of a run, or checks that the one there is of the same configuration.
 
     Args:
       model_dir: the directory.
       config: of the run.
       flagfile: text of `flags.txt`; None writes none.
+      override: whether a run of another configuration goes on with this one.
 
     Raises:
       InputError: the directory holds a run of another configuration, or something else.
     """
     if tf.io.gfile.exists(os.path.join(model_dir, CONFIG_FILE)):
-        before, now = _read_config(model_dir), dataclasses.asdict(config)
+        stored, now = _read_config(model_dir), dataclasses.asdict(config)
+        if _kind(stored) is not type(config):
+            raise InputError(
+                f"{model_dir} holds a run of another command, which goes on with its own flags:"
+                " name another directory."
+            )
+        # Settings that an earlier version did not know had their defaults.
+        defaults = {field.name: field.default for field in dataclasses.fields(config)}
+        before = defaults | stored
         differing = [
             f"{name}={before.get(name)} (now {now.get(name)})"
             for name in sorted(before.keys() | now.keys())
             if before.get(name) != now.get(name)
         ]
-        if differing:
+        if not differing:
+            return
+        if not override:
             raise InputError(
                 f"{model_dir} holds a run with {', '.join(differing)}: give the same flags to go on"
-                " with it, or another --model_dir."
+                " with it, another directory, or --override to go on with what is given now."
             )
+        print(f"note: going on with other settings, {', '.join(differing)}.", file=sys.stderr)
+        _write(model_dir, config, flagfile)
         return
     if tf.io.gfile.exists(model_dir) and (
         not tf.io.gfile.isdir(model_dir) or tf.io.gfile.listdir(model_dir)
     ):
         raise InputError(
-            f"{model_dir} is not empty and is not a run of cvrl_tf (no {CONFIG_FILE} in it): give"
-            " a new or empty directory as --model_dir."
+            f"{model_dir} is not empty and is not a run of cvrl_tf (no {CONFIG_FILE} in it): name"
+            " a new or empty directory."
         )
+    _write(model_dir, config, flagfile)
+
+
+@contextlib.contextmanager
+def training_in(
+    model_dir: str,
+    config: RunConfig,
+    is_chief: bool,
+    flagfile: str | None = None,
+    override: bool = False,
+) -> Iterator[None]:
+    """Holds the directory of a run while it is trained, made or checked as by `prepare`.
+
+    Args:
+      model_dir: the directory.
+      config: of the run.
+      is_chief: whether this process writes; the others of several workers leave it alone.
+      flagfile: text of `flags.txt`; None writes none.
+      override: whether a run of another configuration goes on with this one.
+
+    Raises:
+      InputError: as `prepare`, or another process trains in the directory.
+    """
+    if not is_chief:
+        yield
+        return
+    prepare(model_dir, config, flagfile, override)
+    with files.locked(os.path.join(model_dir, LOCK_FILE), f"training in {model_dir}"):
+        yield
+
+
+def _write(model_dir: str, config: RunConfig, flagfile: str | None) -> None:
     try:
         tf.io.gfile.makedirs(model_dir)
         if flagfile is not None:
             files.write_atomically(os.path.join(model_dir, FLAGS_FILE), flagfile)
         files.write_json(os.path.join(model_dir, CONFIG_FILE), dataclasses.asdict(config))
     except tf.errors.OpError as error:
-        raise InputError(f"--model_dir={model_dir} cannot be written: {error.message}") from None
+        raise InputError(f"{model_dir} cannot be written: {error.message}") from None
 
 
 def _read_config(model_dir: str) -> dict[str, Any]:
@@ -139,7 +220,7 @@ def _read_config(model_dir: str) -> dict[str, Any]:
         raise InputError(f"{os.path.join(model_dir, CONFIG_FILE)} is damaged: {error}") from None
 
 
-def load_config(model_dir: str) -> PretrainConfig:
+def load_config(model_dir: str) -> RunConfig:
     """The configuration of the run in `model_dir`.
 
     Raises:
@@ -147,12 +228,12 @@ def load_config(model_dir: str) -> PretrainConfig:
     """
     if not tf.io.gfile.exists(os.path.join(model_dir, CONFIG_FILE)):
         raise InputError(
-            f"{model_dir} holds no {CONFIG_FILE}: expected a directory that python -m cvrl_tf.train"
-            " or python -m tools.import_checkpoint has written."
+            f"{model_dir} holds no {CONFIG_FILE}: expected a directory that python -m"
+            " cvrl_tf.train, cvrl_tf.finetune or tools.import_checkpoint has written."
         )
     values = _read_config(model_dir)
     try:
-        return PretrainConfig(**values)
+        return _kind(values)(**values)
     except TypeError as error:
         raise InputError(
             f"{os.path.join(model_dir, CONFIG_FILE)} is not of this version: {error}"
@@ -267,20 +348,3 @@ def initialize(backbone: keras.Model, head: keras.Model, config: PretrainConfig)
     return f"initial weights: {' and '.join(parts)} of {prefix}" + (
         "" if "head" in parts else " (it has no projection head: that starts at random)"
     )
-
-
-def restore(checkpoint: tf.train.Checkpoint, prefix: str) -> None:
-    """Restores all of `checkpoint`; what else the file holds is left.
-
-    Raises:
-      InputError: the file is damaged, or lacks a variable of `checkpoint`, or has another shape.
-    """
-    try:
-        status = checkpoint.restore(prefix)
-        status.assert_existing_objects_matched()
-        status.expect_partial()  # an evaluation has neither projection head nor optimizer
-    except (tf.errors.OpError, AssertionError, ValueError, IndexError) as error:
-        raise InputError(
-            f"The checkpoint {prefix} is damaged or of another network ({error}): remove it to go"
-            " on from the one before."
-        ) from None

@@ -13,6 +13,7 @@ from cvrl_tf.models.heads import build_classifier
 from cvrl_tf.training import loop, run_directory
 from cvrl_tf.training.loop import DEFAULT_OPTIONS, LoopOptions, TrainingData
 from cvrl_tf.training.schedule import WarmupCosine
+from cvrl_tf.training.strategy import Workers
 from cvrl_tf.training.supervised_config import SupervisedConfig
 from cvrl_tf.training.trainer import Figures, Trainer
 
@@ -192,6 +193,7 @@ def train(
         ),
     )
     description = "linear classifier" if config.frozen else "fine-tuning"
-    with run_directory.training_in(output_dir, config, strategy, flagfile, override):
+    is_chief = Workers(strategy).is_chief
+    with run_directory.training_in(output_dir, config, is_chief, flagfile, override):
         loop.train(trainer, data, total_steps, output_dir, description, options)
     return trainer
