@@ -38,7 +38,7 @@ def test_purposes_are_fixed():
         "DROPOUT",
         "SUBSET",
     ]
-    assert list(sampling.Purpose) == list(range(1, 12))
+    assert list(sampling.Purpose) == list(range(1, 13))
 
 
 LINEAR = sampling.IntervalDistribution()
