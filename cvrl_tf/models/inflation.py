@@ -49,8 +49,8 @@ def inflated_resnet50(path: str, dtype: str = "float32") -> keras.Model:
 
     Biases, the constant that batch normalisation adds to variances, and the preprocessing of
     `keras.applications.resnet.preprocess_input` (BGR, [0, 255], mean subtracted) go into kernels
-    and moving statistics: the backbone takes clips as all of ours do. docs/design.md says where
-    its features still differ from the image network's.
+    and moving statistics: the backbone takes clips as all of ours do. docs/baselines.md says
+    where its features still differ from the image network's.
 
     Args:
       path: file of `save` or `save_weights`, with or without the classifier: .keras, .weights.h5,

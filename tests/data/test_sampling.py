@@ -36,8 +36,9 @@ def test_purposes_are_fixed():
         "BLUR",
         "SOLARIZE",
         "DROPOUT",
+        "SUBSET",
     ]
-    assert list(sampling.Purpose) == list(range(1, 12))
+    assert list(sampling.Purpose) == list(range(1, 13))
 
 
 LINEAR = sampling.IntervalDistribution()
@@ -156,3 +157,14 @@ def test_the_start_of_a_single_clip_is_uniform_over_all_that_fit():
         assert len(counts) == expected
         deviation = np.sqrt(400 / expected * (1 - 1 / expected))
         assert np.all(np.abs(counts - 400 / expected) < 3.5 * deviation)
+
+
+@pytest.mark.parametrize("num_frames", [40, 10])
+def test_with_the_interval_zero_both_clips_are_the_same(num_frames):
+    zero = sampling.IntervalDistribution("zero")
+    starts = _draw_many(
+        lambda seed: sampling.draw_start_pair(tf.constant(num_frames), 8, 2, seed, zero), 100
+    )
+    np.testing.assert_array_equal(starts[:, 0], starts[:, 1])
+    # 40 - 7 * 2 starts, or any frame of a video shorter than a clip.
+    assert starts.max() < (26 if num_frames == 40 else 10) and len(np.unique(starts)) > 8
