@@ -5,8 +5,12 @@ import pytest
 import tensorflow as tf
 
 from cvrl_tf.data.pipeline import LabelledBatch
+from cvrl_tf.data.source import find_source
+from cvrl_tf.errors import InputError
 from cvrl_tf.models import build_backbone
-from cvrl_tf.training import supervised
+from cvrl_tf.training import metrics, run_directory, supervised
+from cvrl_tf.training.origin import load_run
+from cvrl_tf.training.run_directory import PretrainConfig
 from cvrl_tf.training.supervised import SupervisedTrainer
 from cvrl_tf.training.supervised_config import SupervisedConfig
 
@@ -82,7 +86,7 @@ def test_fine_tuning_trains_all_layers_and_moves_their_statistics(batch, one_rep
 def test_weight_decay_holds_for_kernels_only(batch, one_replica):
     weights = {}
     for decay in (0.0, 0.5):
-        trainer = _trainer(one_replica, weight_decay=decay)
+        trainer = _trainer(one_replica, frozen=True, weight_decay=decay)
         before = _weights(trainer.classifier)
         trainer.step(batch)
         weights[decay] = _weights(trainer.classifier)
@@ -124,7 +128,9 @@ def test_dropout_scales_what_it_keeps_and_does_not_depend_on_replicas():
 
 
 def test_dropout_is_for_training_only(batch, one_replica):
-    with_dropout, without = (_trainer(one_replica, dropout=rate) for rate in (0.9, 0.0))
+    with_dropout, without = (
+        _trainer(one_replica, frozen=True, dropout=rate) for rate in (0.9, 0.0)
+    )
     pixels = tf.cast(batch.clips, tf.float32) / 255.0
     probabilities = with_dropout.probabilities(pixels).numpy()
     np.testing.assert_array_equal(probabilities, without.probabilities(pixels).numpy())
@@ -150,3 +156,46 @@ def test_two_replicas_train_like_one_with_the_joint_batch(batch, one_replica, tw
     assert figures[0] == pytest.approx(figures[1], rel=1e-5)
     for path in weights[0]:
         np.testing.assert_allclose(weights[1][path], weights[0][path], atol=1e-5, err_msg=path)
+
+
+def test_the_backbone_of_a_run_is_what_other_commands_load(shards, one_replica, tmp_path):
+    """Also: the same call again trains no more, another configuration is refused."""
+    config = dataclasses.replace(
+        CONFIG, train_data=shards, num_classes=2, epochs=1.0, warmup_epochs=0.0, learning_rate=0.01
+    )
+    source = find_source(shards, "train_data")
+
+    def train(config):
+        with one_replica.scope():
+            backbone = build_backbone("r3d_small")
+        index = source.index()
+        return supervised.train(config, backbone, source, index, str(tmp_path), one_replica)
+
+    trainer = train(config)
+    assert int(trainer.checkpoint.step) == 3
+    last = metrics.read_metrics(str(tmp_path))[-1]
+    assert last["step"] == 3 and 0 <= last["accuracy"] <= 1
+    backbone, origin = load_run(str(tmp_path))
+    assert (origin.step, origin.config) == (3, config)
+    for path, value in _weights(trainer.backbone).items():
+        np.testing.assert_array_equal(_weights(backbone)[path], value)
+    again = train(config)
+    for path, value in _weights(trainer.classifier).items():
+        np.testing.assert_array_equal(_weights(again.classifier)[path], value)
+    with pytest.raises(InputError, match=r"holds a run with dropout=0.0 \(now 0.5\)"):
+        train(dataclasses.replace(config, dropout=0.5))
+    with pytest.raises(InputError, match="holds a run of another command"):
+        run_directory.prepare(str(tmp_path), PretrainConfig(train_data=shards))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch_size": 5}, "--batch_size=5 does not divide evenly over 2 devices"),
+        ({"epochs": 0.1}, "--epochs=0.1 of 12 videos is less than one step of --batch_size=4"),
+        ({"epochs": 5.0}, "--warmup_epochs=5.0 is not less than --epochs=5.0"),
+    ],
+)
+def test_settings_that_do_not_fit_are_named(changes, message):
+    with pytest.raises(InputError, match=message):
+        supervised.check(dataclasses.replace(CONFIG, **changes), num_videos=12, num_replicas=2)
