@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 from cvrl_tf.exporting import card, description
+from cvrl_tf.training.supervised_config import SupervisedConfig
 
 RUN_ALL = """
 import os, sys
@@ -57,3 +58,11 @@ def test_the_card_of_weights_without_a_run_claims_nothing_of_one(backbone, origi
     assert "- Weights of the authors' released implementation, from `theirs/ckpt-9`; clip" in text
     for absent in ("## Figures", "Training data", "| setting |", "labels.txt", "{{", "{%"):
         assert absent not in text
+
+
+def test_the_card_of_a_fine_tuned_backbone_says_so(backbone, origin):
+    config = SupervisedConfig("records/train-*", num_classes=101, frozen=False, init="run")
+    about = description.describe(backbone, dataclasses.replace(origin, config=config))
+    text = card.render(about, figures={}, labelled=False)
+    assert "trained to tell 101 classes by cvrl_tf.finetune" in text
+    assert "| init | run |" in text and "pre-trained" not in text
