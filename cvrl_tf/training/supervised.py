@@ -113,7 +113,7 @@ class SupervisedTrainer(Trainer):
         with tf.GradientTape() as tape:
             features = self.features(clips, training=True)
             if config.dropout:
-                num_replicas = self._strategy.num_replicas_in_sync
+                num_replicas = self.strategy.num_replicas_in_sync
                 features = dropout(features, config.dropout, seed, replica, num_replicas)
             logits = self.classifier(features, training=True)
             loss = cross_entropy(logits, batch.labels, config.label_smoothing)
