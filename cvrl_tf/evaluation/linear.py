@@ -43,8 +43,8 @@ def fit_sgd(config: SupervisedConfig, features: np.ndarray, labels: np.ndarray) 
     Source: paper section 4.2.
     """
     num_videos, num_clips, size = features.shape
-    total_steps = config.steps(config.epochs, num_videos)
-    warmup_steps = config.steps(config.warmup_epochs, num_videos)
+    total_steps = config.steps_of(config.epochs, num_videos)
+    warmup_steps = config.steps_of(config.warmup_epochs, num_videos)
     classifier = build_classifier(size, config.num_classes, config.seed)
     schedule = WarmupCosine(config.learning_rate, warmup_steps, total_steps)
     optimizer = build_optimizer("sgd", [classifier], schedule, weight_decay=0.0)
