@@ -177,23 +177,26 @@ def write(directory: str, result: Result) -> str:
 
 def table(result: Result) -> str:
     """What was evaluated, in a few lines, and the figures with their intervals in columns."""
-    checkpoint, test, views = result.checkpoint, result.test, result.views
-    lines = [
-        f"{result.protocol}: {checkpoint.path or 'random weights'} (step {checkpoint.step})",
-        f"test   {_data_text(test)}",
-    ]
-    if result.train:
-        lines.insert(1, f"train  {_data_text(result.train)}")
-    lines.append(
-        f"views  {views.clips} clip{'s' * (views.clips > 1)} x {views.crops}"
-        f" crop{'s' * (views.crops > 1)}, {views.frames} frames at stride {views.stride},"
-        f" {views.size}x{views.size} pixels"
+    checkpoint = result.checkpoint
+    lines = [f"{result.protocol}: {checkpoint.path or 'random weights'} (step {checkpoint.step})"]
+    for name, data in ("train", result.train), ("test", result.test):
+        if data:
+            lines.append(f"{name:<5}  {data.name}: {data.videos} videos, {data.classes} classes")
+    lines.append(f"views  {views_text(result.views)}")
+    return "\n".join([*lines, "", commandline.table(figure_rows(result))])
+
+
+def views_text(views: Views) -> str:
+    """Views in words."""
+    return (
+        f"{views.clips} clip{'s' * (views.clips > 1)} x {views.crops} crop{'s' * (views.crops > 1)}"
+        f", {views.frames} frames at stride {views.stride}, {views.size}x{views.size} pixels"
     )
+
+
+def figure_rows(result: Result) -> list[list[str]]:
+    """The figures as rows of text: a header and one row for each."""
     rows = [["figure", "value", f"{100 * bootstrap.LEVEL:.0f} % interval"]]
     for name, figure in result.figures.items():
         rows.append([name, f"{figure.value:.4f}", f"{figure.low:.4f} to {figure.high:.4f}"])
-    return "\n".join([*lines, "", commandline.table(rows)])
-
-
-def _data_text(data: Data) -> str:
-    return f"{data.name}: {data.videos} videos, {data.classes} classes"
+    return rows
