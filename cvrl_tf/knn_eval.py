@@ -17,8 +17,7 @@ from cvrl_tf import backbone_flags, commandline, files, view_flags
 from cvrl_tf.data import pipeline
 from cvrl_tf.data.source import find_source
 from cvrl_tf.errors import InputError
-from cvrl_tf.evaluation import class_names, confusion, knn, metrics, neighbor_page, probes, report
-from cvrl_tf.evaluation.features import extract_features
+from cvrl_tf.evaluation import class_names, confusion, knn, metrics, neighbor_page, report
 from cvrl_tf.training import run_directory
 
 INIT = flags.DEFINE_enum(
@@ -86,50 +85,45 @@ def main() -> None:
             raise InputError(f"--{holder.name} is missing; --help shows an example.")
     directory, checkpoint = run_directory.locate(path)
     config = run_directory.load_config(directory)
-    clip, num_clips, num_crops = (
-        view_flags.clip(config),
-        view_flags.NUM_CLIPS.value,
-        int(view_flags.NUM_CROPS.value),
-    )
-    sources = {
-        holder.name: find_source(holder.value, holder.name) for holder in (TRAIN_DATA, TEST_DATA)
-    }
-    for source in sources.values():
+    clip = view_flags.clip(config)
+    num_clips, num_crops = view_flags.NUM_CLIPS.value, int(view_flags.NUM_CROPS.value)
+    sources = [find_source(holder.value, holder.name) for holder in (TRAIN_DATA, TEST_DATA)]
+    for source in sources:
         pipeline.check_shards(source, clip)
     class_names.check_same(TRAIN_DATA.value, TEST_DATA.value)
     if INIT.value == "random":
         backbone, step, checkpoint = config.build_backbone(), 0, None
     else:
         backbone, step = run_directory.load_backbone(path)
-    train, test = (
-        extract_features(backbone, source, clip, num_clips, num_crops, f"features of {data}")
-        for data, source in sources.items()
+    found = knn.evaluate(
+        backbone,
+        *sources,
+        clip,
+        num_clips,
+        num_crops,
+        neighbors,
+        LOGISTIC_REGRESSION.value,
     )
-    found = knn.classify(train, test, neighbors, logistic_regression=LOGISTIC_REGRESSION.value)
-    result = report.Result(
-        protocol="knn",
-        checkpoint=report.Checkpoint(checkpoint, step, report.fingerprint_weights(backbone)),
-        train=report.describe_data(TRAIN_DATA.value, train.ids, train.labels),
-        test=report.describe_data(TEST_DATA.value, test.ids, test.labels),
-        views=report.Views.of(clip, num_clips, num_crops),
-        settings={"num_neighbors": neighbors, "temperature": probes.VOTE_TEMPERATURE},
-        figures=found.figures,
-        wall_seconds=round(time.monotonic() - start, 2),
+    result = knn.describe(
+        found,
+        report.Checkpoint(checkpoint, step, report.fingerprint_weights(backbone)),
+        TRAIN_DATA.value,
+        TEST_DATA.value,
+        report.Views.of(clip, num_clips, num_crops),
+        time.monotonic() - start,
     )
-    names = class_names.name_all(class_names.read(TRAIN_DATA.value), int(train.labels.max()) + 1)
+    names = class_names.name_all(
+        class_names.read(TRAIN_DATA.value), int(found.train.labels.max()) + 1
+    )
     output = OUTPUT_DIR.value or report.default_directory(directory, "knn", checkpoint)
-    written = [report.write(output, result)]
-    written.append(os.path.join(output, confusion.CONFUSION_FILE))
-    top1 = found.figures[f"knn_{neighbors[0]}_top1"].value
-    confusion.write(
-        written[-1],
-        metrics.confusion_matrix(found.predictions, test.labels, len(names)),
-        names,
-        f"k-NN, k = {neighbors[0]}: top-1 {top1:.3f} of {len(test.labels)} videos",
-    )
+    written = [report.write(output, result), os.path.join(output, confusion.CONFUSION_FILE)]
+    labels, k = found.test.labels, neighbors[0]
+    matrix = metrics.confusion_matrix(found.predictions, labels, len(names))
+    top1 = found.figures[f"knn_{k}_top1"].value
+    title = f"k-NN, k = {k}: top-1 {top1:.3f} of {len(labels)} videos"
+    confusion.write(written[1], matrix, names, title)
     if HTML.value:
-        page = neighbor_page.render(result, found, train, test, *sources.values(), names)
-        files.write_atomically(HTML.value, page)
+        files.write_atomically(HTML.value, neighbor_page.render(result, found, *sources, names))
         written.append(HTML.value)
     print(report.table(result))
     print(f"\nwritten: {', '.join(written)}")

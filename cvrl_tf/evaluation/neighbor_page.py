@@ -33,8 +33,6 @@ class _Video:
 def render(
     result: Result,
     found: KnnResult,
-    train: Features,
-    test: Features,
     train_source: Source,
     test_source: Source,
     names: Sequence[str],
@@ -46,12 +44,11 @@ def render(
     Args:
       result: the figures, and what they are of.
       found: predictions and neighbours.
-      train: labelled features.
-      test: labelled features.
-      train_source: of `train`, in the same order.
-      test_source: of `test`, in the same order.
+      train_source: the videos of `found.train`, in the same order.
+      test_source: the videos of `found.test`, in the same order.
       names: of the classes, by label.
     """
+    train, test = found.train, found.test
     clip = ClipSpec(result.views.frames, result.views.stride, result.views.size)
     queries, num_random = choose(found.predictions == test.labels)
     neighbors = found.neighbors.indices[:, :SHOWN]
@@ -94,7 +91,7 @@ def render(
         train=f"{result.train.name} ({result.train.videos} videos)",
         figures=report.figure_rows(result),
         views=report.views_text(result.views),
-        k=result.settings["num_neighbors"][0],
+        k=found.num_neighbors[0],
         shown=neighbors.shape[1],
         queries=[describe(int(number)) for number in queries],
         num_random=num_random,

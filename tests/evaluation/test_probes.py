@@ -31,7 +31,7 @@ def test_knn_in_chunks_is_the_same(monkeypatch):
     train = _features(rng.uniform(0, 360, 50), rng.integers(0, 4, 50))
     test = _features(rng.uniform(0, 360, 23), rng.integers(0, 4, 23))
     whole = probes.knn_predict(train, test, 5)
-    monkeypatch.setattr(probes, "CHUNK", 7)
+    monkeypatch.setattr(probes, "COSINES", 7 * 50)
     np.testing.assert_array_equal(probes.knn_predict(train, test, 5), whole)
 
 
@@ -61,6 +61,32 @@ def test_labels_that_cannot_be_evaluated_are_named():
     with pytest.raises(InputError, match="--train_data has 1 class"):
         probes.check_labels(one, one)
     three = _features([0, 1], [4, 6])
-    with pytest.raises(InputError, match=r"--test_data has the classes \[6\] that --train_data"):
+    with pytest.raises(
+        InputError, match=r"1 of its 2 classes that --train_data lacks \(labels 6\)"
+    ):
         probes.check_labels(two, three)
     probes.check_labels(two, one)
+    unlabelled = _features([0, 30, 60], [4, -1, -1])
+    with pytest.raises(
+        InputError, match="2 of 3 records of --test_data have no label, the first is '0.52"
+    ):
+        probes.check_labels(two, unlabelled)
+
+
+def test_the_nearest_come_first_and_equals_in_their_order():
+    train = _features([50, 10, 80, 10, 30], [0, 1, 2, 3, 4])
+    neighbors = probes.nearest(train, _features([8, 85], [0, 0]), 3)
+    # 8 degrees: both at 10, then 30; 85 degrees: 80, 50, 30.
+    assert neighbors.indices.tolist() == [[1, 3, 4], [2, 0, 4]]
+    expected = np.cos(np.radians([[2, 2, 22], [5, 35, 55]]))
+    np.testing.assert_allclose(neighbors.cosines, expected, atol=1e-6)
+
+
+def test_votes_by_hand():
+    train = _features([0, 60, 90], [2, 0, 2])
+    neighbors = probes.nearest(train, _features([0], [0]), 3)
+    # Cosines 1, 0.5 and 0; as multiples of the first vote.
+    votes = probes.knn_votes(neighbors, train.labels, 3, 4, temperature=0.5)
+    np.testing.assert_allclose(votes, [[np.exp(-1), 0, 1 + np.exp(-2), 0]], rtol=1e-5)
+    two = probes.knn_votes(neighbors, train.labels, 2, 4, temperature=0.5)
+    np.testing.assert_allclose(two, [[np.exp(-1), 0, 1, 0]], rtol=1e-5)
