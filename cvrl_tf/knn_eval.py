@@ -35,9 +35,9 @@ TRAIN_DATA = flags.DEFINE_string(
 TEST_DATA = flags.DEFINE_string(
     "test_data", "", "The labelled TFRecord shards to classify: the same."
 )
-NUM_NEIGHBORS = flags.DEFINE_list(
+NUM_NEIGHBORS = flags.DEFINE_string(
     "num_neighbors",
-    list(map(str, knn.NUM_NEIGHBORS)),
+    ",".join(map(str, knn.NUM_NEIGHBORS)),
     "Training videos that vote, one or several numbers; the picture and the page are of the first.",
 )
 LOGISTIC_REGRESSION = flags.DEFINE_bool(
@@ -67,11 +67,11 @@ GROUPS = {
 
 
 def _num_neighbors() -> list[int]:
-    values = [value.strip() for value in NUM_NEIGHBORS.value]
-    if not values or not all(value.isdecimal() and int(value) > 0 for value in values):
+    values = [value.strip() for value in NUM_NEIGHBORS.value.split(",")]
+    if not all(value.isdecimal() and int(value) > 0 for value in values):
         raise InputError(
-            f"--num_neighbors={','.join(values)}: expected a number above 0, or several with commas"
-            " between them, such as 1,5,20."
+            f"--num_neighbors={NUM_NEIGHBORS.value}: expected a number above 0, or several with"
+            " commas between them, such as 1,5,20."
         )
     return list(dict.fromkeys(map(int, values)))
 

@@ -18,8 +18,8 @@ CROP_SIZE = flags.DEFINE_integer(
     "crop_size",
     None,
     "Height and width of a clip in pixels, to which the shorter side of the video is resized; by"
-    " default as in pre-training. Imported checkpoints of the authors are evaluated by them with"
-    " --num_frames=32 --crop_size=256 --num_clips=10 --num_crops=3.",
+    " default as in pre-training. The paper's evaluation of its checkpoints has --num_frames=32"
+    " --stride=2 --crop_size=256 --num_clips=10 --num_crops=3.",
     lower_bound=32,
 )
 NUM_CLIPS = flags.DEFINE_integer(
