@@ -47,7 +47,6 @@ def settings(directory: str) -> dict[str, Any]:
         "epochs": 64.0,
         "warmup_epochs": 1.0,
         "learning_rate": 0.03,
-        "shuffle_buffer": 512,
         "save_every_steps": 100,
     }
 

@@ -34,6 +34,39 @@ def write_atomically(path: str, content: bytes | str) -> None:
         raise
 
 
+@contextlib.contextmanager
+def locked(path: str, what: str) -> Iterator[None]:
+    """Holds a lock file, which tells other processes who holds it.
+
+    Remote files, and those of network disks without locks, lock nothing.
+
+    Args:
+      path: of the file; its directory exists.
+      what: what the holder does, for the message: "training in --model_dir=runs/first".
+
+    Raises:
+      InputError: another process holds it.
+    """
+    if is_remote(path):
+        yield
+        return
+    with open(path, "a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise InputError(
+                f"Another process ({file.read().strip() or 'just started'}) is {what}: wait for it,"
+                " or choose another."
+            ) from None
+        except OSError:  # a network disk without locks
+            pass
+        file.truncate(0)
+        file.write(f"{os.getpid()} on {socket.gethostname()}\n")
+        file.flush()
+        yield
+
+
 def json_text(values: Mapping[str, Any]) -> str:
     """The text of a JSON file."""
     return json.dumps(values, indent=2) + "\n"
@@ -70,32 +103,6 @@ def names_in(directory: str) -> list[str]:
         return sorted(name.rstrip("/") for name in tf.io.gfile.listdir(directory))
     except tf.errors.NotFoundError:
         return []
-
-
-@contextlib.contextmanager
-def locked(path: str, use: str) -> Iterator[None]:
-    """Keeps other processes out while the block runs, through a lock on the local file `path`.
-
-    Args:
-      path: a file, which is made and stays.
-      use: for the message: "is writing X: wait for it".
-
-    Raises:
-      InputError: another process holds the lock.
-    """
-    with open(path, "a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            holder = file.read().strip() or "just started"
-            raise InputError(f"Another process ({holder}) {use}") from None
-        except OSError:  # a network disk without locks
-            pass
-        file.truncate(0)
-        file.write(f"{os.getpid()} on {socket.gethostname()}\n")
-        file.flush()
-        yield
 
 
 def is_remote(path: str) -> bool:

@@ -17,7 +17,7 @@ from cvrl_tf import backbone_flags, commandline, files, view_flags
 from cvrl_tf.data import pipeline
 from cvrl_tf.data.source import find_source
 from cvrl_tf.errors import InputError
-from cvrl_tf.evaluation import class_names, confusion, knn, metrics, neighbor_page, report
+from cvrl_tf.evaluation import class_names, confusion, knn, metrics, neighbor_page, probes, report
 from cvrl_tf.training import run_directory
 
 INIT = flags.DEFINE_enum(
@@ -88,8 +88,8 @@ def main() -> None:
     clip = view_flags.clip(config)
     num_clips, num_crops = view_flags.NUM_CLIPS.value, int(view_flags.NUM_CROPS.value)
     sources = [find_source(holder.value, holder.name) for holder in (TRAIN_DATA, TEST_DATA)]
-    for source in sources:
-        pipeline.check_shards(source, clip)
+    num_videos = [len(pipeline.check_shards(source, clip)) for source in sources]
+    probes.check_number(num_videos[0], max(neighbors))
     class_names.check_same(TRAIN_DATA.value, TEST_DATA.value)
     if INIT.value == "random":
         backbone, step, checkpoint = config.build_backbone(), 0, None

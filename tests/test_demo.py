@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from cvrl_tf import demo, files
-from cvrl_tf.data import records
+from cvrl_tf.data.source import find_source
 from cvrl_tf.training import metrics
 from cvrl_tf.training.run_directory import PretrainConfig
 
@@ -78,7 +78,7 @@ def test_the_whole_way_on_few_videos(tmp_path, monkeypatch, capsys, one_replica)
     assert [float(value) for value in match.groups()] == [
         round(figure["value"], 2) for figure in top1
     ]
-    assert sum(map(records.count_records, records.find_shards(config.train_data, "x"))) == 16
+    assert find_source(config.train_data, "x").count_records() == 16
     assert metrics.read_metrics(settings["model_dir"])[-1]["step"] == 4
     exported = tf.saved_model.load(os.path.join(directory, "export", "saved_model"))
     assert exported.serve(tf.zeros([1, 4, 32, 32, 3]))["features"].shape == (1, 512)

@@ -158,11 +158,7 @@ class State:
           InputError: another process holds it.
         """
         tf.io.gfile.makedirs(self._directory)
-        if files.is_remote(self.output_dir):
-            yield
-            return
-        use = f"is converting into --output_dir={self.output_dir}: wait for it, or choose another."
-        with files.locked(self._path("lock"), use):
+        with files.locked(self._path("lock"), f"converting into --output_dir={self.output_dir}"):
             yield
 
     def remove_temporaries(self) -> None:

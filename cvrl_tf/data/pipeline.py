@@ -1,24 +1,24 @@
 """The tf.data graph of pre-training: TFRecord shards in, batches of two augmented views out.
 
-Phases: read -> parse -> sample two clips -> shuffle -> decode and crop -> augment -> batch; the
+Phases: order -> read -> parse -> sample two clips -> decode and crop -> augment -> batch; the
 augmentation may also happen in the training step, on an accelerator.
-Sampling comes before the shuffle buffer, which then holds the encoded frames of two clips for each
-video instead of the whole video. Every random number comes from a seed folded from (run seed,
-epoch, record, view, purpose), so a batch depends neither on parallelism nor on restarts.
+The order is drawn before anything is read (`stream`), so that there is no shuffle buffer. Every
+random number comes from a seed folded from (run seed, epoch, record, view, purpose), so a batch
+depends neither on parallelism nor on restarts.
 """
 
 import dataclasses
 import sys
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from cvrl_tf.data import augment, records, sampling
+from cvrl_tf.data.index import RecordIndex
 from cvrl_tf.data.sampling import Purpose, fold
 from cvrl_tf.data.source import Source
+from cvrl_tf.data.stream import WHOLE, Share, read_stream
 from cvrl_tf.errors import InputError
-
-READ_PARALLEL_SHARDS = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,26 +44,31 @@ class ViewPair:
     views: tuple[augment.View, augment.View] = augment.AUGMENTATIONS["released"]
 
 
-def check_shards(source: Source, clip: ClipSpec) -> int:
+def check_shards(source: Source, clip: ClipSpec) -> RecordIndex:
     """Checks before any long work that clips can be taken from the shards.
 
     Looks at all record lengths and at the first record of each shard. Says so on stderr when some
-    of these are shorter than a clip, whose frames then go round.
+    of these cannot be read, or are shorter than a clip, whose frames then go round.
 
     Args:
       source: what to read.
       clip: the clips to be taken.
 
     Returns:
-      The number of records of all shards.
+      The index of the records of all shards.
 
     Raises:
-      InputError: a shard that is damaged or not in the layout, frames smaller than the clip, or no
-        looked-at video as long as a clip.
+      InputError: a shard that is cut off, frames smaller than the clip, or no looked-at video that
+        can be read and is as long as a clip.
     """
-    num_videos = source.count_records()
-    lengths = []
-    for path, summary in records.first_records(source.paths, source.summarize):
+    index = source.index()
+    lengths, problems = [], []
+    for path in source.paths:
+        try:
+            summary = records.first_record(path, source.summarize)
+        except InputError as error:
+            problems.append(error)
+            continue
         if min(summary.height, summary.width) < clip.size:
             raise InputError(
                 f"{path} has frames of {summary.width}x{summary.height} pixels, smaller than"
@@ -71,6 +76,14 @@ def check_shards(source: Source, clip: ClipSpec) -> int:
                 " --short_side if the videos allow it."
             )
         lengths.append(summary.num_frames)
+    if not lengths:
+        raise problems[0]
+    if problems:
+        print(
+            f"note: the first records of {len(problems)} of {len(source.paths)} shards cannot be"
+            f" read. {problems[0]}",
+            file=sys.stderr,
+        )
     if max(lengths) < clip.span:
         raise InputError(
             f"The first videos of all {len(lengths)} shards are shorter than a clip: the longest"
@@ -84,7 +97,7 @@ def check_shards(source: Source, clip: ClipSpec) -> int:
             f" ({min(lengths)} of {clip.span} frames): their frames are taken cyclically.",
             file=sys.stderr,
         )
-    return num_videos
+    return index
 
 
 def sample_clips(
@@ -98,8 +111,8 @@ def sample_clips(
       epoch_seed: (2,) int32, of the run and the epoch.
 
     Returns:
-      `frames`, (2, T) string, the JPEGs of each view; `seed`, (2,) int32, of this record in this
-      epoch.
+      `frames`, (2, T) string, the JPEGs of each view; `interval`, scalar int32, frames between
+      their starts; `seed`, (2,) int32, of this record in this epoch.
     """
     frames, record_id = record["frames"], record["id"]
     num_frames = tf.shape(frames)[0]
@@ -115,7 +128,11 @@ def sample_clips(
         sampling.clip_indices(starts[view], num_frames, clip.frames, clip.stride)
         for view in range(2)
     ]
-    return {"frames": tf.gather(frames, tf.stack(indices)), "seed": seed}
+    return {
+        "frames": tf.gather(frames, tf.stack(indices)),
+        "interval": tf.abs(starts[1] - starts[0]),
+        "seed": seed,
+    }
 
 
 def decode_and_crop(frames: tf.Tensor, window: tf.Tensor) -> tf.Tensor:
@@ -188,83 +205,63 @@ def augment_batch(batch: CroppedClip) -> tf.Tensor:
     )
 
 
-def read_epoch(
-    source: Source, pair: ViewPair, shuffle_buffer: int, epoch_seed: tf.Tensor
-) -> tf.data.Dataset:
-    """One epoch of sampled, still encoded clips (`sample_clips`) in an order drawn anew.
+class Batch(NamedTuple):
+    """A batch of n videos.
 
-    Args:
-      source: what to read.
-      pair: the clips to be taken.
-      shuffle_buffer: videos held for shuffling.
-      epoch_seed: (2,) int32, of the run and the epoch.
+    Attributes:
+      views: first and second views: each (n, T, size, size, 3) float32 in [0, 1], or a
+        `CroppedClip` with n as the first axis.
+      intervals: (n,) int32, frames between the starts of the two clips.
+      positions: (n,) int64, of the videos in the stream (`stream.read_stream`).
     """
-    order = tf.random.experimental.stateless_shuffle(
-        tf.constant(list(source.paths)), fold(epoch_seed, Purpose.FILE_ORDER)
-    )
-    shuffle_seed = tf.cast(fold(epoch_seed, Purpose.SHUFFLE)[0], tf.int64)
-    return (
-        tf.data.Dataset.from_tensor_slices(order)
-        .interleave(
-            tf.data.TFRecordDataset,
-            cycle_length=min(len(source.paths), READ_PARALLEL_SHARDS),
-            num_parallel_calls=tf.data.AUTOTUNE,
-        )
-        .map(
-            lambda serialized: sample_clips(source.parse(serialized), pair, epoch_seed),
-            num_parallel_calls=tf.data.AUTOTUNE,
-        )
-        .shuffle(shuffle_buffer, seed=shuffle_seed, reshuffle_each_iteration=False)
-    )
+
+    views: tuple[tf.Tensor | CroppedClip, tf.Tensor | CroppedClip]
+    intervals: tf.Tensor
+    positions: tf.Tensor
 
 
 def pretraining_batches(
     source: Source,
-    num_videos: int,
+    index: RecordIndex,
     pair: ViewPair,
     batch_size: int,
-    shuffle_buffer: int,
     seed: int,
-    first_video: int = 0,
+    first_position: int = 0,
+    share: Share = WHOLE,
     augmented: bool = True,
 ) -> tf.data.Dataset:
-    """Endless batches of two views of each video, epoch after epoch.
+    """Endless batches of two views of each video, epoch after epoch, each in an order of its own.
 
-    A batch may straddle two epochs: no video is dropped.
+    A batch may straddle two epochs: no video is dropped but those that cannot be read.
 
     Args:
-      source: what to read.
-      num_videos: records of all shards (`check_shards`).
+      source: how records are read.
+      index: the records (`check_shards`).
       pair: how the two views are made.
       batch_size: videos of a batch.
-      shuffle_buffer: videos held for shuffling.
       seed: of the run.
-      first_video: videos already trained on: the stream goes on after them.
+      first_position: where in the stream the batches start: videos that came before.
+      share: what this worker reads of the stream.
       augmented: whether the colours change here; otherwise that is left to `augment_batch`, and a
         quarter of the bytes goes to the device.
 
     Returns:
-      Dataset of pairs, first and second views: each (batch_size, T, size, size, 3) float32 in
-      [0, 1], or a `CroppedClip` with batch_size as the first axis.
+      Dataset of `Batch`.
     """
     augment.start_compiler()
-    first_epoch, videos_to_skip = divmod(first_video, num_videos)
-    run_seed = tf.constant([seed, 0], tf.int32)
 
-    def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
-        samples = read_epoch(source, pair, shuffle_buffer, fold(run_seed, epoch))
-        return samples.skip(
-            tf.where(epoch == first_epoch, tf.constant(videos_to_skip, tf.int64), 0)
-        )
+    def sample(serialized: tf.Tensor, epoch_seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        return sample_clips(source.parse(serialized), pair, epoch_seed)
 
-    def views(sample: dict[str, tf.Tensor]) -> tuple[tf.Tensor | CroppedClip, ...]:
-        cropped = crop_views(sample, pair)
-        return tuple(augment.apply(*view) for view in cropped) if augmented else cropped
+    def finish(sample: dict[str, tf.Tensor]) -> tuple[Any, tf.Tensor]:
+        views = crop_views(sample, pair)
+        if augmented:
+            views = tuple(augment.apply(*view) for view in views)
+        return views, sample["interval"]
 
     return (
-        tf.data.Dataset.counter(first_epoch)
-        .flat_map(one_epoch)
-        .map(views, num_parallel_calls=tf.data.AUTOTUNE)
+        read_stream(index, seed, sample, finish, first_position, share)
         .batch(batch_size, drop_remainder=True)
-        .prefetch(2)
+        .map(lambda element, positions: Batch(*element, positions))
+        .prefetch(1)
     )

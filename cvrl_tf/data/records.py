@@ -28,7 +28,6 @@ from typing import Any
 import tensorflow as tf
 
 from cvrl_tf import files
-from cvrl_tf.data.tfrecords import HEAD, TAIL
 from cvrl_tf.errors import InputError
 
 FRAMES_KEY = "image/encoded"
@@ -312,31 +311,6 @@ def find_shards(pattern: str, flag: str | None = None) -> list[str]:
     return paths
 
 
-def count_records(path: str) -> int:
-    """The number of records in a shard, from their lengths alone.
-
-    Raises:
-      InputError: the file is empty, is cut off, or is not a TFRecord file.
-    """
-    size = tf.io.gfile.stat(path).length
-    position = count = 0
-    with tf.io.gfile.GFile(path, "rb") as file:
-        while position < size:
-            file.seek(position)
-            head = file.read(HEAD.size)
-            length = HEAD.unpack(head)[0] if len(head) == HEAD.size else size
-            position += HEAD.size + length + TAIL.size
-            if position > size:
-                raise InputError(
-                    f"{path} is not a whole TFRecord file: record {count} ends at byte {position},"
-                    f" the file at byte {size}; convert it again."
-                )
-            count += 1
-    if count == 0:
-        raise InputError(f"{path} holds no records: remove it, or convert it again.")
-    return count
-
-
 @dataclasses.dataclass(frozen=True)
 class RecordSummary:
     """What a look at one record tells: frames, pixels, and the label (None when unlabelled)."""
@@ -382,27 +356,25 @@ def summarize(serialized: bytes, origin: str) -> RecordSummary:
     return RecordSummary(len(frames), int(height), int(width), labels[0] if labels else None)
 
 
-def first_records(
-    paths: Sequence[str], summarize: Callable[[bytes, str], RecordSummary] = summarize
-) -> Iterator[tuple[str, RecordSummary]]:
-    """Yields each shard's path and the summary of its first record.
+def first_record(
+    path: str, summarize: Callable[[bytes, str], RecordSummary] = summarize
+) -> RecordSummary:
+    """The summary of a shard's first record.
 
     Args:
-      paths: TFRecord files.
+      path: a TFRecord file.
       summarize: from a record and its origin to its summary; for records in this layout by default.
 
     Raises:
-      InputError: a first record that cannot be read or is not in the layout.
+      InputError: it cannot be read or is not in the layout.
     """
-    for path in paths:
-        try:
-            serialized = next(iter(tf.data.TFRecordDataset(path).take(1))).numpy()
-        except (tf.errors.DataLossError, StopIteration):
-            raise InputError(
-                f"{path}: its first record is damaged, or it is not a TFRecord file;"
-                " convert it again."
-            ) from None
-        yield path, summarize(serialized, f"{path}, record 0")
+    try:
+        serialized = next(iter(tf.data.TFRecordDataset(path).take(1))).numpy()
+    except (tf.errors.DataLossError, StopIteration):
+        raise InputError(
+            f"{path}: its first record is damaged, or it is not a TFRecord file; convert it again."
+        ) from None
+    return summarize(serialized, f"{path}, record 0")
 
 
 @contextlib.contextmanager

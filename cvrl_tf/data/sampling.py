@@ -7,9 +7,8 @@ import tensorflow as tf
 
 
 class Purpose(enum.IntEnum):
-    """What a random number is drawn for. A value is never reused: it would change every run."""
+    """What a random number is drawn for. A value is never reused (0 was): it would change runs."""
 
-    FILE_ORDER = 0
     SHUFFLE = 1
     INTERVAL = 2
     FIRST_START = 3

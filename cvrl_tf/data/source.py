@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 import tensorflow as tf
 
 from cvrl_tf.data import records
+from cvrl_tf.data.index import RecordIndex, index_records
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,9 +25,34 @@ class Source:
     parse: Callable[[tf.Tensor], dict[str, tf.Tensor]] = records.parse
     summarize: Callable[[bytes, str], records.RecordSummary] = records.summarize
 
+    def index(self) -> RecordIndex:
+        """The place of each record; raises as `index.index_records`."""
+        return index_records(self.paths)
+
+    def problem(self, index: RecordIndex, number: int) -> str:
+        """Why a record that could not be used could not.
+
+        Args:
+          index: of this source.
+          number: of the record.
+        """
+        damage = index.problem(number)
+        if damage:
+            return damage
+        try:
+            frames = self.parse(index.read(tf.constant(number)))["frames"]
+        except tf.errors.OpError as error:
+            return f"the record cannot be parsed: {str(error.message).splitlines()[0]}"
+        for frame in range(len(frames)):
+            try:
+                tf.io.decode_jpeg(frames[frame])
+            except tf.errors.OpError as error:
+                return f"frame {frame} cannot be decoded: {str(error.message).splitlines()[0]}"
+        return "the record has no frames" if not len(frames) else "it can be read now"
+
     def count_records(self) -> int:
-        """The number of records of all files; raises as `records.count_records`."""
-        return sum(map(records.count_records, self.paths))
+        """The number of records of all files; raises as `index.index_records`."""
+        return len(self.index())
 
 
 def find_source(name: str, flag: str) -> Source:

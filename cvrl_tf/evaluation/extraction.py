@@ -21,7 +21,7 @@ import tensorflow as tf
 from cvrl_tf import files
 from cvrl_tf.conversion import frames
 from cvrl_tf.conversion.catalogs import Entry
-from cvrl_tf.data import records, tfrecords
+from cvrl_tf.data import records
 from cvrl_tf.data.pipeline import ClipSpec
 from cvrl_tf.data.source import Source
 from cvrl_tf.errors import InputError
@@ -89,7 +89,7 @@ def from_records(
         ):
             store.append(values, label, record_id)
 
-    data = tfrecords.fingerprint(source.paths)
+    data = source.index().fingerprint()
     return _extract(backbone, data, Views.of(clip, num_clips, num_crops), output, add)
 
 

@@ -227,8 +227,7 @@ def open_store(
         os.makedirs(directory, exist_ok=True)
     except OSError as error:
         raise InputError(f"{directory} cannot be made: {error.strerror}.") from None
-    use = f"is writing features to {directory}: wait for it."
-    with files.locked(os.path.join(directory, "lock"), use):
+    with files.locked(os.path.join(directory, "lock"), f"writing features to {directory}"):
         store = FeatureStore(directory, identity, row)
         try:
             yield store

@@ -21,17 +21,8 @@ def check_labels(train: Features, test: Features) -> None:
     """Checks that a classifier can be trained and tested.
 
     Raises:
-      InputError: videos without a label, fewer than two classes in `train`, or a class of `test`
-        that `train` lacks.
+      InputError: fewer than two classes in `train`, or a class of `test` that `train` lacks.
     """
-    for flag, features in ("train_data", train), ("test_data", test):
-        missing = np.flatnonzero(features.labels < 0)
-        if len(missing):
-            raise InputError(
-                f"{len(missing)} of {len(features.labels)} records of --{flag} have no label, the"
-                f" first is '{features.ids[missing[0]]}': evaluation needs labelled records;"
-                " convert with class folders or lists."
-            )
     train_classes, test_classes = set(train.labels.tolist()), set(test.labels.tolist())
     if len(train_classes) < 2:
         raise InputError(
@@ -45,6 +36,15 @@ def check_labels(train: Features, test: Features) -> None:
             f"--test_data has {len(unknown)} of its {len(test_classes)} classes that --train_data"
             f" lacks (labels {', '.join(map(str, unknown[:SHOWN_CLASSES]))}{more}): convert both"
             " with the same class list, and train on all classes."
+        )
+
+
+def check_number(num_videos: int, num_neighbors: int) -> None:
+    """Raises InputError if there are fewer training videos than neighbours."""
+    if num_videos < num_neighbors:
+        raise InputError(
+            f"--train_data has {num_videos} videos, fewer than --num_neighbors={num_neighbors}:"
+            " lower --num_neighbors."
         )
 
 
@@ -72,11 +72,7 @@ def nearest(train: Features, test: Features, count: int) -> Neighbors:
     Raises:
       InputError: fewer training videos than `count`.
     """
-    if len(train.values) < count:
-        raise InputError(
-            f"--train_data has {len(train.values)} videos, fewer than --num_neighbors={count}:"
-            " lower --num_neighbors."
-        )
+    check_number(len(train.values), count)
     chunk = max(1, COSINES // len(train.values))
     indices, cosines = [], []
     for first in range(0, len(test.values), chunk):

@@ -8,7 +8,7 @@ import numpy as np
 import simplejpeg
 import tensorflow as tf
 
-from cvrl_tf.data import sampling, tfrecords
+from cvrl_tf.data import sampling
 from cvrl_tf.data.pipeline import ClipSpec
 from cvrl_tf.data.source import Source
 from cvrl_tf.inspection.shards import spaced
@@ -45,16 +45,14 @@ def read_strips(source: Source, numbers: Iterable[int], clip: ClipSpec) -> dict[
     Returns:
       Strips by number.
     """
-    wanted, strips = set(numbers), {}
-    for number, place in enumerate(tfrecords.places(source.paths)):
-        if number in wanted:
-            serialized = next(tfrecords.read_shard(place.path, place.offset)).serialized
-            frames = source.parse(tf.constant(serialized))["frames"]
-            count = len(frames)
-            start = sampling.even_starts(count, 1, clip.frames, clip.stride)[0]
-            indices = sampling.clip_indices(start, count, clip.frames, clip.stride).numpy()
-            kept = [int(indices[position]) for position in spaced(clip.frames, FRAMES)]
-            strips[number] = _strip([frames[index].numpy() for index in kept])
+    index, strips = source.index(), {}
+    for number in numbers:
+        frames = source.parse(index.read(tf.constant(number)))["frames"]
+        count = len(frames)
+        start = sampling.even_starts(count, 1, clip.frames, clip.stride)[0]
+        positions = sampling.clip_indices(start, count, clip.frames, clip.stride).numpy()
+        kept = [int(positions[place]) for place in spaced(clip.frames, FRAMES)]
+        strips[number] = _strip([frames[position].numpy() for position in kept])
     return strips
 
 

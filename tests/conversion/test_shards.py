@@ -26,7 +26,7 @@ from cvrl_tf.conversion import catalogs, frames, shards
 from cvrl_tf.conversion.catalogs import Entry
 from cvrl_tf.conversion.frames import Settings
 from cvrl_tf.conversion.shards import convert
-from cvrl_tf.data import records
+from cvrl_tf.data import records, tfrecords
 from cvrl_tf.errors import InputError
 
 
@@ -105,7 +105,7 @@ def test_every_video_is_in_one_shard_with_its_label_and_frames(tmp_path, videos)
         "labels.txt",
         *names,
     ]
-    assert [records.count_records(str(tmp_path / name)) for name in names] == [3, 2, 2]
+    assert [len(tfrecords.record_offsets(str(tmp_path / name))) for name in names] == [3, 2, 2]
     assert held == {
         "videos": 7,
         "frames": (4 + 5 + 6) + (4 + 5 + 6 + 7),

@@ -8,6 +8,7 @@ from small_records import make_video, write_shard
 from cvrl_tf.data import augment, pipeline, records, sampling
 from cvrl_tf.data.pipeline import ClipSpec, ViewPair
 from cvrl_tf.data.source import Source, find_source
+from cvrl_tf.data.stream import Share
 from cvrl_tf.errors import InputError
 
 CLIP = ClipSpec(frames=4, stride=2, size=32)
@@ -15,18 +16,16 @@ PAIR = ViewPair(CLIP)
 EPOCH_SEED = tf.constant([5, 6], tf.int32)
 
 
-def _batches(pattern, count, batch_size=4, seed=1, first_video=0, shuffle_buffer=5):
+def _batches(pattern, count, batch_size=4, seed=1, first_position=0, **options):
     source = find_source(pattern, "train_data")
     dataset = pipeline.pretraining_batches(
-        source, 12, PAIR, batch_size, shuffle_buffer, seed, first_video
+        source, source.index(), PAIR, batch_size, seed, first_position, **options
     )
-    return [np.stack(views, axis=1) for views in dataset.take(count)]
+    return list(dataset.take(count))
 
 
-def _epoch_frames(pattern, epoch_seed, shuffle_buffer=5):
-    source = find_source(pattern, "train_data")
-    dataset = pipeline.read_epoch(source, PAIR, shuffle_buffer, epoch_seed)
-    return [sample["frames"].numpy() for sample in dataset]
+def _views_of(batch):
+    return np.stack(batch.views, axis=1)
 
 
 def test_clip_span():
@@ -130,42 +129,45 @@ def test_the_two_views_draw_independently():
         assert np.abs(views[0] - views[1]).mean() > 0.02
 
 
-def test_every_video_comes_once_an_epoch_in_a_new_order(shards):
-    expected = {frame for index in range(12) for frame in make_video(index, label=index % 2).frames}
-    epochs = [_epoch_frames(shards, tf.constant([epoch, 0])) for epoch in range(2)]
-    for epoch in epochs:
-        assert len(epoch) == 12
-        assert {frame for frames in epoch for frame in frames.ravel()} <= expected
-    identities = [[_video_of(frames) for frames in epoch] for epoch in epochs]
-    assert sorted(identities[0]) == sorted(identities[1]) == list(range(12))
-    assert identities[0] != identities[1]
-
-
-def _video_of(frames, _index={}):  # noqa: B006 - a cache
-    if not _index:
-        for index in range(12):
-            for frame in make_video(index, label=index % 2).frames:
-                _index[frame] = index
-    return _index[frames.ravel()[0]]
-
-
 def test_the_same_seed_gives_the_same_batches(shards):
     first, again, other = _batches(shards, 4), _batches(shards, 4), _batches(shards, 4, seed=2)
     for one, two in zip(first, again, strict=True):
-        np.testing.assert_array_equal(one, two)
-    assert np.abs(first[0] - other[0]).mean() > 0.01
+        np.testing.assert_array_equal(_views_of(one), _views_of(two))
+        np.testing.assert_array_equal(one.positions, two.positions)
+    assert np.abs(_views_of(first[0]) - _views_of(other[0])).mean() > 0.01
 
 
 def test_a_stream_goes_on_where_another_stopped(shards):
     # 12 videos: the third batch of five straddles the epochs.
     whole = _batches(shards, 6, batch_size=5)
-    rest = _batches(shards, 3, batch_size=5, first_video=15)
+    rest = _batches(shards, 3, batch_size=5, first_position=15)
     for one, two in zip(whole[3:], rest, strict=True):
-        np.testing.assert_array_equal(one, two)
+        np.testing.assert_array_equal(_views_of(one), _views_of(two))
+        np.testing.assert_array_equal(one.positions, two.positions)
+    assert rest[0].positions.numpy().tolist() == [15, 16, 17, 18, 19]
+
+
+def test_two_workers_share_the_batches_of_one(shards):
+    whole = _batches(shards, 3, batch_size=6)
+    parts = [_batches(shards, 3, batch_size=3, share=Share(index, 2)) for index in range(2)]
+    for batch, even, odd in zip(whole, *parts, strict=True):
+        np.testing.assert_array_equal(_views_of(batch)[0::2], _views_of(even))
+        np.testing.assert_array_equal(_views_of(batch)[1::2], _views_of(odd))
+        np.testing.assert_array_equal(batch.positions[1::2], odd.positions)
+
+
+def test_a_batch_tells_the_intervals(shards):
+    far = ViewPair(CLIP, sampling.IntervalDistribution("increasing", 500.0))
+    source = find_source(shards, "train_data")
+    (batch,) = pipeline.pretraining_batches(source, source.index(), far, 12, 1).take(1)
+    assert batch.intervals.numpy().tolist() == [13] * 12
+    (batch,) = _batches(shards, 1, batch_size=12)
+    assert len(set(batch.intervals.numpy().tolist())) > 3
+    assert batch.intervals.numpy().min() >= 0 and batch.intervals.numpy().max() <= 13
 
 
 def test_augmentation_changes_from_epoch_to_epoch(shards):
-    first, second = _batches(shards, 2, batch_size=12)
+    first, second = map(_views_of, _batches(shards, 2, batch_size=12))
     distances = [
         np.abs(one - two).mean() for one, two in itertools.product(first[:, 0], second[:, 0])
     ]
@@ -174,14 +176,14 @@ def test_augmentation_changes_from_epoch_to_epoch(shards):
 
 def test_global_seed_does_not_matter_and_is_not_touched(shards):
     tf.random.set_seed(1)
-    first = _batches(shards, 1, batch_size=12, shuffle_buffer=1)
+    first = _batches(shards, 1, batch_size=12)
     tf.random.set_seed(2)
-    again = _batches(shards, 1, batch_size=12, shuffle_buffer=1)
-    np.testing.assert_array_equal(first[0], again[0])
+    again = _batches(shards, 1, batch_size=12)
+    np.testing.assert_array_equal(_views_of(first[0]), _views_of(again[0]))
 
 
 def test_check_shards_counts(shards):
-    assert pipeline.check_shards(find_source(shards, "train_data"), CLIP) == 12
+    assert len(pipeline.check_shards(find_source(shards, "train_data"), CLIP)) == 12
 
 
 def test_check_shards_refuses_small_frames(shards):
@@ -199,24 +201,25 @@ def test_check_shards_says_when_some_videos_are_short(tmp_path, capsys):
         write_shard(tmp_path / "a", [make_video(0, num_frames=20)]),
         write_shard(tmp_path / "b", [make_video(1, num_frames=5)]),
     ]
-    assert pipeline.check_shards(Source("short", paths), CLIP) == 2
+    assert len(pipeline.check_shards(Source("short", paths), CLIP)) == 2
     assert capsys.readouterr().err == (
         "note: the first videos of 1 of 2 shards are shorter than a clip (5 of 7 frames): their"
         " frames are taken cyclically.\n"
     )
 
 
-def test_an_empty_record_is_named_in_the_graph(tmp_path):
-    example = tf.train.SequenceExample()
-    example.feature_lists.feature_list["image/encoded"].feature.extend([])
-    path = tmp_path / "shard"
-    write_shard(path, [make_video(0)])
-    with tf.io.TFRecordWriter(str(path)) as writer:
-        writer.write(records.serialize(make_video(0)))
-        writer.write(example.SerializeToString())
-    dataset = pipeline.read_epoch(Source("bad", [str(path)]), PAIR, 1, EPOCH_SEED)
-    with pytest.raises(tf.errors.InvalidArgumentError, match="A record has no frames"):
-        list(dataset)
+def test_check_shards_passes_over_a_damaged_first_record(tmp_path, capsys):
+    paths = [write_shard(tmp_path / name, [make_video(i) for i in range(2)]) for name in "ab"]
+    content = bytearray((tmp_path / "a").read_bytes())
+    content[5000] ^= 255
+    (tmp_path / "a").write_bytes(content)
+    assert len(pipeline.check_shards(Source("damaged", paths), CLIP)) == 4
+    assert capsys.readouterr().err == (
+        f"note: the first records of 1 of 2 shards cannot be read. {tmp_path}/a: its first record"
+        " is damaged, or it is not a TFRecord file; convert it again.\n"
+    )
+    with pytest.raises(InputError, match="a: its first record is damaged"):
+        pipeline.check_shards(Source("damaged", paths[:1]), CLIP)
 
 
 def test_views_and_intervals_are_those_that_are_asked_for():

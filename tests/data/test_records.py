@@ -1,6 +1,6 @@
 import pytest
 import tensorflow as tf
-from small_records import make_video, write_shard
+from small_records import make_video
 
 from cvrl_tf.data import records
 from cvrl_tf.errors import InputError
@@ -143,26 +143,6 @@ def test_find_shards_names_the_flag_when_nothing_matches(tmp_path):
         records.find_shards(f"{tmp_path}/none-*", "test_data")
 
 
-def test_count_records(tmp_path):
-    path = write_shard(tmp_path / "shard", [make_video(index, 2) for index in range(5)])
-    assert records.count_records(path) == 5
-
-
-@pytest.mark.parametrize("cut", [1, 100, 5000])
-def test_count_records_names_a_cut_file(tmp_path, cut):
-    path = write_shard(tmp_path / "shard", [make_video(index, 2) for index in range(2)])
-    content = (tmp_path / "shard").read_bytes()
-    (tmp_path / "shard").write_bytes(content[:-cut])
-    with pytest.raises(InputError, match="is not a whole TFRecord file: record [01] ends"):
-        records.count_records(path)
-
-
-def test_count_records_refuses_an_empty_file(tmp_path):
-    (tmp_path / "empty").write_bytes(b"")
-    with pytest.raises(InputError, match="holds no records"):
-        records.count_records(str(tmp_path / "empty"))
-
-
 def test_summarize_tells_size_and_label():
     summary = records.summarize(records.serialize(make_video(0, 7, label=3)), "here")
     assert summary == records.RecordSummary(num_frames=7, height=40, width=48, label=3)
@@ -182,10 +162,10 @@ def test_summarize_names_what_is_wrong():
         records.summarize(example.SerializeToString(), "here")
 
 
-def test_first_records_names_a_file_that_is_no_tfrecord(tmp_path):
+def test_first_record_names_a_file_that_is_no_tfrecord(tmp_path):
     (tmp_path / "text").write_bytes(b"these are not records " * 10)
     with pytest.raises(InputError, match="first record is damaged, or it is not a TFRecord file"):
-        list(records.first_records([str(tmp_path / "text")]))
+        records.first_record(str(tmp_path / "text"))
 
 
 def test_deserialize_is_the_inverse_of_serialize():

@@ -57,8 +57,8 @@ def test_two_splits_are_read_as_one(data_dir):
 
 def test_check_shards_looks_into_them(data_dir):
     source = find_source("tfds:small_video:train", "train_data")
-    assert pipeline.check_shards(source, CLIP) == 8
-    [summary, _] = [summary for _, summary in records.first_records(source.paths, source.summarize)]
+    assert len(pipeline.check_shards(source, CLIP)) == 8
+    summary = records.first_record(source.paths[0], source.summarize)
     assert (summary.height, summary.width) == (40, 48)
     with pytest.raises(InputError, match=r"frames of 48x40 pixels, smaller than --crop_size=64"):
         pipeline.check_shards(source, ClipSpec(4, 2, 64))
@@ -67,19 +67,21 @@ def test_check_shards_looks_into_them(data_dir):
 def test_batches_go_on_where_another_stream_stopped(data_dir):
     source = find_source("tfds:small_video:train", "train_data")
 
-    def batches(count, first_video=0):
-        dataset = pipeline.pretraining_batches(source, 8, ViewPair(CLIP), 3, 4, 1, first_video)
-        return [np.stack(views, axis=1) for views in dataset.take(count)]
+    def batches(count, first_position=0):
+        dataset = pipeline.pretraining_batches(
+            source, source.index(), ViewPair(CLIP), 3, 1, first_position
+        )
+        return [np.stack(batch.views, axis=1) for batch in dataset.take(count)]
 
     whole = batches(5)
     assert whole[0].shape == (3, 2, 4, 32, 32, 3)
-    for one, two in zip(whole[3:], batches(2, first_video=9), strict=True):
+    for one, two in zip(whole[3:], batches(2, first_position=9), strict=True):
         np.testing.assert_array_equal(one, two)
 
 
 def test_no_warnings_of_tfds_reach_the_user(data_dir, capfd):
     source = find_source("tfds:small_video:test", "train_data")
-    list(pipeline.pretraining_batches(source, 4, ViewPair(CLIP), 2, 4, 1).take(1))
+    list(pipeline.pretraining_batches(source, source.index(), ViewPair(CLIP), 2, 1).take(1))
     assert capfd.readouterr().err == ""
 
 
@@ -91,8 +93,7 @@ def test_a_data_set_without_labels_and_names(data_dir):
     assert len(examples) == 8  # ids are hashes, all different
     assert {int(example["label"]) for example in examples.values()} == {-1}
     assert [*_examples(source)] == [*examples]
-    [first, *_] = records.first_records(source.paths, source.summarize)
-    assert first[1].label is None
+    assert records.first_record(source.paths[0], source.summarize).label is None
 
 
 @pytest.mark.parametrize(

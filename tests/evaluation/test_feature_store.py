@@ -79,7 +79,9 @@ def test_a_store_of_something_else_is_refused(tmp_path):
 def test_two_processes_do_not_write_one_store(tmp_path):
     with (
         open_store(str(tmp_path), IDENTITY, (2, 3)),
-        pytest.raises(InputError, match=r"Another process \(\d+ on .*is writing features to"),
+        pytest.raises(
+            InputError, match=r"Another process \(\d+ on .*is writing features to .*wait for it"
+        ),
         open_store(str(tmp_path), IDENTITY, (2, 3)),
     ):
         pass

@@ -8,6 +8,7 @@ from tiny_backbone import tiny_backbone
 
 from cvrl_tf.data.pipeline import ClipSpec
 from cvrl_tf.data.source import Source, find_source
+from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation import features
 from cvrl_tf.evaluation.views import sample_views
 
@@ -28,6 +29,12 @@ def test_features_are_normalised_means_in_the_order_of_the_shards(shards):
     expected = clips.mean(axis=0)
     expected /= np.linalg.norm(expected)
     np.testing.assert_allclose(result.values[7], expected, atol=1e-5)
+
+
+def test_a_record_without_a_label_is_named(tmp_path):
+    path = write_shard(tmp_path / "s", [make_video(0, label=0), make_video(1, label=None)])
+    with pytest.raises(InputError, match="record 'video_1' of some data has no label: evaluation"):
+        features.extract_features(tiny_backbone(), Source("some data", [path]), CLIP, 1)
 
 
 def test_a_cache_is_of_one_checkpoint_and_one_data_set(shards, tmp_path, monkeypatch):

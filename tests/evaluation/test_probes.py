@@ -66,11 +66,6 @@ def test_labels_that_cannot_be_evaluated_are_named():
     ):
         probes.check_labels(two, three)
     probes.check_labels(two, one)
-    unlabelled = _features([0, 30, 60], [4, -1, -1])
-    with pytest.raises(
-        InputError, match="2 of 3 records of --test_data have no label, the first is '0.52"
-    ):
-        probes.check_labels(two, unlabelled)
 
 
 def test_the_nearest_come_first_and_equals_in_their_order():

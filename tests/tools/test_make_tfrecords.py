@@ -48,7 +48,7 @@ def test_folder_split_by_split(tmp_path):
         f"next: python -m cvrl_tf.train --train_data='{tmp_path}/out/train-*'"
         " --model_dir=runs/first",
     ]
-    [(_, summary)] = records.first_records([f"{tmp_path}/out/test-00000-of-00001"])
+    summary = records.first_record(f"{tmp_path}/out/test-00000-of-00001")
     assert (summary.height, summary.width, summary.label) == (16, 21, 0)
 
 
@@ -101,7 +101,7 @@ def test_kinetics_keeps_the_labels_of_an_earlier_run(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "note: 2 files are left out: no row of val is theirs.\n" in done.stderr
     assert (output / "labels.txt").read_text() == "yoga\nzumba\n"
-    [(_, summary)] = records.first_records([f"{output}/val-00000-of-00001"])
+    summary = records.first_record(f"{output}/val-00000-of-00001")
     assert (summary.label, summary.num_frames) == (1, 7)
 
 
@@ -116,7 +116,7 @@ def test_files_have_no_label_index(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[1] == f"{tmp_path}/out: no labels"
-    [(_, summary)] = records.first_records([f"{tmp_path}/out/pool-00000-of-00001"])
+    summary = records.first_record(f"{tmp_path}/out/pool-00000-of-00001")
     assert summary.label is None
 
 

@@ -23,11 +23,11 @@ import tensorflow as tf
 from absl import flags
 
 from cvrl_tf import commandline
-from cvrl_tf.data import augment, pipeline, records
+from cvrl_tf.data import augment, pipeline, records, stream
 from cvrl_tf.data.augment import Parameters
 from cvrl_tf.data.pipeline import ClipSpec, ViewPair
 from cvrl_tf.data.sampling import Purpose, fold
-from cvrl_tf.data.source import Source, find_source
+from cvrl_tf.data.source import find_source
 from cvrl_tf.progress import Progress
 from cvrl_tf.training.run_directory import PretrainConfig
 from tools.benchmark import reference, report
@@ -42,16 +42,15 @@ DATA = flags.DEFINE_string(
 NUM_FRAMES = flags.DEFINE_integer("num_frames", DEFAULTS.num_frames, "As of cvrl_tf.train.", 1)
 STRIDE = flags.DEFINE_integer("stride", DEFAULTS.stride, "As of cvrl_tf.train.", 1)
 CROP_SIZE = flags.DEFINE_integer("crop_size", DEFAULTS.crop_size, "As of cvrl_tf.train.", 32)
-SHUFFLE_BUFFER = flags.DEFINE_integer(
-    "shuffle_buffer", DEFAULTS.shuffle_buffer, "As of cvrl_tf.train.", 1
-)
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 8, "Videos of a batch of one device.", 1)
-VIDEOS = flags.DEFINE_integer("videos", 96, "Videos of a run, after the buffer is filled.", 1)
+VIDEOS = flags.DEFINE_integer(
+    "videos", 96, "Videos of a run, after half as many that are not counted.", 1
+)
 RUNS = flags.DEFINE_integer("runs", 3, "How often everything is measured.", 1)
 JSON = flags.DEFINE_string("json", None, "File for all figures, machine, versions and settings.")
 
 GROUPS = {
-    "Work": [DATA, NUM_FRAMES, STRIDE, CROP_SIZE, SHUFFLE_BUFFER, BATCH_SIZE],
+    "Work": [DATA, NUM_FRAMES, STRIDE, CROP_SIZE, BATCH_SIZE],
     "Measurement": [VIDEOS, RUNS],
     "Output": [JSON],
 }
@@ -80,7 +79,7 @@ def main() -> None:
         name = DATA.value or render(os.path.join(directory, "records"))
         source = find_source(name, "data")
         pipeline.check_shards(source, clip)
-        arguments = (name, clip, BATCH_SIZE.value, SHUFFLE_BUFFER.value, VIDEOS.value)
+        arguments = (name, clip, BATCH_SIZE.value, VIDEOS.value)
         runs: dict[str, list[Figures]] = {which: [] for which in PIPELINES}
         phases: list[Figures] = []
         with Progress("measuring", RUNS.value * (len(PIPELINES) + 1), "run") as progress:
@@ -119,33 +118,29 @@ def _in_a_process(function: Callable[..., Figures], *arguments: Any) -> Figures:
         return pool.submit(function, *arguments).result()
 
 
-def _endless(source: Source, num_videos: int) -> Source:
-    """The same files so often that a shuffle buffer of `num_videos` is filled."""
-    repeats = -(-num_videos // source.count_records())
-    return Source(source.name, list(source.paths) * repeats, source.parse, source.summarize)
-
-
-def _measure(
-    which: str, name: str, clip: ClipSpec, batch_size: int, shuffle_buffer: int, num_videos: int
-) -> Figures:
-    source = _endless(find_source(name, "data"), shuffle_buffer + 2 * num_videos)
-    pair = ViewPair(clip)
+def _measure(which: str, name: str, clip: ClipSpec, batch_size: int, num_videos: int) -> Figures:
+    source, pair = find_source(name, "data"), ViewPair(clip)
+    index = source.index()
     if which == "plain":
-        samples = pipeline.read_epoch(source, pair, shuffle_buffer, tf.constant([0, 0]))
-        dataset = samples.map(
-            lambda sample: reference.make_views(sample, pair), num_parallel_calls=tf.data.AUTOTUNE
-        )
-        dataset = dataset.batch(batch_size, drop_remainder=True).prefetch(2)
+
+        def sample(serialized: tf.Tensor, epoch_seed: tf.Tensor) -> dict[str, tf.Tensor]:
+            return pipeline.sample_clips(source.parse(serialized), pair, epoch_seed)
+
+        def finish(sample: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+            return reference.make_views(sample, pair)
+
+        dataset = stream.read_stream(index, 0, sample, finish)
+        dataset = dataset.batch(batch_size, drop_remainder=True).prefetch(1)
     else:
         dataset = pipeline.pretraining_batches(
-            source, 10**9, pair, batch_size, shuffle_buffer, seed=0, augmented=which == "host"
+            source, index, pair, batch_size, seed=0, augmented=which == "host"
         )
     return _consume(iter(dataset), batch_size, num_videos)
 
 
 def _consume(batches: Iterator[Any], batch_size: int, num_videos: int) -> Figures:
     steps = -(-num_videos // batch_size)
-    for _ in range(max(2, steps // 2)):  # the buffer is filled, all is compiled
+    for _ in range(max(2, steps // 2)):  # all is compiled
         next(batches)
     cpu, start = report.cpu_seconds(), time.monotonic()
     for _ in range(steps):
@@ -160,7 +155,7 @@ def _consume(batches: Iterator[Any], batch_size: int, num_videos: int) -> Figure
 
 def _measure_phases(name: str, clip: ClipSpec, num_videos: int) -> Figures:
     """CPU seconds a video of each phase: what a pipeline up to it costs more than one without."""
-    source, pair = _endless(find_source(name, "data"), 3 * num_videos), ViewPair(clip)
+    source, pair = find_source(name, "data"), ViewPair(clip)
 
     def crop(sample: dict[str, tf.Tensor]) -> list[tf.Tensor]:
         views = []

@@ -26,7 +26,7 @@ def _results(path):
 @pytest.mark.slow
 def test_input(shards, tmp_path):
     output = tmp_path / "input.json"
-    work = [f"--data={shards}", "--num_frames=4", "--crop_size=32", "--shuffle_buffer=8"]
+    work = [f"--data={shards}", "--num_frames=4", "--crop_size=32"]
     result = _run("input", *work, "--videos=16", "--runs=1", f"--json={output}")
     assert result.returncode == 0, result.stderr
     assert "I0000" not in result.stderr

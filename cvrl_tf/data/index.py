@@ -1,0 +1,101 @@
+"""Where each record of a data set lies, so that any of them can be read at any time."""
+
+import concurrent.futures
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from cvrl_tf import files
+from cvrl_tf.data import tfrecords
+
+_READ_BUFFER = 2**18  # bytes, read at a time
+_REMOTE_SHARDS_AT_ONCE = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class RecordIndex:
+    """The places of N records in TFRecord files; 12 bytes of memory for each.
+
+    Attributes:
+      paths: the files.
+      shards: (N,) int32, the position in `paths` of the file of each record.
+      offsets: (N,) int64, the first byte of each record in its file.
+    """
+
+    paths: Sequence[str]
+    shards: np.ndarray
+    offsets: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    def read(self, number: tf.Tensor) -> tf.Tensor:
+        """Reads a record, also in a tf.data graph.
+
+        Args:
+          number: scalar integer in [0, N - 1].
+
+        Returns:
+          Scalar string, the record.
+
+        Raises:
+          tf.errors.OpError: when run on a record that is damaged or gone.
+        """
+        shard, offset = tf.gather(self.shards, [number]), tf.gather(self.offsets, [number])
+        record = tf.raw_ops.TFRecordDatasetV2(
+            filenames=tf.gather(tf.constant(list(self.paths)), shard),
+            compression_type="",
+            buffer_size=_READ_BUFFER,
+            byte_offsets=offset,
+            metadata="",
+        )
+        dataset = tf.data.experimental.from_variant(record, tf.TensorSpec([], tf.string))
+        return dataset.take(1).get_single_element()
+
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits that tell the records, by content and order, from others.
+
+        Made of the lengths and checksums that are stored with them: nothing else is read.
+
+        Raises:
+          tf.errors.OpError: a file cannot be read.
+        """
+        digest = hashlib.sha256()
+        for shard, path in enumerate(self.paths):
+            for length, checksum in tfrecords.checksums(path, self.offsets[self.shards == shard]):
+                digest.update(f"{length} {checksum}\n".encode())
+        return digest.hexdigest()[:16]
+
+    def origin(self, number: int) -> str:
+        """The file and the position in it, from 0, of a record, for messages."""
+        shard = self.shards[number]
+        return f"{self.paths[shard]}, record {number - int(np.argmax(self.shards == shard))}"
+
+    def problem(self, number: int) -> str | None:
+        """What is damaged in the bytes of a record; None where they are as they were written."""
+        path, offset = self.paths[self.shards[number]], int(self.offsets[number])
+        try:
+            return next(tfrecords.read_shard(path, offset)).problem
+        except StopIteration:
+            return "the file ends before it"
+        except tf.errors.OpError as error:
+            return f"the file cannot be read: {error.message}"
+
+
+def index_records(paths: Sequence[str]) -> RecordIndex:
+    """Finds all records of TFRecord files, from their lengths alone.
+
+    Args:
+      paths: the files.
+
+    Raises:
+      InputError: a file is empty, is cut off, or is not a TFRecord file.
+    """
+    remote = any(map(files.is_remote, paths))
+    with concurrent.futures.ThreadPoolExecutor(_REMOTE_SHARDS_AT_ONCE if remote else 1) as pool:
+        offsets = list(pool.map(tfrecords.record_offsets, paths))
+    shards = np.repeat(np.arange(len(paths), dtype=np.int32), list(map(len, offsets)))
+    return RecordIndex(tuple(paths), shards, np.concatenate(offsets))
