@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from cvrl_tf.conversion import catalogs, shards
 from cvrl_tf.data.source import find_source
-from cvrl_tf.evaluation import knn, probes, report
+from cvrl_tf.evaluation import knn, report
 from cvrl_tf.exporting import directory as export_directory
 from cvrl_tf.exporting.origin import load_run
 from cvrl_tf.progress import Progress
@@ -31,6 +31,7 @@ PIXELS = 80
 FRAMES = 32
 FRAME_RATE = 16
 NUM_CLIPS = 3
+NUM_NEIGHBORS = 5
 
 Mask = Callable[[float, np.ndarray, np.ndarray], np.ndarray]
 
@@ -274,7 +275,7 @@ def _knn_top1(model_dir: str, config: PretrainConfig, records: str, pretrained: 
         *(find_source(pattern, "data") for pattern in data),
         config.clip,
         NUM_CLIPS,
-        num_neighbors=[probes.NEIGHBORS],
+        num_neighbors=[NUM_NEIGHBORS],
         description=f"{name}, features of",
     )
     result = knn.describe(
@@ -285,7 +286,7 @@ def _knn_top1(model_dir: str, config: PretrainConfig, records: str, pretrained: 
         time.monotonic() - start,
     )
     report.write(report.default_directory(model_dir, "knn", checkpoint), result)
-    return found.figures[f"knn_{probes.NEIGHBORS}_top1"].value
+    return found.figures[f"knn_{NUM_NEIGHBORS}_top1"].value
 
 
 def run(directory: str, config: PretrainConfig, model_dir: str, **options: Any) -> None:

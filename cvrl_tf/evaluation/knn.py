@@ -14,7 +14,7 @@ from cvrl_tf.evaluation.features import Features, extract_features
 from cvrl_tf.evaluation.probes import Neighbors
 from cvrl_tf.evaluation.report import Checkpoint, Result, Views
 
-NUM_NEIGHBORS = (5, 1, 20)
+NUM_NEIGHBORS = (5, 1, 20)  # 5 suits some hundred videos; 20 and more suit many thousands
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,6 @@ from sklearn.preprocessing import StandardScaler
 from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation.features import Features
 
-NEIGHBORS = 5  # suits some hundred videos; 20 and more suit many thousands
 VOTE_TEMPERATURE = 0.07
 COSINES = 2**25  # of test videos with all training videos, in memory at a time
 SHOWN_CLASSES = 5  # in messages
@@ -115,32 +114,6 @@ def knn_votes(
     return votes
 
 
-def knn_predict(
-    train: Features,
-    test: Features,
-    num_neighbors: int = NEIGHBORS,
-    temperature: float = VOTE_TEMPERATURE,
-) -> np.ndarray:
-    """The class with the most votes, see `knn_votes`; of equal ones the lowest.
-
-    Args:
-      train: labelled features of norm 1.
-      test: features of norm 1.
-      num_neighbors: voters for each test video.
-      temperature: of the votes.
-
-    Returns:
-      (N,) int64, the predicted class of each test video.
-
-    Raises:
-      InputError: fewer training videos than neighbours.
-    """
-    neighbors = nearest(train, test, num_neighbors)
-    num_classes = int(train.labels.max()) + 1
-    votes = knn_votes(neighbors, train.labels, num_neighbors, num_classes, temperature)
-    return np.argmax(votes, axis=1)
-
-
 def logistic_regression_predict(train: Features, test: Features) -> np.ndarray:
     """Multinomial logistic regression on standardised features, scikit-learn's with C = 1.
 
@@ -158,8 +131,3 @@ def logistic_regression_predict(train: Features, test: Features) -> np.ndarray:
         warnings.simplefilter("ignore", ConvergenceWarning)
         classifier.fit(scaler.transform(train.values), train.labels)
     return classifier.predict(scaler.transform(test.values))
-
-
-def top1(predictions: np.ndarray, labels: np.ndarray) -> float:
-    """The share in [0, 1] of the (N,) predictions that equal the (N,) labels."""
-    return float(np.mean(predictions == labels))
