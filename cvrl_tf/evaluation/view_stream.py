@@ -27,6 +27,7 @@ def map_views(
     num_clips: int,
     num_crops: int,
     description: str,
+    first_video: int = 0,
 ) -> Iterator[tuple[np.ndarray, int, str]]:
     """Applies a function to the views of each video, in the order of the records.
 
@@ -38,6 +39,7 @@ def map_views(
       num_clips: evenly spaced clips of each video.
       num_crops: crops of each, 1 or 3.
       description: for the progress bar.
+      first_video: videos that are done already: the stream goes on after them.
 
     Yields:
       For each video, values (num_clips * num_crops, K); label, -1 when unlabelled; id.
@@ -45,12 +47,48 @@ def map_views(
     Raises:
       InputError: a record that cannot be read.
     """
+    index = source.index()
+
+    def parse(number: tf.Tensor) -> dict[str, tf.Tensor]:
+        return source.parse(index.read(number))
+
+    videos = tf.data.Dataset.range(first_video, num_videos)
+    with (
+        Progress(description, num_videos, "video", initial=first_video) as progress,
+        records.naming_bad_records(source.name),
+    ):
+        for video in stream_views(function, videos, parse, clip, num_clips, num_crops):
+            yield video
+            progress.update()
+
+
+def stream_views(
+    function: Callable[[tf.Tensor], tf.Tensor],
+    videos: tf.data.Dataset,
+    parse: Callable[..., dict[str, tf.Tensor]],
+    clip: ClipSpec,
+    num_clips: int,
+    num_crops: int,
+) -> Iterator[tuple[np.ndarray, int, str]]:
+    """As `map_views`, of any data set.
+
+    Args:
+      function: as for `map_views`.
+      videos: one element for each video.
+      parse: from an element to `frames`, `label` and `id`, as `records.parse`.
+      clip: the clips to be taken.
+      num_clips: evenly spaced clips of each video.
+      num_crops: crops of each, 1 or 3.
+
+    Yields:
+      As `map_views`.
+    """
     num_views = num_clips * num_crops
     view_pixels = clip.frames * clip.size**2
     at_once = VIDEOS_AT_ONCE_BYTES // (_PEAK_FACTOR * 3 * num_views * view_pixels)
 
-    def read(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        record = source.parse(serialized)
+    def read(*element: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        record = parse(*element)
         views = sample_view_pixels(record["frames"], clip, num_clips, num_crops)
         return views, tf.repeat(record["label"], num_views), tf.repeat(record["id"], num_views)
 
@@ -62,20 +100,14 @@ def map_views(
         return function(tf.cast(pixels, tf.float32) / 255.0)
 
     batches = (
-        tf.data.TFRecordDataset(list(source.paths))
-        .map(read, num_parallel_calls=int(np.clip(at_once, 1, os.cpu_count() or 1)))
+        videos.map(read, num_parallel_calls=int(np.clip(at_once, 1, os.cpu_count() or 1)))
         .rebatch(max(1, BATCH_PIXELS // view_pixels))
         .prefetch(1)
     )
     values = []
-    with (
-        Progress(description, num_videos, "video") as progress,
-        records.naming_bad_records(source.name),
-    ):
-        for pixels, labels, ids in batches:
-            values += zip(compute(pixels).numpy(), labels.numpy(), ids.numpy(), strict=True)
-            while len(values) >= num_views:
-                video, values = values[:num_views], values[num_views:]
-                rows, (label, *_), (record_id, *_) = zip(*video, strict=True)
-                yield np.stack(rows), int(label), record_id.decode(errors="replace")
-                progress.update()
+    for pixels, labels, ids in batches:
+        values += zip(compute(pixels).numpy(), labels.numpy(), ids.numpy(), strict=True)
+        while len(values) >= num_views:
+            video, values = values[:num_views], values[num_views:]
+            rows, (label, *_), (record_id, *_) = zip(*video, strict=True)
+            yield np.stack(rows), int(label), record_id.decode(errors="replace")
