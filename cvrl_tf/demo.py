@@ -20,7 +20,6 @@ from cvrl_tf.data.source import find_source
 from cvrl_tf.evaluation import knn, report
 from cvrl_tf.exporting import directory as export_directory
 from cvrl_tf.progress import Progress
-from cvrl_tf.training import run_directory
 from cvrl_tf.training.origin import load_run, untrained
 from cvrl_tf.training.pretrain import pretrain
 from cvrl_tf.training.run_directory import PretrainConfig

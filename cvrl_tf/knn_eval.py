@@ -19,6 +19,7 @@ from cvrl_tf.data.source import find_source
 from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation import class_names, confusion, knn, metrics, neighbor_page, probes, report
 
+SEED = flags.DEFINE_integer("seed", 0, "Seed of the random weights of --backbone.", 0, 2**31 - 1)
 TRAIN_DATA = flags.DEFINE_string(
     "train_data",
     "",
@@ -51,7 +52,7 @@ HTML = flags.DEFINE_string(
 )
 
 GROUPS = {
-    "Backbone": backbone_flags.HOLDERS,
+    "Backbone": (*backbone_flags.HOLDERS, SEED),
     "Data": (TRAIN_DATA, TEST_DATA),
     "Views": view_flags.GROUP,
     "Classifier": (NUM_NEIGHBORS, LOGISTIC_REGRESSION),
@@ -76,7 +77,7 @@ def main() -> None:
     for holder in (TRAIN_DATA, TEST_DATA):
         if not holder.value:
             raise InputError(f"--{holder.name} is missing; --help shows an example.")
-    backbone, origin = backbone_flags.load()
+    backbone, origin = backbone_flags.load(seed=SEED.value)
     if not OUTPUT_DIR.value and origin.model_dir is None:
         raise InputError(
             f"--output_dir is missing: {origin.description} is of no run in whose directory the"

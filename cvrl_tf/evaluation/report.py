@@ -4,7 +4,7 @@
 |-----------------|--------------------------------------------------------------------------------|
 | `protocol`      | `knn`, `linear`, `finetune`, ...                                               |
 | `version`       | of this package                                                                |
-| `checkpoint`    | `path` (null where there is none), `step`, `fingerprint`, `kind` of the weights |
+| `checkpoint`    | `path` (null where there is none), `step`, `fingerprint`, `kind`               |
 | `train`, `test` | `name` as given, `videos`, `classes`, `fingerprint` of the ids and labels used |
 | `views`         | of a test video: `clips`, `crops`, `frames`, `stride`, `size`                  |
 | `settings`      | what else decides the figures                                                  |
