@@ -1,9 +1,9 @@
 """TFRecord files, whatever their records hold."""
 
 import dataclasses
-import hashlib
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import google_crc32c
 import numpy as np
@@ -76,6 +76,26 @@ def read_shard(path: str, offset: int = 0) -> Iterator[StoredRecord]:
             number, position = number + 1, end
 
 
+def checksums(path: str, offsets: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """Yields the length and the stored checksum of the records of a shard.
+
+    Args:
+      path: the shard, which is whole.
+      offsets: of the records.
+    """
+    with _open_at_places(path) as file:
+        for offset in map(int, offsets):
+            file.seek(offset)
+            length, _ = HEAD.unpack(file.read(HEAD.size))
+            file.seek(offset + HEAD.size + length)
+            yield length, TAIL.unpack(file.read(TAIL.size))[0]
+
+
+def _open_at_places(path: str) -> Any:
+    """A file to read few bytes from at each place: TensorFlow's read half a megabyte there."""
+    return tf.io.gfile.GFile(path, "rb") if files.is_remote(path) else open(path, "rb", 0)
+
+
 def record_offsets(path: str) -> np.ndarray:
     """Where the records of a shard start, found from their lengths alone.
 
@@ -87,8 +107,7 @@ def record_offsets(path: str) -> np.ndarray:
     """
     size = tf.io.gfile.stat(path).length
     offsets, position = [], 0
-    # TensorFlow's files read half a megabyte at each place.
-    with tf.io.gfile.GFile(path, "rb") if files.is_remote(path) else open(path, "rb", 0) as file:
+    with _open_at_places(path) as file:
         while position < size:
             file.seek(position)
             head = file.read(HEAD.size)
@@ -103,43 +122,6 @@ def record_offsets(path: str) -> np.ndarray:
     if not offsets:
         raise InputError(f"{path} holds no records: remove it, or convert it again.")
     return np.array(offsets, np.int64)
-
-
-@dataclasses.dataclass(frozen=True)
-class Place:
-    """Where a record lies, and the checksum of its data as it is stored."""
-
-    path: str
-    offset: int
-    length: int
-    checksum: int
-
-
-def places(paths: Sequence[str]) -> Iterator[Place]:
-    """Finds the records of shards from their lengths alone; these must be whole."""
-    for path in paths:
-        size, offset = tf.io.gfile.stat(path).length, 0
-        # TensorFlow's files read half a megabyte at each place.
-        with (
-            tf.io.gfile.GFile(path, "rb") if files.is_remote(path) else open(path, "rb", 0) as file
-        ):
-            while offset < size:
-                file.seek(offset)
-                length, _ = HEAD.unpack(file.read(HEAD.size))
-                file.seek(offset + HEAD.size + length)
-                yield Place(path, offset, length, TAIL.unpack(file.read(TAIL.size))[0])
-                offset += HEAD.size + length + TAIL.size
-
-
-def fingerprint(paths: Sequence[str]) -> str:
-    """16 hexadecimal digits that tell the records, by content and order, from others.
-
-    Made of the stored checksums: nothing else is read.
-    """
-    digest = hashlib.sha256()
-    for place in places(paths):
-        digest.update(f"{place.length} {place.checksum}\n".encode())
-    return digest.hexdigest()[:16]
 
 
 def _checksum(data: bytes) -> int:

@@ -3,7 +3,7 @@
   store.json      what the features are of, and whether all are there
   features.npy    (N, V, D): V views of each of N videos
   videos.jsonl    a line for each of the N: id and label
-  failures.jsonl  a line for each video that was left out: id and reason
+  failures.jsonl  a line for each damaged video: id, what is wrong, whether it is used all the same
   lock            held while a process writes
 
 A line of `videos.jsonl` is written after its row of `features.npy`, so that after SIGKILL at any
@@ -35,12 +35,14 @@ class StoredFeatures:
       labels: (N,) int64, class indices; -1 where there is none.
       ids: N ids.
       failures: reasons by id, of videos that were left out.
+      damaged: what is wrong by id, of videos that were used all the same.
     """
 
     values: np.ndarray
     labels: np.ndarray
     ids: list[str]
     failures: dict[str, str] = dataclasses.field(default_factory=dict)
+    damaged: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 class FeatureStore:
@@ -49,7 +51,8 @@ class FeatureStore:
     Attributes:
       ids: of the videos that are there, in the order of their rows.
       labels: theirs, -1 for none.
-      failures: reasons by id.
+      failures: reasons by id, of videos that were left out.
+      damaged: what is wrong by id, of videos that are used all the same.
       complete: whether `finish` was called, now or in an earlier process.
     """
 
@@ -60,7 +63,10 @@ class FeatureStore:
         videos = self._lines(_VIDEOS_FILE)
         self.ids = [line["id"] for line in videos]
         self.labels = [line["label"] for line in videos]
-        self.failures = {line["id"]: line["reason"] for line in self._lines(_FAILURES_FILE)}
+        self.failures: dict[str, str] = {}
+        self.damaged: dict[str, str] = {}
+        for line in self._lines(_FAILURES_FILE):
+            (self.damaged if line["kept"] else self.failures)[line["id"]] = line["reason"]
         self._features: BinaryIO | None = None
 
     def _path(self, name: str) -> str:
@@ -123,10 +129,10 @@ class FeatureStore:
         self.ids.append(record_id)
         self.labels.append(label)
 
-    def fail(self, record_id: str, reason: str) -> None:
-        """Notes a video that is left out."""
-        self._write_line(_FAILURES_FILE, {"id": record_id, "reason": reason})
-        self.failures[record_id] = reason
+    def note_damage(self, record_id: str, reason: str, kept: bool) -> None:
+        """Notes a damaged video, and whether it is used all the same."""
+        self._write_line(_FAILURES_FILE, {"id": record_id, "reason": reason, "kept": kept})
+        (self.damaged if kept else self.failures)[record_id] = reason
 
     def _write_line(self, name: str, values: Mapping[str, Any]) -> None:
         with open(self._path(name), "a") as file:
@@ -189,7 +195,11 @@ class FeatureStore:
                 f"{path} is damaged ({error}): remove the directory {self._directory}."
             ) from None
         return StoredFeatures(
-            values, np.array(self.labels, np.int64), list(self.ids), dict(self.failures)
+            values,
+            np.array(self.labels, np.int64),
+            list(self.ids),
+            dict(self.failures),
+            dict(self.damaged),
         )
 
 
@@ -217,8 +227,7 @@ def open_store(
         os.makedirs(directory, exist_ok=True)
     except OSError as error:
         raise InputError(f"{directory} cannot be made: {error.strerror}.") from None
-    use = f"writing features to {directory}"
-    with files.locked(os.path.join(directory, "lock"), use):
+    with files.locked(os.path.join(directory, "lock"), f"writing features to {directory}"):
         store = FeatureStore(directory, identity, row)
         try:
             yield store

@@ -10,9 +10,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from cvrl_tf.data import tfrecords
 from cvrl_tf.data.pipeline import ClipSpec
 from cvrl_tf.data.source import Source
+from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation import feature_store
 from cvrl_tf.evaluation.feature_store import StoredFeatures
 from cvrl_tf.evaluation.report import Views, fingerprint_weights
@@ -25,7 +25,7 @@ class Features:
 
     Attributes:
       values: (N, D) float32, of Euclidean norm 1.
-      labels: (N,) int64, class indices; -1 where there is none.
+      labels: (N,) int64, class indices.
       ids: N record ids.
     """
 
@@ -51,7 +51,7 @@ def extract_features(
     num_crops: int = 1,
     description: str = "features",
 ) -> Features:
-    """Computes the feature of each video: the mean over its views of the normalised features.
+    """Computes the feature of labelled videos: the mean over views of the normalised features.
 
     Args:
       backbone: from clips (N, T, H, W, 3) to features (N, D); run in inference mode.
@@ -65,12 +65,17 @@ def extract_features(
       Features in the order of the records.
 
     Raises:
-      InputError: a record that is damaged or not in the layout.
+      InputError: a record that is damaged, not in the layout, or has no label.
     """
     values, labels, ids = [], [], []
     for views, label, record_id in map_views(
         frozen(backbone), source, source.count_records(), clip, num_clips, num_crops, description
     ):
+        if label < 0:
+            raise InputError(
+                f"The record '{record_id}' of {source.name} has no label: evaluation needs labelled"
+                " records; convert with class folders or lists."
+            )
         mean = views.mean(axis=0)
         values.append(mean / max(np.linalg.norm(mean), 1e-12))
         labels.append(label)
@@ -113,7 +118,7 @@ def cached_features(
         "features": "pooled, of norm 1",
         "dtype": "float16",
         "weights": fingerprint_weights(backbone),
-        "data": tfrecords.fingerprint(source.paths),
+        "data": source.index().fingerprint(),
         "views": dataclasses.asdict(Views.of(clip, num_clips, num_crops)),
     }
     name = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]

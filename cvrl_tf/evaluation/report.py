@@ -4,7 +4,7 @@
 |-----------------|--------------------------------------------------------------------------------|
 | `protocol`      | `knn`, `linear`, `finetune`, ...                                               |
 | `version`       | of this package                                                                |
-| `checkpoint`    | `path` (null for random weights), `step`, `fingerprint` of the weights         |
+| `checkpoint`    | `path` (null where there is none), `step`, `fingerprint`, `kind`               |
 | `train`, `test` | `name` as given, `videos`, `classes`, `fingerprint` of the ids and labels used |
 | `views`         | of a test video: `clips`, `crops`, `frames`, `stride`, `size`                  |
 | `settings`      | what else decides the figures                                                  |
@@ -28,6 +28,7 @@ from cvrl_tf import commandline, files
 from cvrl_tf.data.pipeline import ClipSpec
 from cvrl_tf.evaluation import bootstrap
 from cvrl_tf.evaluation.bootstrap import Estimate
+from cvrl_tf.training.origin import COLOR_HISTOGRAM, Origin
 
 RESULTS_FILE = "results.json"
 EVALUATIONS = "evaluations"
@@ -38,14 +39,28 @@ class Checkpoint:
     """The weights that were evaluated.
 
     Attributes:
-      path: prefix of the checkpoint's files; None for random weights.
+      path: of the weights; None for what has seen no data.
       step: training steps that the weights have seen.
       fingerprint: `fingerprint_weights`.
+      kind: where they come from: see `training.origin.Origin`.
     """
 
     path: str | None
     step: int
     fingerprint: str
+    kind: str = "run"
+
+    @classmethod
+    def of(cls, backbone: keras.Model, origin: Origin) -> "Checkpoint":
+        """Of a backbone and where it comes from."""
+        weights = fingerprint_weights(backbone)
+        return cls(origin.checkpoint or None, origin.step, weights, origin.kind)
+
+    def __str__(self) -> str:
+        if self.kind == COLOR_HISTOGRAM:
+            return "colour histogram"
+        inflated = "inflated " if self.kind == "inflated" else ""
+        return f"{inflated}{self.path or 'random weights'} (step {self.step})"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,23 +192,25 @@ def write(directory: str, result: Result) -> str:
 
 def table(result: Result) -> str:
     """What was evaluated, in a few lines, and the figures with their intervals in columns."""
-    checkpoint, test, views = result.checkpoint, result.test, result.views
-    lines = [
-        f"{result.protocol}: {checkpoint.path or 'random weights'} (step {checkpoint.step})",
-        f"test   {_data_text(test)}",
-    ]
-    if result.train:
-        lines.insert(1, f"train  {_data_text(result.train)}")
-    lines.append(
-        f"views  {views.clips} clip{'s' * (views.clips > 1)} x {views.crops}"
-        f" crop{'s' * (views.crops > 1)}, {views.frames} frames at stride {views.stride},"
-        f" {views.size}x{views.size} pixels"
+    lines = [f"{result.protocol}: {result.checkpoint}"]
+    for name, data in ("train", result.train), ("test", result.test):
+        if data:
+            lines.append(f"{name:<5}  {data.name}: {data.videos} videos, {data.classes} classes")
+    lines.append(f"views  {views_text(result.views)}")
+    return "\n".join([*lines, "", commandline.table(figure_rows(result))])
+
+
+def views_text(views: Views) -> str:
+    """Views in words."""
+    return (
+        f"{views.clips} clip{'s' * (views.clips > 1)} x {views.crops} crop{'s' * (views.crops > 1)}"
+        f", {views.frames} frames at stride {views.stride}, {views.size}x{views.size} pixels"
     )
+
+
+def figure_rows(result: Result) -> list[list[str]]:
+    """The figures as rows of text: a header and one row for each."""
     rows = [["figure", "value", f"{100 * bootstrap.LEVEL:.0f} % interval"]]
     for name, figure in result.figures.items():
         rows.append([name, f"{figure.value:.4f}", f"{figure.low:.4f} to {figure.high:.4f}"])
-    return "\n".join([*lines, "", commandline.table(rows)])
-
-
-def _data_text(data: Data) -> str:
-    return f"{data.name}: {data.videos} videos, {data.classes} classes"
+    return rows

@@ -47,12 +47,17 @@ def map_views(
     Raises:
       InputError: a record that cannot be read.
     """
-    videos = tf.data.TFRecordDataset(list(source.paths)).skip(first_video)
+    index = source.index()
+
+    def parse(number: tf.Tensor) -> dict[str, tf.Tensor]:
+        return source.parse(index.read(number))
+
+    videos = tf.data.Dataset.range(first_video, num_videos)
     with (
         Progress(description, num_videos, "video", initial=first_video) as progress,
         records.naming_bad_records(source.name),
     ):
-        for video in stream_views(function, videos, source.parse, clip, num_clips, num_crops):
+        for video in stream_views(function, videos, parse, clip, num_clips, num_crops):
             yield video
             progress.update()
 

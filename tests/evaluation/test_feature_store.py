@@ -54,15 +54,16 @@ def test_it_goes_on_after_any_stop(tmp_path, damage):
     assert stored.ids == [f"video_{number}" for number in range(7)]
 
 
-def test_failures_are_kept(tmp_path):
-    for number in range(2):
+def test_damage_is_remembered(tmp_path):
+    for number in range(3):
         with open_store(str(tmp_path), IDENTITY, (2, 3)) as store:
-            assert len(store.failures) == number
-            store.fail(f"bad_{number}", "cut\noff")
+            assert len(store.failures) + len(store.damaged) == number
+            store.note_damage(f"bad_{number}", "cut\noff", kept=number == 1)
     with open_store(str(tmp_path), IDENTITY, (2, 3)) as store:
         store.finish()
         stored = store.read()
-    assert stored.failures == {"bad_0": "cut\noff", "bad_1": "cut\noff"}
+    assert stored.failures == {"bad_0": "cut\noff", "bad_2": "cut\noff"}
+    assert stored.damaged == {"bad_1": "cut\noff"}
     assert stored.values.shape == (0, 2, 3) and stored.ids == []
 
 
@@ -78,7 +79,9 @@ def test_a_store_of_something_else_is_refused(tmp_path):
 def test_two_processes_do_not_write_one_store(tmp_path):
     with (
         open_store(str(tmp_path), IDENTITY, (2, 3)),
-        pytest.raises(InputError, match=r"Another process \(\d+ on .*is writing features to"),
+        pytest.raises(
+            InputError, match=r"Another process \(\d+ on .*is writing features to .*wait for it"
+        ),
         open_store(str(tmp_path), IDENTITY, (2, 3)),
     ):
         pass

@@ -1,34 +1,22 @@
 import dataclasses
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from small_records import make_video, write_shard
+from tiny_backbone import tiny_backbone
 
 from cvrl_tf.data.pipeline import ClipSpec
 from cvrl_tf.data.source import Source, find_source
+from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation import features
 from cvrl_tf.evaluation.views import sample_views
 
 CLIP = ClipSpec(frames=4, stride=2, size=32)
 
 
-def _backbone(seed=0):
-    """Small, with a batch normalisation that inference mode matters to."""
-    keras.utils.set_random_seed(seed)
-    return keras.Sequential(
-        [
-            keras.layers.Input((None, None, None, 3)),
-            keras.layers.Conv3D(16, 3, strides=4, activation="relu"),
-            keras.layers.BatchNormalization(),
-            keras.layers.GlobalAveragePooling3D(),
-        ]
-    )
-
-
 def test_features_are_normalised_means_in_the_order_of_the_shards(shards):
-    backbone = _backbone()
+    backbone = tiny_backbone()
     source = find_source(shards, "train_data")
     result = features.extract_features(backbone, source, CLIP, num_clips=2)
     assert result.ids == [f"video_{index}" for index in range(12)]
@@ -43,8 +31,14 @@ def test_features_are_normalised_means_in_the_order_of_the_shards(shards):
     np.testing.assert_allclose(result.values[7], expected, atol=1e-5)
 
 
+def test_a_record_without_a_label_is_named(tmp_path):
+    path = write_shard(tmp_path / "s", [make_video(0, label=0), make_video(1, label=None)])
+    with pytest.raises(InputError, match="record 'video_1' of some data has no label: evaluation"):
+        features.extract_features(tiny_backbone(), Source("some data", [path]), CLIP, 1)
+
+
 def test_a_cache_is_of_one_checkpoint_and_one_data_set(shards, tmp_path, monkeypatch):
-    backbone = _backbone()
+    backbone = tiny_backbone()
     source = find_source(shards, "train_data")
     arguments = source, CLIP, 2, 3, str(tmp_path)
     stored = features.cached_features(backbone, *arguments)
@@ -65,7 +59,7 @@ def test_a_cache_is_of_one_checkpoint_and_one_data_set(shards, tmp_path, monkeyp
     videos[7] = dataclasses.replace(videos[7], label=0)
     relabelled = Source("x", [write_shard(tmp_path / "shard", videos)])
     assert features.cached_features(backbone, relabelled, *arguments[1:]).labels[7] == 0
-    other = features.cached_features(_backbone(seed=1), *arguments)
+    other = features.cached_features(tiny_backbone(seed=1), *arguments)
     assert np.abs(other.values - stored.values).max() > 0.01
     assert (
         features.cached_features(backbone, source, CLIP, 1, 1, str(tmp_path)).values.shape[1] == 1
@@ -74,7 +68,7 @@ def test_a_cache_is_of_one_checkpoint_and_one_data_set(shards, tmp_path, monkeyp
 
 
 def test_a_cache_goes_on_where_it_was_stopped(shards, tmp_path, monkeypatch):
-    backbone = _backbone()
+    backbone = tiny_backbone()
     source = find_source(shards, "train_data")
     whole = features.cached_features(backbone, source, CLIP, 2, 1, str(tmp_path / "whole"))
     map_views = features.map_views
