@@ -25,7 +25,7 @@ from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation import classification, linear, report
 from cvrl_tf.evaluation.classification import Task
 from cvrl_tf.evaluation.features import cached_features
-from cvrl_tf.evaluation.report import Checkpoint, Views, fingerprint_weights
+from cvrl_tf.evaluation.report import Checkpoint, Views
 from cvrl_tf.training.origin import Origin
 from cvrl_tf.training.strategy import make_strategy
 from cvrl_tf.training.supervised_config import SupervisedConfig
@@ -102,6 +102,7 @@ def main() -> None:
             protocol, config, backbone, found, task, strategy, output_dir, GROUPS, start
         )
         return
+    report.make_directory(output_dir)
     views = supervised_command.test_views()
     probabilities, settings = _classify_stored(
         task, config, backbone, *views, found.model_dir or output_dir
@@ -111,7 +112,7 @@ def main() -> None:
         protocol,
         task,
         probabilities,
-        Checkpoint(found.checkpoint or None, found.step, fingerprint_weights(backbone)),
+        Checkpoint.of(backbone, found),
         Views.of(*views),
         settings,
         time.monotonic() - start,

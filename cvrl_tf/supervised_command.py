@@ -173,7 +173,7 @@ def train_and_test(
     views = test_views()
     probabilities = classification.predict(trainer.probabilities, task.test, *views)
     if config.frozen:
-        checkpoint = Checkpoint(found.checkpoint or None, found.step, fingerprint_weights(backbone))
+        checkpoint = Checkpoint.of(backbone, found)
     else:
         _, path = run_directory.locate(output_dir)
         weights = fingerprint_weights(backbone, trainer.classifier)
