@@ -11,6 +11,7 @@ the K nearest has its class). Figures have 95 % intervals over the test videos.
 import os
 import time
 
+import tensorflow as tf
 from absl import flags
 
 from cvrl_tf import backbone_flags, commandline, files, view_flags
@@ -83,6 +84,9 @@ def main() -> None:
     for holder in (TRAIN_DATA, TEST_DATA):
         if not holder.value:
             raise InputError(f"--{holder.name} is missing; --help shows an example.")
+    page_directory = os.path.dirname(HTML.value)
+    if page_directory and not tf.io.gfile.isdir(page_directory):
+        raise InputError(f"--html={HTML.value}: there is no directory {page_directory}: make it.")
     directory, checkpoint = run_directory.locate(path)
     config = run_directory.load_config(directory)
     clip = view_flags.clip(config)
@@ -95,6 +99,8 @@ def main() -> None:
         backbone, step, checkpoint = config.build_backbone(), 0, None
     else:
         backbone, step = run_directory.load_backbone(path)
+    output = OUTPUT_DIR.value or report.default_directory(directory, "knn", checkpoint)
+    report.make_directory(output)
     found = knn.evaluate(
         backbone,
         *sources,
@@ -115,7 +121,6 @@ def main() -> None:
     names = class_names.name_all(
         class_names.read(TRAIN_DATA.value), int(found.train.labels.max()) + 1
     )
-    output = OUTPUT_DIR.value or report.default_directory(directory, "knn", checkpoint)
     written = [report.write(output, result), os.path.join(output, confusion.CONFUSION_FILE)]
     labels, k = found.test.labels, neighbors[0]
     matrix = metrics.confusion_matrix(found.predictions, labels, len(names))

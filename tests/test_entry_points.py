@@ -99,6 +99,7 @@ def test_knn_eval_writes_its_result(model_dir, shards, tmp_path):
     assert result.stdout.startswith("knn: random weights (step 0)")
     for wrong, message in [
         ("--num_neighbors=5,x", "--num_neighbors=5,x: expected a number above 0"),
+        ("--html=none/page.html", "there is no directory none: make it"),
         ("--num_neighbors=13", "has 12 videos, fewer than --num_neighbors=13"),
     ]:
         _assert_one_sentence(_run("cvrl_tf.knn_eval", *data, wrong, "--num_clips=1"), message)
