@@ -11,6 +11,7 @@ the K nearest has its class). Figures have 95 % intervals over the test videos.
 import os
 import time
 
+import tensorflow as tf
 from absl import flags
 
 from cvrl_tf import backbone_flags, commandline, files, view_flags
@@ -77,6 +78,9 @@ def main() -> None:
     for holder in (TRAIN_DATA, TEST_DATA):
         if not holder.value:
             raise InputError(f"--{holder.name} is missing; --help shows an example.")
+    page_directory = os.path.dirname(HTML.value)
+    if page_directory and not tf.io.gfile.isdir(page_directory):
+        raise InputError(f"--html={HTML.value}: there is no directory {page_directory}: make it.")
     backbone, origin = backbone_flags.load(seed=SEED.value)
     if not OUTPUT_DIR.value and origin.model_dir is None:
         raise InputError(
@@ -89,6 +93,10 @@ def main() -> None:
     num_videos = [len(pipeline.check_shards(source, clip)) for source in sources]
     probes.check_number(num_videos[0], max(neighbors))
     class_names.check_same(TRAIN_DATA.value, TEST_DATA.value)
+    output = OUTPUT_DIR.value or report.default_directory(
+        origin.model_dir, "knn", origin.checkpoint
+    )
+    report.make_directory(output)
     found = knn.evaluate(
         backbone,
         *sources,
@@ -108,9 +116,6 @@ def main() -> None:
     )
     names = class_names.name_all(
         class_names.read(TRAIN_DATA.value), int(found.train.labels.max()) + 1
-    )
-    output = OUTPUT_DIR.value or report.default_directory(
-        origin.model_dir, "knn", origin.checkpoint
     )
     written = [report.write(output, result), os.path.join(output, confusion.CONFUSION_FILE)]
     labels, k = found.test.labels, neighbors[0]

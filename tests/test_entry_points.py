@@ -99,11 +99,8 @@ def test_knn_eval_writes_its_result(model_dir, shards, tmp_path):
     assert about["views"] == {"clips": 1, "crops": 3, "frames": 2, "stride": 1, "size": 40}
     assert result.stdout.startswith("knn: colour histogram\n")
     _assert_one_sentence(_run(*colors), "--output_dir is missing: colour histogram is of no run")
-    for wrong, message in [
-        ("--num_neighbors=5,x", "--num_neighbors=5,x: expected a number above 0"),
-        ("--num_neighbors=13", "has 12 videos, fewer than --num_neighbors=13"),
-    ]:
-        _assert_one_sentence(_run("cvrl_tf.knn_eval", *data, wrong, "--num_clips=1"), message)
+    wrong = _run("cvrl_tf.knn_eval", *data, "--num_neighbors=5,x")
+    _assert_one_sentence(wrong, "--num_neighbors=5,x: expected a number above 0")
 
 
 def test_features_are_extracted(model_dir, shards, tmp_path):
@@ -116,9 +113,6 @@ def test_features_are_extracted(model_dir, shards, tmp_path):
     assert stored["ids"].tolist() == [f"video_{index}" for index in range(12)]
     assert stored["labels"].tolist() == [0, 1] * 6
     _assert_one_sentence(_run("cvrl_tf.extract_features", *run), "exists: name a new file")
-    _assert_one_sentence(
-        _run("cvrl_tf.extract_features", *run, "--files=*.mp4"), "Found both of --data and --files"
-    )
 
 
 def test_export_hands_the_backbone_over(model_dir, tmp_path):

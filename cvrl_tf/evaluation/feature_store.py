@@ -60,7 +60,7 @@ class FeatureStore:
         self._directory, self._identity, self._row = directory, dict(identity), row
         self._dtype = np.dtype(identity["dtype"])
         self.complete = self._check_identity()
-        videos = self._lines(_VIDEOS_FILE)
+        videos = self._lines(_VIDEOS_FILE)[: self._rows_there()]
         self.ids = [line["id"] for line in videos]
         self.labels = [line["label"] for line in videos]
         self.failures: dict[str, str] = {}
@@ -90,6 +90,17 @@ class FeatureStore:
                 " another output."
             )
         return stored["complete"]
+
+    def _rows_there(self) -> int:
+        """Whole rows of the features: after a power failure these may be fewer than the lines."""
+        path = self._path(_FEATURES_FILE)
+        if not os.path.exists(path):
+            return 0
+        with open(path, "rb") as file:
+            np.lib.format.read_magic(file)
+            np.lib.format.read_array_header_1_0(file)
+            head = file.tell()
+            return (file.seek(0, os.SEEK_END) - head) // self._row_bytes
 
     def _lines(self, name: str) -> list[dict[str, Any]]:
         """The whole lines of a file; what follows the last of them is cut off."""
@@ -139,7 +150,11 @@ class FeatureStore:
             file.write(json.dumps(values) + "\n")
 
     def _open_features(self) -> BinaryIO:
-        """The file, with as many rows as there are lines."""
+        """The file, with as many rows as there are videos; so are the lines from here on."""
+        lines = self._lines(_VIDEOS_FILE)
+        if len(lines) > len(self.ids):
+            text = "".join(json.dumps(line) + "\n" for line in lines[: len(self.ids)])
+            files.write_atomically(self._path(_VIDEOS_FILE), text)
         path = self._path(_FEATURES_FILE)
         if not os.path.exists(path):
             self._write_header(path, 0)

@@ -66,7 +66,7 @@ def nearest(train: Features, test: Features, count: int) -> Neighbors:
     Args:
       train: features of norm 1.
       test: features of norm 1.
-      count: K. Of equally near videos the earlier comes first.
+      count: K. Of equally near ones among them the earlier comes first.
 
     Raises:
       InputError: fewer training videos than `count`.

@@ -26,6 +26,7 @@ import tensorflow as tf
 import cvrl_tf
 from cvrl_tf import commandline, files
 from cvrl_tf.data.pipeline import ClipSpec
+from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation import bootstrap
 from cvrl_tf.evaluation.bootstrap import Estimate
 from cvrl_tf.training.origin import COLOR_HISTOGRAM, Origin
@@ -182,9 +183,24 @@ def default_directory(model_dir: str, protocol: str, checkpoint: str | None) -> 
     return os.path.join(model_dir, EVALUATIONS, f"{protocol}_{name}")
 
 
+def make_directory(directory: str) -> None:
+    """Makes the directory of a result, before the work on it.
+
+    Raises:
+      InputError: it cannot be made.
+    """
+    try:
+        tf.io.gfile.makedirs(directory)
+    except tf.errors.OpError as error:
+        raise InputError(
+            f"The directory {directory} for the result cannot be made ({error.message}): name"
+            " another."
+        ) from None
+
+
 def write(directory: str, result: Result) -> str:
     """Writes `results.json` into a directory, which is made; atomically. Returns its path."""
-    tf.io.gfile.makedirs(directory)
+    make_directory(directory)
     path = os.path.join(directory, RESULTS_FILE)
     files.write_json(path, result.as_json())
     return path

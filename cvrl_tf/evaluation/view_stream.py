@@ -12,8 +12,9 @@ from cvrl_tf.data.source import Source
 from cvrl_tf.evaluation.views import sample_view_pixels
 from cvrl_tf.progress import Progress
 
-# Of the views that the network sees at a time: eight of 32 x 256 x 256, some hundred small ones.
+# Of the views that the network sees at a time: eight of 32 x 256 x 256, more of smaller ones.
 BATCH_PIXELS = 8 * 32 * 256 * 256
+BATCH_VIEWS = 64  # at most: more are no faster, and progress would be seen late
 # A video in the making takes some five times its views, which are of 8 bits.
 VIDEOS_AT_ONCE_BYTES = 2 * 2**30
 _PEAK_FACTOR = 5
@@ -101,7 +102,7 @@ def stream_views(
 
     batches = (
         videos.map(read, num_parallel_calls=int(np.clip(at_once, 1, os.cpu_count() or 1)))
-        .rebatch(max(1, BATCH_PIXELS // view_pixels))
+        .rebatch(int(np.clip(BATCH_PIXELS // view_pixels, 1, BATCH_VIEWS)))
         .prefetch(1)
     )
     values = []

@@ -34,7 +34,10 @@ def test_what_is_written_comes_back_mapped(tmp_path):
         np.testing.assert_array_equal(store.read().values, stored.values)
 
 
-@pytest.mark.parametrize("damage", ["half a row", "half a line", "a row without a line", "nothing"])
+@pytest.mark.parametrize(
+    "damage",
+    ["half a row", "half a line", "a row without a line", "a line without a row", "nothing"],
+)
 def test_it_goes_on_after_any_stop(tmp_path, damage):
     directory = tmp_path / "store"
     assert _append(str(directory), range(4)) == [f"video_{number}" for number in range(4)]
@@ -47,11 +50,17 @@ def test_it_goes_on_after_any_stop(tmp_path, damage):
         there = 3
     elif damage == "a row without a line":
         features.write_bytes(features.read_bytes() + b"\1" * 12)
+    elif damage == "a line without a row":
+        features.write_bytes(features.read_bytes()[:-13])
+        there = 2
     with open_store(str(directory), IDENTITY, (2, 3)) as store:
         assert not store.complete and len(store.ids) == there
     stored = _append(str(directory), range(there, 7), finish=True)
-    np.testing.assert_array_equal(stored.values, VALUES.astype(np.float16))
-    assert stored.ids == [f"video_{number}" for number in range(7)]
+    with open_store(str(directory), IDENTITY, (2, 3)) as store:
+        again = store.read()
+    for found in (stored, again):
+        np.testing.assert_array_equal(found.values, VALUES.astype(np.float16))
+        assert found.ids == [f"video_{number}" for number in range(7)]
 
 
 def test_damage_is_remembered(tmp_path):

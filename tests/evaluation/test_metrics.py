@@ -14,8 +14,8 @@ def test_classification_figures_by_hand():
     scores = np.zeros((4, 7))
     scores[:, 6] = 1.0
     scores[0, 5] = 2.0
-    labels = np.array([5, 6, 2, 4])
-    # Ranks: 0; 0; 3, after 6, 0 and 1; 5, after 6 and 0 to 3.
+    labels = np.array([5, 6, 3, 4])
+    # Ranks: 0; 0; 4, after 6 and 0 to 2; 5, after 6 and 0 to 3.
     figures = metrics.classification_figures(scores, labels)
     assert {name: figure.value for name, figure in figures.items()} == {
         "top1": 0.5,

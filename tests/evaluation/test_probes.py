@@ -70,6 +70,10 @@ def test_the_nearest_come_first_and_equals_in_their_order():
     assert neighbors.indices.tolist() == [[1, 3, 4], [2, 0, 4]]
     expected = np.cos(np.radians([[2, 2, 22], [5, 35, 55]]))
     np.testing.assert_allclose(neighbors.cosines, expected, atol=1e-6)
+    many = _features(np.random.default_rng(0).integers(0, 4, 300), np.zeros(300, int))
+    found = probes.nearest(many, _features([0], [0]), 200).indices[0]
+    cosines = many.values[:, 0]
+    assert found.tolist() == sorted(found, key=lambda index: (-cosines[index], index))
 
 
 def test_votes_by_hand():

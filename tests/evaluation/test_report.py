@@ -5,6 +5,7 @@ import pytest
 
 import cvrl_tf
 from cvrl_tf.data.pipeline import ClipSpec
+from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation import report
 from cvrl_tf.evaluation.bootstrap import Estimate
 from cvrl_tf.models import build_backbone
@@ -50,6 +51,12 @@ def test_results_json(tmp_path):
         },
         "wall_seconds": 1.5,
     }
+
+
+def test_a_directory_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="file/x for the result cannot be made"):
+        report.make_directory(f"{tmp_path}/file/x")
 
 
 def test_the_table():
