@@ -7,6 +7,7 @@ only colours is lost.
 
 import math
 import os
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,11 +15,9 @@ import av
 import numpy as np
 import tensorflow as tf
 
-from cvrl_tf import files
 from cvrl_tf.conversion import catalogs, shards
 from cvrl_tf.data.source import find_source
-from cvrl_tf.evaluation import probes
-from cvrl_tf.evaluation.features import extract_features
+from cvrl_tf.evaluation import knn, report
 from cvrl_tf.exporting import directory as export_directory
 from cvrl_tf.exporting.origin import load_run
 from cvrl_tf.progress import Progress
@@ -32,6 +31,7 @@ PIXELS = 80
 FRAMES = 32
 FRAME_RATE = 16
 NUM_CLIPS = 3
+NUM_NEIGHBORS = 5
 
 Mask = Callable[[float, np.ndarray, np.ndarray], np.ndarray]
 
@@ -261,19 +261,32 @@ def _make_data(directory: str) -> None:
 
 
 def _knn_top1(model_dir: str, config: PretrainConfig, records: str, pretrained: bool) -> float:
-    backbone = run_directory.load_backbone(model_dir)[0] if pretrained else config.build_backbone()
+    """Evaluates as `cvrl_tf.knn_eval` does, and writes the same files."""
+    start = time.monotonic()
+    if pretrained:
+        backbone, step = run_directory.load_backbone(model_dir)
+        checkpoint = run_directory.locate(model_dir)[1]
+    else:
+        backbone, step, checkpoint = config.build_backbone(), 0, None
     name = "pretrained" if pretrained else "random init"
-    train, test = (
-        extract_features(
-            backbone,
-            find_source(os.path.join(records, f"{split}-*"), f"{split}_data"),
-            config.clip,
-            NUM_CLIPS,
-            description=f"features of {split}, {name}",
-        )
-        for split in VIDEOS_PER_CLASS
+    data = [os.path.join(records, f"{split}-*") for split in VIDEOS_PER_CLASS]
+    found = knn.evaluate(
+        backbone,
+        *(find_source(pattern, "data") for pattern in data),
+        config.clip,
+        NUM_CLIPS,
+        num_neighbors=[NUM_NEIGHBORS],
+        description=f"{name}, features of",
     )
-    return probes.top1(probes.knn_predict(train, test), test.labels)
+    result = knn.describe(
+        found,
+        report.Checkpoint(checkpoint, step, report.fingerprint_weights(backbone)),
+        *data,
+        report.Views.of(config.clip, NUM_CLIPS, 1),
+        time.monotonic() - start,
+    )
+    report.write(report.default_directory(model_dir, "knn", checkpoint), result)
+    return found.figures[f"knn_{NUM_NEIGHBORS}_top1"].value
 
 
 def run(directory: str, config: PretrainConfig, model_dir: str, **options: Any) -> None:
@@ -296,16 +309,13 @@ def run(directory: str, config: PretrainConfig, model_dir: str, **options: Any) 
     pretrain(config, model_dir, **options)
     random_init = _knn_top1(model_dir, config, records, pretrained=False)
     pretrained = _knn_top1(model_dir, config, records, pretrained=True)
-    files.write_json(
-        os.path.join(model_dir, "knn.json"), {"random_init": random_init, "pretrained": pretrained}
-    )
     if not tf.io.gfile.exists(export):
         export_directory.write(*load_run(model_dir), export)
     print(
         f"""
 videos        {directory}/videos, {len(CLASSES)} classes of rendered .mp4 files
 TFRecords     {records}
-training      {model_dir}: checkpoints, metrics.jsonl, flags.txt
+training      {model_dir}: checkpoints, metrics.jsonl, flags.txt, evaluations
 look at       {model_dir}/clip_pairs.png: clip pairs as the network sees them
 export        {export}: the backbone for other projects; its README.md says how
 next          tensorboard --logdir={model_dir}

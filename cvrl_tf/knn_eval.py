@@ -1,19 +1,24 @@
-"""Nearest-neighbour evaluation of a pre-trained backbone; writes knn.json.
+"""Nearest-neighbour evaluation of a pre-trained backbone; writes results.json and confusion.png.
 
   python -m cvrl_tf.knn_eval --model_dir=runs/first \\
-      --train_data='records/train-*' --test_data='records/test-*'
+      --train_data='records/train-*' --test_data='records/test-*' --html=neighbors.html
+
+A video's feature is the mean over its views of the normalised features. Its nearest training videos
+vote for its class (knn_K_top1: K of them do), and are what is retrieved for it (recall_at_K: any of
+the K nearest has its class). Figures have 95 % intervals over the test videos.
 """
 
 import os
+import time
 
+import tensorflow as tf
 from absl import flags
 
-from cvrl_tf import backbone_flags, commandline, files
+from cvrl_tf import backbone_flags, commandline, files, view_flags
 from cvrl_tf.data import pipeline
 from cvrl_tf.data.source import find_source
 from cvrl_tf.errors import InputError
-from cvrl_tf.evaluation import probes
-from cvrl_tf.evaluation.features import extract_features
+from cvrl_tf.evaluation import class_names, confusion, knn, metrics, neighbor_page, probes, report
 from cvrl_tf.training import run_directory
 
 INIT = flags.DEFINE_enum(
@@ -31,79 +36,102 @@ TRAIN_DATA = flags.DEFINE_string(
 TEST_DATA = flags.DEFINE_string(
     "test_data", "", "The labelled TFRecord shards to classify: the same."
 )
-NUM_CLIPS = flags.DEFINE_integer(
-    "num_clips",
-    3,
-    "Evenly spaced clips of each video, of the length, stride and size of pre-training; a video's"
-    " feature is their mean.",
-    lower_bound=1,
-)
-BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "Videos at a time.", lower_bound=1)
-NUM_NEIGHBORS = flags.DEFINE_integer(
-    "num_neighbors", probes.NEIGHBORS, "Training videos that vote.", lower_bound=1
+NUM_NEIGHBORS = flags.DEFINE_string(
+    "num_neighbors",
+    ",".join(map(str, knn.NUM_NEIGHBORS)),
+    "Training videos that vote, one or several numbers; the picture and the page are of the first.",
 )
 LOGISTIC_REGRESSION = flags.DEFINE_bool(
     "logistic_regression", False, "Also fit a logistic regression on the same features."
 )
-OUTPUT = flags.DEFINE_string(
-    "output",
+OUTPUT_DIR = flags.DEFINE_string(
+    "output_dir",
     "",
-    "File for the result. When empty, in the directory of the run: knn.json, knn_random.json for"
-    " --init=random, knn_ckpt-500.json for an --init_checkpoint of that name.",
+    "Directory for results.json and confusion.png; what an earlier evaluation wrote there is"
+    " replaced. When empty, in the directory of the run: evaluations/knn_ckpt-500 for a checkpoint"
+    " of that name, evaluations/knn_random for --init=random.",
+)
+HTML = flags.DEFINE_string(
+    "html",
+    "",
+    "File for a page with test videos and their nearest training videos, animated, right and wrong"
+    " ones marked; open it in a browser.",
 )
 
 GROUPS = {
     "Backbone": (backbone_flags.MODEL_DIR, backbone_flags.INIT_CHECKPOINT, INIT),
-    "Data": (TRAIN_DATA, TEST_DATA, NUM_CLIPS, BATCH_SIZE),
+    "Data": (TRAIN_DATA, TEST_DATA),
+    "Views": view_flags.GROUP,
     "Classifier": (NUM_NEIGHBORS, LOGISTIC_REGRESSION),
-    "Output": (OUTPUT,),
+    "Output": (OUTPUT_DIR, HTML),
 }
+
+
+def _num_neighbors() -> list[int]:
+    values = [value.strip() for value in NUM_NEIGHBORS.value.split(",")]
+    if not all(value.isdecimal() and int(value) > 0 for value in values):
+        raise InputError(
+            f"--num_neighbors={NUM_NEIGHBORS.value}: expected a number above 0, or several with"
+            " commas between them, such as 1,5,20."
+        )
+    return list(dict.fromkeys(map(int, values)))
 
 
 def main() -> None:
     """Evaluates as the flags say."""
-    checkpoint = backbone_flags.checkpoint_path()
+    start = time.monotonic()
+    path, neighbors = backbone_flags.checkpoint_path(), _num_neighbors()
     for holder in (TRAIN_DATA, TEST_DATA):
         if not holder.value:
             raise InputError(f"--{holder.name} is missing; --help shows an example.")
-    directory, prefix = run_directory.locate(checkpoint)
+    page_directory = os.path.dirname(HTML.value)
+    if page_directory and not tf.io.gfile.isdir(page_directory):
+        raise InputError(f"--html={HTML.value}: there is no directory {page_directory}: make it.")
+    directory, checkpoint = run_directory.locate(path)
     config = run_directory.load_config(directory)
-    sources = {
-        holder.name: find_source(holder.value, holder.name) for holder in (TRAIN_DATA, TEST_DATA)
-    }
-    for source in sources.values():
-        pipeline.check_shards(source, config.clip)
+    clip = view_flags.clip(config)
+    num_clips, num_crops = view_flags.NUM_CLIPS.value, int(view_flags.NUM_CROPS.value)
+    sources = [find_source(holder.value, holder.name) for holder in (TRAIN_DATA, TEST_DATA)]
+    num_videos = [len(pipeline.check_shards(source, clip)) for source in sources]
+    probes.check_number(num_videos[0], max(neighbors))
+    class_names.check_same(TRAIN_DATA.value, TEST_DATA.value)
     if INIT.value == "random":
-        backbone, step, name = config.build_backbone(), 0, "knn_random.json"
+        backbone, step, checkpoint = config.build_backbone(), 0, None
     else:
-        backbone, step = run_directory.load_backbone(checkpoint)
-        name = f"knn_{os.path.basename(prefix)}.json" if checkpoint == prefix else "knn.json"
-    train, test = (
-        extract_features(
-            backbone, source, config.clip, NUM_CLIPS.value, BATCH_SIZE.value, f"features of {data}"
-        )
-        for data, source in sources.items()
+        backbone, step = run_directory.load_backbone(path)
+    output = OUTPUT_DIR.value or report.default_directory(directory, "knn", checkpoint)
+    report.make_directory(output)
+    found = knn.evaluate(
+        backbone,
+        *sources,
+        clip,
+        num_clips,
+        num_crops,
+        neighbors,
+        LOGISTIC_REGRESSION.value,
     )
-    probes.check_labels(train, test)
-    result = {
-        "init": INIT.value,
-        "step": step,
-        "top1": probes.top1(probes.knn_predict(train, test, NUM_NEIGHBORS.value), test.labels),
-        "num_neighbors": NUM_NEIGHBORS.value,
-        "num_clips": NUM_CLIPS.value,
-        "train_videos": len(train.labels),
-        "test_videos": len(test.labels),
-        "train_data": TRAIN_DATA.value,
-        "test_data": TEST_DATA.value,
-    }
-    if LOGISTIC_REGRESSION.value:
-        predictions = probes.logistic_regression_predict(train, test)
-        result["logistic_regression_top1"] = probes.top1(predictions, test.labels)
-    output = OUTPUT.value or os.path.join(directory, name)
-    files.write_json(output, result)
-    figures = [f"{key}={result[key]:.4f}" for key in result if key.endswith("top1")]
-    print(f"{INIT.value} (step {step}): {' '.join(figures)} of {len(test.labels)} videos")
-    print(f"written to {output}")
+    result = knn.describe(
+        found,
+        report.Checkpoint(checkpoint, step, report.fingerprint_weights(backbone)),
+        TRAIN_DATA.value,
+        TEST_DATA.value,
+        report.Views.of(clip, num_clips, num_crops),
+        time.monotonic() - start,
+    )
+    names = class_names.name_all(
+        class_names.read(TRAIN_DATA.value), int(found.train.labels.max()) + 1
+    )
+    written = [report.write(output, result), os.path.join(output, confusion.CONFUSION_FILE)]
+    labels, k = found.test.labels, neighbors[0]
+    matrix = metrics.confusion_matrix(found.predictions, labels, len(names))
+    top1 = found.figures[f"knn_{k}_top1"].value
+    title = f"k-NN, k = {k}: top-1 {top1:.3f} of {len(labels)} videos"
+    confusion.write(written[1], matrix, names, title)
+    if HTML.value:
+        files.write_atomically(HTML.value, neighbor_page.render(result, found, *sources, names))
+        written.append(HTML.value)
+    print(report.table(result))
+    print(f"\nwritten: {', '.join(written)}")
 
 
 def run() -> None:

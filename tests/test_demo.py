@@ -70,17 +70,20 @@ def test_the_whole_way_on_few_videos(tmp_path, monkeypatch, capsys, one_replica)
     demo.run(directory, config, settings["model_dir"])
     output = capsys.readouterr().out
     match = LAST_LINE.fullmatch(output.splitlines()[-1])
-    knn = files.read_json(os.path.join(directory, "model", "knn.json"))
+    evaluations = os.path.join(directory, "model", "evaluations")
+    top1 = [
+        files.read_json(os.path.join(evaluations, name, "results.json"))["figures"]["knn_5_top1"]
+        for name in ("knn_random", "knn_ckpt-4")
+    ]
     assert [float(value) for value in match.groups()] == [
-        round(knn["random_init"], 2),
-        round(knn["pretrained"], 2),
+        round(figure["value"], 2) for figure in top1
     ]
     assert find_source(config.train_data, "x").count_records() == 16
     assert metrics.read_metrics(settings["model_dir"])[-1]["step"] == 4
     exported = tf.saved_model.load(os.path.join(directory, "export", "saved_model"))
     assert exported.serve(tf.zeros([1, 4, 32, 32, 3]))["features"].shape == (1, 512)
     card = files.read_text(os.path.join(directory, "export", "README.md"))
-    assert f"| pretrained | {knn['pretrained']:.4g} |" in card
+    assert f"| knn_5_top1 | {top1[1]['value']:.4g} |" in card
     labels = files.read_text(os.path.join(directory, "export", "labels.txt"))
     assert labels.split() == sorted(demo.CLASSES)
     # Again: everything is there, and the answer is the same.

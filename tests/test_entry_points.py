@@ -62,20 +62,55 @@ def test_flags_txt_runs_the_same_again(model_dir, tmp_path):
     assert one == two
 
 
-def test_knn_eval_writes_its_result(model_dir, shards):
+def test_knn_eval_writes_its_result(model_dir, shards, tmp_path):
     data = [f"--model_dir={model_dir}", f"--train_data={shards}", f"--test_data={shards}"]
+    page = tmp_path / "neighbors.html"
     result = _run(
-        "cvrl_tf.knn_eval", *data, "--num_neighbors=1", "--num_clips=2", "--logistic_regression"
+        "cvrl_tf.knn_eval",
+        *data,
+        *("--num_neighbors=1,3", "--num_clips=2", "--logistic_regression", f"--html={page}"),
     )
     assert result.returncode == 0, result.stderr
-    knn = json.loads((model_dir / "knn.json").read_text())
+    output = model_dir / "evaluations" / "knn_ckpt-6"
+    knn = json.loads((output / "results.json").read_text())
     # Tested on its own training videos: the nearest is the video itself.
-    assert knn["top1"] == 1.0 and knn["logistic_regression_top1"] == 1.0
-    assert (knn["init"], knn["step"], knn["train_videos"]) == ("pretrained", 6, 12)
-    result = _run("cvrl_tf.knn_eval", *data, "--init=random", "--num_neighbors=1")
-    random = json.loads((model_dir / "knn_random.json").read_text())
-    assert (random["init"], random["step"]) == ("random", 0)
-    assert "random (step 0): top1=1.0000 of 12 videos" in result.stdout
+    for figure in ("knn_1_top1", "recall_at_1", "logistic_regression_top1"):
+        assert knn["figures"][figure]["value"] == 1.0
+    assert knn["checkpoint"]["step"] == 6
+    assert knn["checkpoint"]["path"] == f"{model_dir}/checkpoints/ckpt-6"
+    assert (knn["train"]["videos"], knn["train"]["classes"]) == (12, 2)
+    assert knn["train"]["fingerprint"] == knn["test"]["fingerprint"]
+    assert knn["views"] == {"clips": 2, "crops": 1, "frames": 4, "stride": 2, "size": 32}
+    assert knn["settings"] == {"num_neighbors": [1, 3], "temperature": 0.07}
+    assert "knn_1_top1                               1.0000  1.0000 to 1.0000" in result.stdout
+    assert result.stdout.splitlines()[-1] == (
+        f"written: {output}/results.json, {output}/confusion.png, {page}"
+    )
+    assert page.read_text().count('class="query') == 12
+    result = _run(
+        *("cvrl_tf.knn_eval", *data, "--init=random", "--num_neighbors=1", "--num_frames=2"),
+        *("--stride=1", "--crop_size=40", "--num_clips=1", "--num_crops=3"),
+    )
+    assert result.returncode == 0, result.stderr
+    random = json.loads((model_dir / "evaluations" / "knn_random" / "results.json").read_text())
+    assert (random["checkpoint"]["path"], random["checkpoint"]["step"]) == (None, 0)
+    assert random["views"] == {"clips": 1, "crops": 3, "frames": 2, "stride": 1, "size": 40}
+    assert random["checkpoint"]["fingerprint"] != knn["checkpoint"]["fingerprint"]
+    assert result.stdout.startswith("knn: random weights (step 0)")
+    wrong = _run("cvrl_tf.knn_eval", *data, "--num_neighbors=5,x")
+    _assert_one_sentence(wrong, "--num_neighbors=5,x: expected a number above 0")
+
+
+def test_features_are_extracted(model_dir, shards, tmp_path):
+    output = tmp_path / "features.npz"
+    run = [f"--model_dir={model_dir}", f"--data={shards}", f"--output={output}", "--num_clips=2"]
+    result = _run("cvrl_tf.extract_features", *run)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == f"features of step 6: (12, 2, 512) videos, views, size: {output}\n"
+    stored = np.load(output)
+    assert stored["ids"].tolist() == [f"video_{index}" for index in range(12)]
+    assert stored["labels"].tolist() == [0, 1] * 6
+    _assert_one_sentence(_run("cvrl_tf.extract_features", *run), "exists: name a new file")
 
 
 def test_export_hands_the_backbone_over(model_dir, tmp_path):
@@ -141,7 +176,9 @@ def test_export_of_what_is_not_whole_writes_nothing(model_dir, tmp_path):
     assert list(tmp_path.iterdir()) == [damaged]
 
 
-@pytest.mark.parametrize("module", ["cvrl_tf.train", "cvrl_tf.knn_eval", "cvrl_tf.export"])
+@pytest.mark.parametrize(
+    "module", ["cvrl_tf.train", "cvrl_tf.knn_eval", "cvrl_tf.extract_features", "cvrl_tf.export"]
+)
 def test_help_fits_a_reader(module):
     result = _run(module, "--help")
     assert result.returncode == 0
@@ -214,5 +251,6 @@ def test_a_tfds_data_set_is_trained_on_and_evaluated(tmp_path, monkeypatch):
         "cvrl_tf.knn_eval", *flags, "--test_data=tfds:small_video:test", "--num_neighbors=1"
     )
     assert result.returncode == 0, result.stderr
-    knn = json.loads((run / "knn.json").read_text())
-    assert (knn["step"], knn["train_videos"], knn["test_videos"]) == (2, 8, 4)
+    knn = json.loads((run / "evaluations" / "knn_ckpt-2" / "results.json").read_text())
+    assert knn["checkpoint"]["step"] == 2
+    assert (knn["train"]["videos"], knn["test"]["videos"]) == (8, 4)

@@ -2,7 +2,8 @@
 
 import dataclasses
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import google_crc32c
 import numpy as np
@@ -75,6 +76,26 @@ def read_shard(path: str, offset: int = 0) -> Iterator[StoredRecord]:
             number, position = number + 1, end
 
 
+def checksums(path: str, offsets: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """Yields the length and the stored checksum of the records of a shard.
+
+    Args:
+      path: the shard, which is whole.
+      offsets: of the records.
+    """
+    with _open_at_places(path) as file:
+        for offset in map(int, offsets):
+            file.seek(offset)
+            length, _ = HEAD.unpack(file.read(HEAD.size))
+            file.seek(offset + HEAD.size + length)
+            yield length, TAIL.unpack(file.read(TAIL.size))[0]
+
+
+def _open_at_places(path: str) -> Any:
+    """A file to read few bytes from at each place: TensorFlow's read half a megabyte there."""
+    return tf.io.gfile.GFile(path, "rb") if files.is_remote(path) else open(path, "rb", 0)
+
+
 def record_offsets(path: str) -> np.ndarray:
     """Where the records of a shard start, found from their lengths alone.
 
@@ -86,8 +107,7 @@ def record_offsets(path: str) -> np.ndarray:
     """
     size = tf.io.gfile.stat(path).length
     offsets, position = [], 0
-    # TensorFlow's files read half a megabyte at each place.
-    with tf.io.gfile.GFile(path, "rb") if files.is_remote(path) else open(path, "rb", 0) as file:
+    with _open_at_places(path) as file:
         while position < size:
             file.seek(position)
             head = file.read(HEAD.size)

@@ -1,1 +1,1 @@
-"""Evaluation of a frozen backbone: views, features, nearest neighbours, linear probe."""
+"""Evaluation of a frozen backbone: views, features, nearest neighbours, classifiers, results."""

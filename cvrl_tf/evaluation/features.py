@@ -1,17 +1,22 @@
-"""Features of a frozen backbone: evenly spaced clips, centre crop, no augmentation."""
+"""Features of a frozen backbone: evenly spaced clips, uniform crops, no augmentation."""
 
 import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Callable
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from cvrl_tf.data import records
 from cvrl_tf.data.pipeline import ClipSpec
 from cvrl_tf.data.source import Source
 from cvrl_tf.errors import InputError
-from cvrl_tf.evaluation.views import sample_views
-from cvrl_tf.progress import Progress
+from cvrl_tf.evaluation import feature_store
+from cvrl_tf.evaluation.feature_store import StoredFeatures
+from cvrl_tf.evaluation.report import Views, fingerprint_weights
+from cvrl_tf.evaluation.view_stream import map_views
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,68 +34,108 @@ class Features:
     ids: list[str]
 
 
+def frozen(backbone: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
+    """The features that the paper's linear evaluation is on: in inference mode, of norm 1.
+
+    Args:
+      backbone: from clips (n, T, H, W, 3) to features (n, D).
+    """
+    return lambda clips: tf.math.l2_normalize(backbone(clips, training=False), axis=1)
+
+
 def extract_features(
     backbone: keras.Model,
     source: Source,
     clip: ClipSpec,
     num_clips: int,
-    batch_size: int = 16,
+    num_crops: int = 1,
     description: str = "features",
 ) -> Features:
-    """Computes the feature of each video: the mean over its clips of the normalised features.
+    """Computes the feature of labelled videos: the mean over views of the normalised features.
 
     Args:
       backbone: from clips (N, T, H, W, 3) to features (N, D); run in inference mode.
       source: what to read, checked with `pipeline.check_shards`.
       clip: the clips to be taken.
       num_clips: evenly spaced clips of each video.
-      batch_size: videos at a time.
+      num_crops: crops of each, 1 or 3.
       description: for the progress bar.
 
     Returns:
       Features in the order of the records.
 
     Raises:
-      InputError: a record without a label, or a shard that is damaged or not in the layout.
+      InputError: a record that is damaged, not in the layout, or has no label.
     """
-    num_videos = source.count_records()
-
-    def views(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        record = source.parse(serialized)
-        return sample_views(record["frames"], clip, num_clips), record["label"], record["id"]
-
-    views_shape = [None, num_clips, clip.frames, clip.size, clip.size, 3]
-
-    # One trace: the last batch is smaller.
-    @tf.function(input_signature=[tf.TensorSpec(views_shape, tf.float32)])
-    def compute(batch: tf.Tensor) -> tf.Tensor:
-        clips = tf.reshape(batch, [-1, *batch.shape[2:]])
-        normalized = tf.math.l2_normalize(backbone(clips, training=False), axis=1)
-        mean = tf.reduce_mean(tf.reshape(normalized, [-1, num_clips, normalized.shape[1]]), axis=1)
-        return tf.math.l2_normalize(mean, axis=1)
-
-    dataset = (
-        tf.data.TFRecordDataset(list(source.paths))
-        .map(views, num_parallel_calls=tf.data.AUTOTUNE)
-        .batch(batch_size)
-        .prefetch(2)
-    )
     values, labels, ids = [], [], []
-    with (
-        Progress(description, num_videos, "video") as progress,
-        records.naming_bad_records(source.name),
+    for views, label, record_id in map_views(
+        frozen(backbone), source, source.count_records(), clip, num_clips, num_crops, description
     ):
-        for batch, batch_labels, batch_ids in dataset:
-            values.append(compute(batch).numpy())
-            labels.append(batch_labels.numpy())
-            ids += [record_id.decode() for record_id in batch_ids.numpy()]
-            progress.update(len(batch_labels))
-    labels = np.concatenate(labels)
-    if np.any(labels < 0):
-        first = ids[int(np.argmax(labels < 0))]
-        raise InputError(
-            f"{np.sum(labels < 0)} of {num_videos} records of {source.name} have no"
-            f" label, the first is '{first}': evaluation needs labelled records; convert with class"
-            " folders or lists."
-        )
-    return Features(np.concatenate(values), labels, ids)
+        if label < 0:
+            raise InputError(
+                f"The record '{record_id}' of {source.name} has no label: evaluation needs labelled"
+                " records; convert with class folders or lists."
+            )
+        mean = views.mean(axis=0)
+        values.append(mean / max(np.linalg.norm(mean), 1e-12))
+        labels.append(label)
+        ids.append(record_id)
+    return Features(np.stack(values), np.array(labels, np.int64), ids)
+
+
+def cached_features(
+    backbone: keras.Model,
+    source: Source,
+    clip: ClipSpec,
+    num_clips: int,
+    num_crops: int,
+    cache_dir: str,
+    description: str = "features",
+) -> StoredFeatures:
+    """The normalised features of all views of each video, computed once and kept on disk.
+
+    They lie in a directory of `cache_dir` whose name comes from the weights, the content of the
+    records and the views, so those of another checkpoint or other data are never taken for them. A
+    computation that was stopped goes on after the last whole video.
+
+    Args:
+      backbone: from clips (N, T, H, W, 3) to features (N, D); run in inference mode.
+      source: what to read, checked with `pipeline.check_shards`.
+      clip: the clips to be taken.
+      num_clips: evenly spaced clips of each video.
+      num_crops: crops of each, 1 or 3.
+      cache_dir: local directory, made when needed.
+      description: for the progress bar.
+
+    Returns:
+      (N, V, D) float16 of norm 1, mapped from the file, in the order of the records; V is num_clips
+      * num_crops, all crops of the first clip first.
+
+    Raises:
+      InputError: a record that is damaged or not in the layout; another process computes the same.
+    """
+    identity = {
+        "features": "pooled, of norm 1",
+        "dtype": "float16",
+        "weights": fingerprint_weights(backbone),
+        "data": source.index().fingerprint(),
+        "views": dataclasses.asdict(Views.of(clip, num_clips, num_crops)),
+    }
+    name = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+    directory = os.path.join(cache_dir, name)
+    row = num_clips * num_crops, backbone.output_shape[-1]
+    with feature_store.open_store(directory, identity, row) as store:
+        if not store.complete:
+            for views, label, record_id in map_views(
+                frozen(backbone),
+                source,
+                source.count_records(),
+                clip,
+                num_clips,
+                num_crops,
+                description,
+                first_video=len(store.ids),
+            ):
+                store.append(views, label, record_id)
+            store.finish()
+        return store.read()

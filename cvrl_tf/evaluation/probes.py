@@ -1,5 +1,6 @@
 """Classifiers on fixed features: nearest neighbours and logistic regression."""
 
+import dataclasses
 import warnings
 
 import numpy as np
@@ -10,9 +11,9 @@ from sklearn.preprocessing import StandardScaler
 from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation.features import Features
 
-NEIGHBORS = 5  # suits some hundred videos; 20 and more suit many thousands
 VOTE_TEMPERATURE = 0.07
-CHUNK = 1024  # test videos compared with all training videos at a time
+COSINES = 2**25  # of test videos with all training videos, in memory at a time
+SHOWN_CLASSES = 5  # in messages
 
 
 def check_labels(train: Features, test: Features) -> None:
@@ -27,52 +28,90 @@ def check_labels(train: Features, test: Features) -> None:
             f"--train_data has {len(train_classes)} class, expected two or more: give labelled"
             " records of several classes."
         )
-    if test_classes - train_classes:
+    unknown = sorted(test_classes - train_classes)
+    if unknown:
+        more = ", ..." if len(unknown) > SHOWN_CLASSES else ""
         raise InputError(
-            f"--test_data has the classes {sorted(test_classes - train_classes)} that --train_data"
-            " lacks: convert both with the same class list."
+            f"--test_data has {len(unknown)} of its {len(test_classes)} classes that --train_data"
+            f" lacks (labels {', '.join(map(str, unknown[:SHOWN_CLASSES]))}{more}): convert both"
+            " with the same class list, and train on all classes."
         )
 
 
-def knn_predict(
-    train: Features,
-    test: Features,
-    num_neighbors: int = NEIGHBORS,
+def check_number(num_videos: int, num_neighbors: int) -> None:
+    """Raises InputError if there are fewer training videos than neighbours."""
+    if num_videos < num_neighbors:
+        raise InputError(
+            f"--train_data has {num_videos} videos, fewer than --num_neighbors={num_neighbors}:"
+            " lower --num_neighbors."
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Neighbors:
+    """The nearest training videos of N test videos, the nearest first.
+
+    Attributes:
+      indices: (N, K) int64, rows of the training features.
+      cosines: (N, K) float32, similarities in [-1, 1].
+    """
+
+    indices: np.ndarray
+    cosines: np.ndarray
+
+
+def nearest(train: Features, test: Features, count: int) -> Neighbors:
+    """Finds the nearest training videos of each test video.
+
+    Args:
+      train: features of norm 1.
+      test: features of norm 1.
+      count: K. Of equally near ones among them the earlier comes first.
+
+    Raises:
+      InputError: fewer training videos than `count`.
+    """
+    check_number(len(train.values), count)
+    chunk = max(1, COSINES // len(train.values))
+    indices, cosines = [], []
+    for first in range(0, len(test.values), chunk):
+        rows = test.values[first : first + chunk] @ train.values.T
+        found = np.argpartition(-rows, count - 1, axis=1)[:, :count]
+        found.sort(axis=1)
+        order = np.argsort(-np.take_along_axis(rows, found, axis=1), axis=1, kind="stable")
+        indices.append(np.take_along_axis(found, order, axis=1))
+        cosines.append(np.take_along_axis(rows, indices[-1], axis=1))
+    return Neighbors(np.concatenate(indices), np.concatenate(cosines))
+
+
+def knn_votes(
+    neighbors: Neighbors,
+    train_labels: np.ndarray,
+    num_neighbors: int,
+    num_classes: int,
     temperature: float = VOTE_TEMPERATURE,
 ) -> np.ndarray:
     """Weighted k-nearest-neighbour votes: each neighbour votes exp(cosine / temperature).
 
     Args:
-      train: labelled features of norm 1.
-      test: features of norm 1.
+      neighbors: at least `num_neighbors` of each test video.
+      train_labels: (M,) integers, class indices.
       num_neighbors: voters for each test video.
+      num_classes: C, above all labels.
       temperature: of the votes.
 
     Returns:
-      (N,) int64, the predicted class of each test video.
-
-    Raises:
-      InputError: fewer training videos than neighbours.
+      (N, C) float64, the votes of each test video, as multiples of that of its nearest neighbour.
 
     Source: Wu et al., CVPR 2018 (the field's weighted k-NN protocol).
     """
-    if len(train.labels) < num_neighbors:
-        raise InputError(
-            f"--train_data has {len(train.labels)} videos, fewer than --num_neighbors="
-            f"{num_neighbors}: lower --num_neighbors."
-        )
-    classes, indices = np.unique(train.labels, return_inverse=True)
-    predictions = []
-    for first in range(0, len(test.labels), CHUNK):
-        cosines = test.values[first : first + CHUNK] @ train.values.T
-        nearest = np.argsort(-cosines, axis=1, kind="stable")[:, :num_neighbors]
-        # The nearest has weight 1: large cosines over a small temperature would overflow.
-        best = np.take_along_axis(cosines, nearest[:, :1], axis=1)
-        weights = np.exp((np.take_along_axis(cosines, nearest, axis=1) - best) / temperature)
-        votes = np.zeros((len(cosines), len(classes)))
-        np.add.at(votes, (np.arange(len(cosines))[:, None], indices[nearest]), weights)
-        predictions.append(classes[np.argmax(votes, axis=1)])
-    return np.concatenate(predictions)
+    cosines = neighbors.cosines[:, :num_neighbors].astype(np.float64)
+    # The nearest has weight 1: large cosines over a small temperature would overflow.
+    weights = np.exp((cosines - cosines[:, :1]) / temperature)
+    votes = np.zeros((len(cosines), num_classes))
+    classes = train_labels[neighbors.indices[:, :num_neighbors]]
+    np.add.at(votes, (np.arange(len(cosines))[:, None], classes), weights)
+    return votes
 
 
 def logistic_regression_predict(train: Features, test: Features) -> np.ndarray:
@@ -92,8 +131,3 @@ def logistic_regression_predict(train: Features, test: Features) -> np.ndarray:
         warnings.simplefilter("ignore", ConvergenceWarning)
         classifier.fit(scaler.transform(train.values), train.labels)
     return classifier.predict(scaler.transform(test.values))
-
-
-def top1(predictions: np.ndarray, labels: np.ndarray) -> float:
-    """The share in [0, 1] of the (N,) predictions that equal the (N,) labels."""
-    return float(np.mean(predictions == labels))

@@ -9,11 +9,10 @@ import tensorflow as tf
 
 import cvrl_tf
 from cvrl_tf import files
-from cvrl_tf.conversion.shards import LABELS_FILE
 from cvrl_tf.errors import InputError
+from cvrl_tf.evaluation import report
 from cvrl_tf.exporting.origin import Origin
 from cvrl_tf.training import metrics
-from cvrl_tf.training.run_directory import PretrainConfig
 
 
 def describe(backbone: keras.Model, origin: Origin) -> dict[str, Any]:
@@ -57,18 +56,6 @@ def describe(backbone: keras.Model, origin: Origin) -> dict[str, Any]:
     }
 
 
-def find_labels(config: PretrainConfig) -> str | None:
-    """The file of class names beside the training data; None where there is none to be found."""
-    for pattern in config.train_data.split(","):
-        path = os.path.join(os.path.dirname(pattern.strip()), LABELS_FILE)
-        try:
-            if pattern and not pattern.startswith("tfds:") and tf.io.gfile.exists(path):
-                return path
-        except tf.errors.OpError:  # data that is out of reach by now
-            continue
-    return None
-
-
 def find_figures(origin: Origin) -> dict[str, dict[str, Any]]:
     """What the directory of the run tells about these weights, by file: evaluations and training.
 
@@ -80,15 +67,20 @@ def find_figures(origin: Origin) -> dict[str, dict[str, Any]]:
     figures = {}
     if origin.model_dir is None:
         return figures
-    for name in files.names_in(origin.model_dir):
-        if name.startswith("knn") and name.endswith(".json"):
-            path = os.path.join(origin.model_dir, name)
-            try:
-                result = files.read_json(path)
-            except ValueError as error:
-                raise InputError(f"{path} is damaged ({error}): remove it.") from None
-            if result.get("init") == "random" or result.get("step") in (None, origin.step):
-                figures[name] = result
+    for name in files.names_in(os.path.join(origin.model_dir, report.EVALUATIONS)):
+        file = os.path.join(report.EVALUATIONS, name, report.RESULTS_FILE)
+        path = os.path.join(origin.model_dir, file)
+        if not tf.io.gfile.exists(path):
+            continue
+        try:
+            result = files.read_json(path)
+            checkpoint, test = result["checkpoint"], result["test"]
+            found = {"data": test["name"], "videos": test["videos"]}
+            found |= {key: figure["value"] for key, figure in result["figures"].items()}
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{path} is damaged ({error}): remove it.") from None
+        if checkpoint["path"] is None or checkpoint["step"] == origin.step:
+            figures[file] = found
     rows = [row for row in metrics.read_metrics(origin.model_dir) if row["step"] <= origin.step]
     if rows:
         figures[metrics.METRICS_FILE] = rows[-1]

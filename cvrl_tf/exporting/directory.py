@@ -16,6 +16,7 @@ import tensorflow as tf
 from cvrl_tf import files
 from cvrl_tf.conversion.shards import LABELS_FILE
 from cvrl_tf.errors import InputError
+from cvrl_tf.evaluation import class_names
 from cvrl_tf.exporting import card, description, saved_model, stock, verification
 from cvrl_tf.exporting.description import Origin
 
@@ -57,7 +58,7 @@ def write(backbone: keras.Model, origin: Origin, output_dir: str) -> float:
     check(output_dir)
     about = description.describe(backbone, origin)
     figures = description.find_figures(origin)
-    labels = description.find_labels(origin.config)
+    labels = class_names.find_file(origin.config.train_data)
     crop_size = origin.config.crop_size
     temporary = f"{output_dir}.tmp-{os.getpid()}"
 

@@ -7,10 +7,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-import jinja2
 import simplejpeg
 
-import cvrl_tf
+from cvrl_tf import pages
 from cvrl_tf.data import records, tfrecords
 from cvrl_tf.inspection import tables
 from cvrl_tf.inspection.dataset import Inspection
@@ -33,17 +32,12 @@ def render(inspection: Inspection, pattern: str, seed: int = 0) -> str:
       pattern: the shards, for the heading.
       seed: of the choice of videos whose frames are shown.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("cvrl_tf.inspection", ""),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     classes = tables.videos_per_class(inspection)
     videos = [video for split in inspection.splits for video in split.videos]
-    return environment.get_template("page.html").render(
+    return pages.render(
+        "cvrl_tf.inspection",
+        "page.html",
         pattern=pattern,
-        version=cvrl_tf.__version__,
         summary=tables.summary_table(inspection),
         sizes=tables.size_table(inspection, rows_per_split=20),
         splits=[tables.split_title(split, inspection) for split in inspection.splits],

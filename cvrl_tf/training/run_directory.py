@@ -5,6 +5,7 @@ flags.txt      the same as a flagfile, to run it again
 checkpoints/   all that the run goes on from (`cvrl_tf.training.checkpoints`)
 metrics.jsonl  a line of figures now and then (`cvrl_tf.training.metrics`), and TensorBoard events
 clip_pairs.png a few pairs of clips as the network sees them
+evaluations/   what was found of its checkpoints (`cvrl_tf.evaluation.report`)
 bad_records.txt  records that could not be used, if any, and why
 lock           held while a process trains in the directory
 """

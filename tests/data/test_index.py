@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -48,12 +50,25 @@ def test_a_damaged_record_tells_its_problem(paths):
     assert index.problem(3).startswith("the file cannot be read: ")
 
 
+def test_content_is_told_by_the_stored_checksums(paths, tmp_path):
+    fingerprint = index_records(paths).fingerprint()
+    videos = [make_video(number, 2) for number in range(5)]
+    # The same records in one file under another name.
+    assert index_records([write_shard(tmp_path / "c", videos)]).fingerprint() == fingerprint
+    assert index_records(paths[::-1]).fingerprint() != fingerprint
+    # Another label in a record of the same length.
+    videos[3] = dataclasses.replace(videos[3], label=1)
+    assert len(records.serialize(videos[3])) == len(records.serialize(make_video(3, 2)))
+    assert index_records([write_shard(tmp_path / "c", videos)]).fingerprint() != fingerprint
+
+
 def test_records_of_remote_files_are_found(paths, remote_directory):
     remote = f"{remote_directory}/a"
     tf.io.gfile.copy(paths[0], remote)
     index = index_records([remote, paths[1]])
     np.testing.assert_array_equal(index.offsets, index_records(paths).offsets)
     assert index.read(tf.constant(1)) == records.serialize(make_video(1, 2))
+    assert index.fingerprint() == index_records(paths).fingerprint()
 
 
 @pytest.mark.parametrize("cut", [1, 100, 5000])

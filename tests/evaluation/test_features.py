@@ -1,25 +1,27 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
 from small_records import make_video, write_shard
+from tiny_backbone import tiny_backbone
 
 from cvrl_tf.data.pipeline import ClipSpec
 from cvrl_tf.data.source import Source, find_source
 from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation import features
 from cvrl_tf.evaluation.views import sample_views
-from cvrl_tf.models import build_backbone
 
 CLIP = ClipSpec(frames=4, stride=2, size=32)
 
 
 def test_features_are_normalised_means_in_the_order_of_the_shards(shards):
-    backbone = build_backbone("r3d_small")
+    backbone = tiny_backbone()
     source = find_source(shards, "train_data")
-    result = features.extract_features(backbone, source, CLIP, num_clips=2, batch_size=5)
+    result = features.extract_features(backbone, source, CLIP, num_clips=2)
     assert result.ids == [f"video_{index}" for index in range(12)]
     assert result.labels.tolist() == [index % 2 for index in range(6)] * 2
-    assert result.values.shape == (12, 512)
+    assert result.values.shape == (12, 16)
     np.testing.assert_allclose(np.linalg.norm(result.values, axis=1), 1.0, atol=1e-5)
     frames = tf.constant(list(make_video(7, label=1).frames))
     clips = backbone(sample_views(frames, CLIP, 2), training=False).numpy()
@@ -29,9 +31,66 @@ def test_features_are_normalised_means_in_the_order_of_the_shards(shards):
     np.testing.assert_allclose(result.values[7], expected, atol=1e-5)
 
 
-def test_unlabelled_records_are_named(tmp_path):
+def test_a_record_without_a_label_is_named(tmp_path):
     path = write_shard(tmp_path / "s", [make_video(0, label=0), make_video(1, label=None)])
-    with pytest.raises(InputError, match=r"1 of 2 records of .*have no label.*'video_1'"):
-        features.extract_features(
-            build_backbone("r3d_small"), Source("unlabelled", [path]), CLIP, 1
-        )
+    with pytest.raises(InputError, match="record 'video_1' of some data has no label: evaluation"):
+        features.extract_features(tiny_backbone(), Source("some data", [path]), CLIP, 1)
+
+
+def test_a_cache_is_of_one_checkpoint_and_one_data_set(shards, tmp_path, monkeypatch):
+    backbone = tiny_backbone()
+    source = find_source(shards, "train_data")
+    arguments = source, CLIP, 2, 3, str(tmp_path)
+    stored = features.cached_features(backbone, *arguments)
+    assert stored.values.shape == (12, 6, 16) and stored.values.dtype == np.float16
+    assert stored.ids == [f"video_{index}" for index in range(12)]
+    pooled = features.extract_features(backbone, source, CLIP, 2, 3)
+    mean = stored.values.astype(np.float32).mean(axis=1)
+    np.testing.assert_allclose(
+        mean / np.linalg.norm(mean, axis=1, keepdims=True), pooled.values, atol=1e-3
+    )
+    # Read again without a look at the videos.
+    with monkeypatch.context() as patch:
+        patch.setattr(features, "map_views", None)
+        again = features.cached_features(backbone, *arguments)
+        np.testing.assert_array_equal(again.values, stored.values)
+    # Another label in records of the same length, other weights, other views: never mixed up.
+    videos = [make_video(index, label=index % 2) for index in range(12)]
+    videos[7] = dataclasses.replace(videos[7], label=0)
+    relabelled = Source("x", [write_shard(tmp_path / "shard", videos)])
+    assert features.cached_features(backbone, relabelled, *arguments[1:]).labels[7] == 0
+    other = features.cached_features(tiny_backbone(seed=1), *arguments)
+    assert np.abs(other.values - stored.values).max() > 0.01
+    assert (
+        features.cached_features(backbone, source, CLIP, 1, 1, str(tmp_path)).values.shape[1] == 1
+    )
+    assert len([path for path in tmp_path.iterdir() if path.is_dir()]) == 4
+
+
+def test_a_cache_goes_on_where_it_was_stopped(shards, tmp_path, monkeypatch):
+    backbone = tiny_backbone()
+    source = find_source(shards, "train_data")
+    whole = features.cached_features(backbone, source, CLIP, 2, 1, str(tmp_path / "whole"))
+    map_views = features.map_views
+
+    def stopped(*arguments, **options):
+        for count, video in enumerate(map_views(*arguments, **options)):
+            if count == 5:
+                raise KeyboardInterrupt
+            yield video
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(features, "map_views", stopped)
+        features.cached_features(backbone, source, CLIP, 2, 1, str(tmp_path / "half"))
+    seen = []
+
+    def counted(*arguments, **options):
+        for video in map_views(*arguments, **options):
+            seen.append(video[2])
+            yield video
+
+    monkeypatch.setattr(features, "map_views", counted)
+    half = features.cached_features(backbone, source, CLIP, 2, 1, str(tmp_path / "half"))
+    assert seen == [f"video_{index}" for index in range(5, 12)]
+    assert half.ids == whole.ids and half.labels.tolist() == whole.labels.tolist()
+    np.testing.assert_allclose(half.values, whole.values, atol=1e-3)

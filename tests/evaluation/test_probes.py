@@ -13,6 +13,11 @@ def _features(angles, labels):
     return Features(values, np.array(labels), [str(angle) for angle in angles])
 
 
+def _predict(train, test, num_neighbors, temperature=probes.VOTE_TEMPERATURE):
+    neighbors = probes.nearest(train, test, num_neighbors)
+    return probes.knn_votes(neighbors, train.labels, num_neighbors, 10, temperature).argmax(axis=1)
+
+
 def test_votes_are_weighted_by_similarity():
     train = _features([0, 40, 42, 180], [5, 7, 7, 9])
     test = _features([10], [5])
@@ -20,30 +25,24 @@ def test_votes_are_weighted_by_similarity():
     votes_5 = np.exp(np.cos(np.radians(10)) / 0.07)
     votes_7 = np.exp(np.cos(np.radians(30)) / 0.07) + np.exp(np.cos(np.radians(32)) / 0.07)
     assert votes_5 > votes_7
-    assert probes.knn_predict(train, test, 3, temperature=0.07).tolist() == [5]
+    assert _predict(train, test, 3, temperature=0.07).tolist() == [5]
     # At a high temperature the two outvote the nearest.
-    assert probes.knn_predict(train, test, 3, temperature=10.0).tolist() == [7]
-    assert probes.knn_predict(train, test, 1, temperature=10.0).tolist() == [5]
+    assert _predict(train, test, 3, temperature=10.0).tolist() == [7]
+    assert _predict(train, test, 1, temperature=10.0).tolist() == [5]
 
 
 def test_knn_in_chunks_is_the_same(monkeypatch):
     rng = np.random.default_rng(0)
     train = _features(rng.uniform(0, 360, 50), rng.integers(0, 4, 50))
     test = _features(rng.uniform(0, 360, 23), rng.integers(0, 4, 23))
-    whole = probes.knn_predict(train, test, 5)
-    monkeypatch.setattr(probes, "CHUNK", 7)
-    np.testing.assert_array_equal(probes.knn_predict(train, test, 5), whole)
+    whole = _predict(train, test, 5)
+    monkeypatch.setattr(probes, "COSINES", 7 * 50)
+    np.testing.assert_array_equal(_predict(train, test, 5), whole)
 
 
 def test_tiny_temperature_does_not_overflow():
     train, test = _features([0, 90], [0, 1]), _features([80], [1])
-    assert probes.knn_predict(train, test, 2, temperature=1e-4).tolist() == [1]
-
-
-def test_fewer_videos_than_neighbours_is_named():
-    features = _features([0, 90], [0, 1])
-    with pytest.raises(InputError, match=r"has 2 videos, fewer than --num_neighbors=3"):
-        probes.knn_predict(features, features, num_neighbors=3)
+    assert _predict(train, test, 2, temperature=1e-4).tolist() == [1]
 
 
 def test_logistic_regression_separates_classes():
@@ -52,15 +51,36 @@ def test_logistic_regression_separates_classes():
     assert probes.logistic_regression_predict(train, test).tolist() == [3, 8, 3]
 
 
-def test_top1():
-    assert probes.top1(np.array([1, 2, 3, 4]), np.array([1, 2, 0, 4])) == 0.75
-
-
 def test_labels_that_cannot_be_evaluated_are_named():
     one, two = _features([0, 1], [4, 4]), _features([0, 1], [4, 5])
     with pytest.raises(InputError, match="--train_data has 1 class"):
         probes.check_labels(one, one)
     three = _features([0, 1], [4, 6])
-    with pytest.raises(InputError, match=r"--test_data has the classes \[6\] that --train_data"):
+    with pytest.raises(
+        InputError, match=r"1 of its 2 classes that --train_data lacks \(labels 6\)"
+    ):
         probes.check_labels(two, three)
     probes.check_labels(two, one)
+
+
+def test_the_nearest_come_first_and_equals_in_their_order():
+    train = _features([50, 10, 80, 10, 30], [0, 1, 2, 3, 4])
+    neighbors = probes.nearest(train, _features([8, 85], [0, 0]), 3)
+    # 8 degrees: both at 10, then 30; 85 degrees: 80, 50, 30.
+    assert neighbors.indices.tolist() == [[1, 3, 4], [2, 0, 4]]
+    expected = np.cos(np.radians([[2, 2, 22], [5, 35, 55]]))
+    np.testing.assert_allclose(neighbors.cosines, expected, atol=1e-6)
+    many = _features(np.random.default_rng(0).integers(0, 4, 300), np.zeros(300, int))
+    found = probes.nearest(many, _features([0], [0]), 200).indices[0]
+    cosines = many.values[:, 0]
+    assert found.tolist() == sorted(found, key=lambda index: (-cosines[index], index))
+
+
+def test_votes_by_hand():
+    train = _features([0, 60, 90], [2, 0, 2])
+    neighbors = probes.nearest(train, _features([0], [0]), 3)
+    # Cosines 1, 0.5 and 0; as multiples of the first vote.
+    votes = probes.knn_votes(neighbors, train.labels, 3, 4, temperature=0.5)
+    np.testing.assert_allclose(votes, [[np.exp(-1), 0, 1 + np.exp(-2), 0]], rtol=1e-5)
+    two = probes.knn_votes(neighbors, train.labels, 2, 4, temperature=0.5)
+    np.testing.assert_allclose(two, [[np.exp(-1), 0, 1, 0]], rtol=1e-5)

@@ -5,6 +5,8 @@ import json
 import numpy as np
 import pytest
 
+from cvrl_tf.evaluation import report
+from cvrl_tf.evaluation.bootstrap import Estimate
 from cvrl_tf.exporting import directory
 from cvrl_tf.exporting.origin import Origin
 from cvrl_tf.models import build_backbone
@@ -34,13 +36,16 @@ def origin(tmp_path_factory):
     (root / "labels.txt").write_text("dive\nsurf\n")
     rows = [{"step": step, "loss": 3.0 / step} for step in (2, 6, 8)]
     (model_dir / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    for name, init, step, top1 in [
-        ("knn", "pretrained", 6, 0.75),
-        ("knn_random", "random", 0, 0.5),
-        ("knn_ckpt-3", "pretrained", 3, 0.625),
-    ]:
-        result = {"init": init, "step": step, "top1": top1}
-        (model_dir / f"{name}.json").write_text(json.dumps(result))
+    for name, step, top1 in ("random", 0, 0.5), ("ckpt-6", 6, 0.75), ("ckpt-3", 3, 0.625):
+        result = report.Result(
+            protocol="knn",
+            checkpoint=report.Checkpoint(None if name == "random" else name, step, "00"),
+            test=report.Data("test-*", 8, 2, "00"),
+            views=report.Views(3, 1, 4, 3, 32),
+            figures={"top1": Estimate(top1, 0.25, 1.0)},
+            wall_seconds=1.0,
+        )
+        report.write(f"{model_dir}/evaluations/knn_{name}", result)
     config = PretrainConfig(
         train_data=f"{root}/train-*", backbone="r3d_small", num_frames=4, stride=3, crop_size=32
     )

@@ -6,7 +6,6 @@ import pytest
 import cvrl_tf
 from cvrl_tf.errors import InputError
 from cvrl_tf.exporting import description
-from cvrl_tf.training.run_directory import PretrainConfig
 
 
 def test_export_json_says_what_a_user_must_know(export, origin):
@@ -29,35 +28,22 @@ def test_export_json_says_what_a_user_must_know(export, origin):
 
 def test_figures_are_those_of_the_exported_step(origin):
     assert description.find_figures(origin) == {
-        "knn.json": {"init": "pretrained", "step": 6, "top1": 0.75},
-        "knn_random.json": {"init": "random", "step": 0, "top1": 0.5},
+        "evaluations/knn_ckpt-6/results.json": {"data": "test-*", "videos": 8, "top1": 0.75},
+        "evaluations/knn_random/results.json": {"data": "test-*", "videos": 8, "top1": 0.5},
         "metrics.jsonl": {"step": 6, "loss": 0.5},
     }
     earlier = dataclasses.replace(origin, step=3)
     assert sorted(description.find_figures(earlier)) == [
-        "knn_ckpt-3.json",
-        "knn_random.json",
+        "evaluations/knn_ckpt-3/results.json",
+        "evaluations/knn_random/results.json",
         "metrics.jsonl",
     ]
     assert description.find_figures(dataclasses.replace(origin, model_dir=None)) == {}
 
 
-def test_a_damaged_figure_is_named(origin, tmp_path):
-    (tmp_path / "knn.json").write_text('{"top1": 0.')
-    with pytest.raises(InputError, match=r"knn\.json is damaged \(.*\): remove it"):
+@pytest.mark.parametrize("content", ['{"figures": {', '{"checkpoint": null, "test": {}}', "[]"])
+def test_a_damaged_figure_is_named(origin, tmp_path, content):
+    (tmp_path / "evaluations" / "x").mkdir(parents=True)
+    (tmp_path / "evaluations" / "x" / "results.json").write_text(content)
+    with pytest.raises(InputError, match=r"x/results\.json is damaged \(.*\): remove it"):
         description.find_figures(dataclasses.replace(origin, model_dir=str(tmp_path)))
-
-
-@pytest.mark.parametrize(
-    "data",
-    ["", "tfds:ucf101:train", "nothing/train-*", "nowhere://bucket/train-*"],
-)
-def test_data_without_class_names_has_none(data, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert description.find_labels(PretrainConfig(train_data=data)) is None
-
-
-def test_class_names_are_found_beside_the_first_data_that_has_them(origin):
-    data = f"nothing/train-*, {origin.config.train_data}"
-    path = description.find_labels(PretrainConfig(train_data=data))
-    assert path == origin.config.train_data.replace("train-*", "labels.txt")

@@ -1,0 +1,86 @@
+"""Figures of a classifier and of retrieval, with their intervals."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from cvrl_tf.evaluation import bootstrap
+from cvrl_tf.evaluation.bootstrap import Estimate
+
+RECALLS = (1, 5, 10, 20, 50)  # as the field reports for UCF-101 and HMDB-51
+
+
+def ranks(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """How many classes are before the true one: 0 where it has the highest score.
+
+    Args:
+      scores: (N, C), of the classes 0 to C - 1. Of equal scores the lower class is before.
+      labels: (N,) integers, class indices.
+
+    Returns:
+      (N,) integers in [0, C - 1].
+    """
+    labels = np.asarray(labels)[:, None]
+    own = np.take_along_axis(scores, labels, axis=1)
+    before = (scores == own) & (np.arange(scores.shape[1]) < labels)
+    return np.count_nonzero((scores > own) | before, axis=1)
+
+
+def classification_figures(scores: np.ndarray, labels: np.ndarray) -> dict[str, Estimate]:
+    """Top-1, top-5 and mean class accuracy.
+
+    Top-5 is left out where there are five classes or fewer, of which it would be 1.
+
+    Args:
+      scores: (N, C), of the classes 0 to C - 1; the highest is the prediction. Probabilities, votes
+        or logits: only their order counts.
+      labels: (N,) integers, class indices.
+
+    Returns:
+      `top1`, `top5` and `mean_class_accuracy`, the mean over the classes that have test videos.
+    """
+    position = ranks(scores, labels)
+    figures = {"top1": bootstrap.mean(position < 1)}
+    if scores.shape[1] > 5:
+        figures["top5"] = bootstrap.mean(position < 5)
+    return figures | {"mean_class_accuracy": bootstrap.class_mean(position < 1, labels)}
+
+
+def confusion_matrix(predictions: np.ndarray, labels: np.ndarray, num_classes: int) -> np.ndarray:
+    """Counts of test videos, (C, C) int64: rows are true classes, columns predicted ones.
+
+    Args:
+      predictions: (N,) integers in [0, C - 1].
+      labels: (N,) integers in [0, C - 1].
+      num_classes: C.
+    """
+    cells = np.asarray(labels) * num_classes + np.asarray(predictions)
+    counts = np.bincount(cells, minlength=num_classes**2)
+    return counts.reshape(num_classes, num_classes)
+
+
+def retrieval_hits(
+    neighbor_labels: np.ndarray, labels: np.ndarray, counts: Sequence[int] = RECALLS
+) -> dict[int, np.ndarray]:
+    """Whether any of the k nearest training videos has the class of the query.
+
+    Args:
+      neighbor_labels: (N, K) integers, classes of the nearest training videos, the nearest first.
+      labels: (N,) integers, classes of the queries.
+      counts: the k; those above K are left out.
+
+    Returns:
+      For each k (N,) bool.
+
+    Source: Büchler et al., ECCV 2018; Xu et al., CVPR 2019 (retrieval on UCF-101 and HMDB-51).
+    """
+    same = neighbor_labels == np.asarray(labels)[:, None]
+    return {k: same[:, :k].any(axis=1) for k in counts if k <= neighbor_labels.shape[1]}
+
+
+def retrieval_figures(
+    neighbor_labels: np.ndarray, labels: np.ndarray, counts: Sequence[int] = RECALLS
+) -> dict[str, Estimate]:
+    """Retrieval recall, `recall_at_K` for each k; arguments as for `retrieval_hits`."""
+    hits = retrieval_hits(neighbor_labels, labels, counts)
+    return {f"recall_at_{k}": bootstrap.mean(values) for k, values in hits.items()}

@@ -1,0 +1,120 @@
+"""Test videos and their nearest training videos as one HTML file, in which they play."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from cvrl_tf import pages
+from cvrl_tf.data.pipeline import ClipSpec
+from cvrl_tf.data.source import Source
+from cvrl_tf.evaluation import report, thumbnails
+from cvrl_tf.evaluation.features import Features
+from cvrl_tf.evaluation.knn import KnnResult
+from cvrl_tf.evaluation.report import Result
+
+RANDOM_QUERIES = 12
+WRONG_QUERIES = 12  # at most, beside the random ones
+SHOWN = 5  # neighbours of each
+SEED = 0
+_FRAMES_PER_SECOND = 25  # of most videos; what is played is close enough to its speed
+
+
+@dataclasses.dataclass(frozen=True)
+class _Video:
+    """A video on the page: `key` names its strip."""
+
+    key: str
+    id: str
+    name: str
+
+
+def render(
+    result: Result,
+    found: KnnResult,
+    train_source: Source,
+    test_source: Source,
+    names: Sequence[str],
+) -> str:
+    """Renders some queries with their neighbours as one self-contained page of some 2 MB.
+
+    Random queries show what is usual; then come more of those that are classified wrongly.
+
+    Args:
+      result: the figures, and what they are of.
+      found: predictions and neighbours.
+      train_source: the videos of `found.train`, in the same order.
+      test_source: the videos of `found.test`, in the same order.
+      names: of the classes, by label.
+    """
+    train, test = found.train, found.test
+    clip = ClipSpec(result.views.frames, result.views.stride, result.views.size)
+    queries, num_random = choose(found.predictions == test.labels)
+    neighbors = found.neighbors.indices[:, :SHOWN]
+    strips = {
+        f"{prefix}{number}": strip
+        for prefix, source, numbers in (
+            ("test", test_source, queries),
+            ("train", train_source, np.unique(neighbors[queries])),
+        )
+        for number, strip in thumbnails.read_strips(source, numbers.tolist(), clip).items()
+    }
+
+    def video(prefix: str, features: Features, number: int) -> _Video:
+        name = names[features.labels[number]]
+        return _Video(f"{prefix}{number}", features.ids[number], name)
+
+    def describe(number: int) -> dict[str, Any]:
+        return {
+            "video": video("test", test, number),
+            "right": bool(found.predictions[number] == test.labels[number]),
+            "predicted": names[found.predictions[number]],
+            "neighbors": [
+                {
+                    "video": video("train", train, neighbor),
+                    "same": bool(train.labels[neighbor] == test.labels[number]),
+                    "cosine": float(cosine),
+                }
+                for neighbor, cosine in zip(
+                    neighbors[number], found.neighbors.cosines[number], strict=False
+                )
+            ],
+        }
+
+    checkpoint = result.checkpoint
+    return pages.render(
+        "cvrl_tf.evaluation",
+        "neighbors.html",
+        title=f"{checkpoint.path or 'random weights'} (step {checkpoint.step})",
+        test=f"{result.test.name} ({result.test.videos} videos)",
+        train=f"{result.train.name} ({result.train.videos} videos)",
+        figures=report.figure_rows(result),
+        views=report.views_text(result.views),
+        k=found.num_neighbors[0],
+        shown=neighbors.shape[1],
+        queries=[describe(int(number)) for number in queries],
+        num_random=num_random,
+        num_test=len(test.labels),
+        num_wrong=int(np.sum(found.predictions != test.labels)),
+        seed=SEED,
+        strips=strips,
+        height=thumbnails.HEIGHT,
+        max_width=thumbnails.MAX_WIDTH,
+        seconds=f"{max(0.6, clip.span / _FRAMES_PER_SECOND):.2f}",
+    )
+
+
+def choose(right: np.ndarray) -> tuple[np.ndarray, int]:
+    """Chooses the queries of the page.
+
+    Args:
+      right: (N,) bool, whether each test video is classified rightly.
+
+    Returns:
+      The numbers of the queries, and how many of them, the first, are drawn among all; the others
+      are drawn among the remaining wrong ones.
+    """
+    order = np.random.default_rng(SEED).permutation(len(right))
+    drawn, others = order[:RANDOM_QUERIES], order[RANDOM_QUERIES:]
+    return np.concatenate([drawn, others[~right[others]][:WRONG_QUERIES]]), len(drawn)

@@ -1,0 +1,218 @@
+"""The one result of every evaluation: `results.json`, and the table that is printed.
+
+| key             | meaning                                                                        |
+|-----------------|--------------------------------------------------------------------------------|
+| `protocol`      | `knn`, `linear`, `finetune`, ...                                               |
+| `version`       | of this package                                                                |
+| `checkpoint`    | `path` (null for random weights), `step`, `fingerprint` of the weights         |
+| `train`, `test` | `name` as given, `videos`, `classes`, `fingerprint` of the ids and labels used |
+| `views`         | of a test video: `clips`, `crops`, `frames`, `stride`, `size`                  |
+| `settings`      | what else decides the figures                                                  |
+| `figures`       | by name: `value`, `low`, `high`                                                |
+| `interval`      | what `low` and `high` are: level, method, unit, resamples, seed                |
+| `wall_seconds`  | of the whole evaluation                                                        |
+"""
+
+import dataclasses
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import cvrl_tf
+from cvrl_tf import commandline, files
+from cvrl_tf.data.pipeline import ClipSpec
+from cvrl_tf.errors import InputError
+from cvrl_tf.evaluation import bootstrap
+from cvrl_tf.evaluation.bootstrap import Estimate
+
+RESULTS_FILE = "results.json"
+EVALUATIONS = "evaluations"
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """The weights that were evaluated.
+
+    Attributes:
+      path: prefix of the checkpoint's files; None for random weights.
+      step: training steps that the weights have seen.
+      fingerprint: `fingerprint_weights`.
+    """
+
+    path: str | None
+    step: int
+    fingerprint: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """Videos that were used.
+
+    Attributes:
+      name: what the user called them.
+      videos: how many.
+      classes: how many different labels they have.
+      fingerprint: of their ids and labels, whatever their order and files.
+    """
+
+    name: str
+    videos: int
+    classes: int
+    fingerprint: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Views:
+    """The views of each test video: `clips` clips, each in `crops` crops, of a `ClipSpec`."""
+
+    clips: int
+    crops: int
+    frames: int
+    stride: int
+    size: int
+
+    @classmethod
+    def of(cls, clip: ClipSpec, num_clips: int, num_crops: int) -> "Views":
+        """The views that `views.sample_views` takes with the same arguments."""
+        return cls(num_clips, num_crops, clip.frames, clip.stride, clip.size)
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What an evaluation found, and of what.
+
+    Attributes:
+      protocol: name of the evaluation.
+      checkpoint: the weights.
+      test: the videos that the figures are of.
+      views: of each test video.
+      figures: by name, in the order of the table.
+      wall_seconds: of the whole evaluation.
+      train: the labelled videos that were learnt from, or that are the neighbours.
+      settings: what else decides the figures: JSON values by name.
+    """
+
+    protocol: str
+    checkpoint: Checkpoint
+    test: Data
+    views: Views
+    figures: Mapping[str, Estimate]
+    wall_seconds: float
+    train: Data | None = None
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """The content of `results.json`."""
+        values = dataclasses.asdict(self)
+        first = {
+            name: values.pop(name)
+            for name in ("protocol", "checkpoint", "train", "test", "views", "settings", "figures")
+        }
+        return {
+            "protocol": first.pop("protocol"),
+            "version": cvrl_tf.__version__,
+            **first,
+            "interval": {
+                "level": bootstrap.LEVEL,
+                "method": "bootstrap, percentile",
+                "unit": "test video",
+                "resamples": bootstrap.RESAMPLES,
+                "seed": bootstrap.SEED,
+            },
+            **values,
+        }
+
+
+def describe_data(name: str, ids: Sequence[str], labels: np.ndarray) -> Data:
+    """Describes the videos that were used.
+
+    Args:
+      name: what the user called them.
+      ids: N record ids.
+      labels: (N,) integers, class indices.
+    """
+    pairs = sorted(f"{record_id}\t{label}\n" for record_id, label in zip(ids, labels, strict=True))
+    digest = hashlib.sha256("".join(pairs).encode())
+    return Data(name, len(pairs), len(np.unique(labels)), digest.hexdigest()[:16])
+
+
+def fingerprint_weights(*models: keras.Model) -> str:
+    """16 hexadecimal digits that tell the weights of networks, by value and order, from others."""
+    digest = hashlib.sha256()
+    for model in models:
+        for weight in model.weights:
+            value = np.ascontiguousarray(weight.numpy())
+            digest.update(f"{value.dtype} {value.shape} ".encode())
+            digest.update(value)
+    return digest.hexdigest()[:16]
+
+
+def default_directory(model_dir: str, protocol: str, checkpoint: str | None) -> str:
+    """Where the result of an evaluation goes by default, so that no two checkpoints share it.
+
+    Args:
+      model_dir: of the run whose weights are evaluated.
+      protocol: name of the evaluation.
+      checkpoint: prefix of the checkpoint's files; None for random weights.
+
+    Returns:
+      `MODEL_DIR/evaluations/PROTOCOL_CHECKPOINT`, such as `runs/first/evaluations/knn_ckpt-500`,
+      and `.../knn_random` for random weights.
+    """
+    name = os.path.basename(checkpoint) if checkpoint else "random"
+    return os.path.join(model_dir, EVALUATIONS, f"{protocol}_{name}")
+
+
+def make_directory(directory: str) -> None:
+    """Makes the directory of a result, before the work on it.
+
+    Raises:
+      InputError: it cannot be made.
+    """
+    try:
+        tf.io.gfile.makedirs(directory)
+    except tf.errors.OpError as error:
+        raise InputError(
+            f"The directory {directory} for the result cannot be made ({error.message}): name"
+            " another."
+        ) from None
+
+
+def write(directory: str, result: Result) -> str:
+    """Writes `results.json` into a directory, which is made; atomically. Returns its path."""
+    make_directory(directory)
+    path = os.path.join(directory, RESULTS_FILE)
+    files.write_json(path, result.as_json())
+    return path
+
+
+def table(result: Result) -> str:
+    """What was evaluated, in a few lines, and the figures with their intervals in columns."""
+    checkpoint = result.checkpoint
+    lines = [f"{result.protocol}: {checkpoint.path or 'random weights'} (step {checkpoint.step})"]
+    for name, data in ("train", result.train), ("test", result.test):
+        if data:
+            lines.append(f"{name:<5}  {data.name}: {data.videos} videos, {data.classes} classes")
+    lines.append(f"views  {views_text(result.views)}")
+    return "\n".join([*lines, "", commandline.table(figure_rows(result))])
+
+
+def views_text(views: Views) -> str:
+    """Views in words."""
+    return (
+        f"{views.clips} clip{'s' * (views.clips > 1)} x {views.crops} crop{'s' * (views.crops > 1)}"
+        f", {views.frames} frames at stride {views.stride}, {views.size}x{views.size} pixels"
+    )
+
+
+def figure_rows(result: Result) -> list[list[str]]:
+    """The figures as rows of text: a header and one row for each."""
+    rows = [["figure", "value", f"{100 * bootstrap.LEVEL:.0f} % interval"]]
+    for name, figure in result.figures.items():
+        rows.append([name, f"{figure.value:.4f}", f"{figure.low:.4f} to {figure.high:.4f}"])
+    return rows

@@ -1,0 +1,70 @@
+"""Short clips of stored videos as strips of small frames, for pages that play them."""
+
+import base64
+import dataclasses
+from collections.abc import Iterable
+
+import numpy as np
+import simplejpeg
+import tensorflow as tf
+
+from cvrl_tf.data import sampling
+from cvrl_tf.data.pipeline import ClipSpec
+from cvrl_tf.data.source import Source
+from cvrl_tf.inspection.shards import spaced
+
+FRAMES = 8
+HEIGHT = 80  # pixels
+MAX_WIDTH = 142  # pixels: 16:9; wider frames lose their sides
+QUALITY = 60
+
+
+@dataclasses.dataclass(frozen=True)
+class Strip:
+    """Frames side by side in one JPEG.
+
+    Attributes:
+      data: the JPEG in base64.
+      frames: how many.
+      width: pixels of one frame.
+    """
+
+    data: str
+    frames: int
+    width: int
+
+
+def read_strips(source: Source, numbers: Iterable[int], clip: ClipSpec) -> dict[int, Strip]:
+    """The middle clip of some videos, thinned to a few frames.
+
+    Args:
+      source: that they are in.
+      numbers: which, by their position among all records.
+      clip: as the network sees it.
+
+    Returns:
+      Strips by number.
+    """
+    index, strips = source.index(), {}
+    for number in numbers:
+        frames = source.parse(index.read(tf.constant(number)))["frames"]
+        count = len(frames)
+        start = sampling.even_starts(count, 1, clip.frames, clip.stride)[0]
+        positions = sampling.clip_indices(start, count, clip.frames, clip.stride).numpy()
+        kept = [int(positions[place]) for place in spaced(clip.frames, FRAMES)]
+        strips[number] = _strip([frames[position].numpy() for position in kept])
+    return strips
+
+
+def _strip(jpegs: list[bytes]) -> Strip:
+    # The decoder itself makes them smaller, by eighths; the rest is left to the page.
+    frames = [simplejpeg.decode_jpeg(jpeg, "RGB", min_height=HEIGHT) for jpeg in jpegs]
+    height, width = frames[0].shape[:2]
+    step = max(1, height // HEIGHT)
+    frames = [frame[::step, ::step] for frame in frames]
+    height, width = frames[0].shape[:2]
+    kept = min(width, round(height * MAX_WIDTH / HEIGHT))
+    left = (width - kept) // 2
+    strip = np.ascontiguousarray(np.hstack([frame[:, left : left + kept] for frame in frames]))
+    data = simplejpeg.encode_jpeg(strip, QUALITY, "RGB", "420")
+    return Strip(base64.b64encode(data).decode(), len(frames), round(kept * HEIGHT / height))

@@ -1,0 +1,132 @@
+import csv
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from small_records import make_video, write_shard
+from small_videos import draw, write_video
+from tiny_backbone import tiny_backbone
+
+from cvrl_tf.conversion import catalogs, frames
+from cvrl_tf.data.pipeline import ClipSpec
+from cvrl_tf.data.source import Source, find_source
+from cvrl_tf.errors import InputError
+from cvrl_tf.evaluation import extraction
+from cvrl_tf.evaluation.feature_store import open_store
+from cvrl_tf.evaluation.views import sample_views
+
+CLIP = ClipSpec(frames=4, stride=2, size=32)
+
+
+@pytest.fixture(scope="module")
+def backbone():
+    return tiny_backbone()
+
+
+@pytest.fixture(scope="module")
+def entries(tmp_path_factory):
+    """Files of three sound videos, one that is cut off and one that is none, sorted by id."""
+    directory = tmp_path_factory.mktemp("videos")
+    for index, name in enumerate("ace"):
+        write_video(directory / f"{name}.mp4", draw(12 + 4 * index, 40, 56))
+    (directory / "b.mp4").write_bytes(b"no video")
+    whole = write_video(directory / "d.mp4", draw(30, 40, 56), index_first=True)
+    with open(whole, "rb+") as file:
+        file.truncate(file.seek(0, 2) // 2)
+    (split,) = catalogs.files(f"{directory}/*.mp4").splits.values()
+    assert [entry.video_id for entry in split] == list("abcde")
+    return split
+
+
+def test_files_give_the_features_of_their_records(backbone, entries, tmp_path):
+    output = tmp_path / "features.npz"
+    stored = extraction.from_files(backbone, entries, CLIP, 2, 3, str(output))
+    assert list(stored.failures) == ["b"] and list(stored.damaged) == ["d"]
+    with open(f"{output}.failures.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["video_id"], row["kept"]) for row in rows] == [("b", "no"), ("d", "yes")]
+    assert "b.mp4: " in rows[0]["reason"] and rows[1]["reason"]
+    found = np.load(output)
+    assert found["ids"].tolist() == list("acde") and found["labels"].tolist() == [-1] * 4
+    assert found["features"].shape == (4, 6, 16) and found["features"].dtype == np.float32
+    videos = [frames.read_video(entry)[0] for entry in entries if entry.video_id != "b"]
+    source = Source("x", [write_shard(tmp_path / "shard", videos)])
+    again = tmp_path / "again.npz"
+    assert extraction.from_records(backbone, source, CLIP, 2, 3, str(again)).ids == list("acde")
+    np.testing.assert_array_equal(np.load(again)["features"], found["features"])
+    views = sample_views(tf.constant(list(videos[1].frames)), CLIP, 2, 3)
+    np.testing.assert_allclose(
+        found["features"][1], backbone(views, training=False), rtol=1e-4, atol=1e-5
+    )
+    assert not list(tmp_path.glob("*.partial"))
+
+
+@pytest.mark.parametrize("kind", ["files", "records"])
+def test_it_goes_on_where_it_was_killed(backbone, entries, shards, tmp_path, monkeypatch, kind):
+    def extract(name):
+        output = tmp_path / name
+        if kind == "files":
+            extraction.from_files(backbone, entries, CLIP, 1, 1, str(output))
+        else:
+            extraction.from_records(backbone, find_source(shards, "data"), CLIP, 1, 1, str(output))
+        return np.load(output)
+
+    whole = extract("whole.npz")
+    append, done = extraction.FeatureStore.append, []
+
+    def counted(self, *arguments):
+        if len(done) == 2:
+            raise SystemExit
+        append(self, *arguments)
+        done.append(arguments[2])
+
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(extraction.FeatureStore, "append", counted)
+        extract("half.npz")
+    assert done == whole["ids"][:2].tolist() and not (tmp_path / "half.npz").exists()
+    monkeypatch.setattr(
+        extraction.FeatureStore,
+        "append",
+        lambda self, *arguments: (done.append(arguments[2]), append(self, *arguments)),
+    )
+    half = extract("half.npz")
+    assert done == whole["ids"].tolist()
+    for name in ("ids", "labels"):
+        np.testing.assert_array_equal(half[name], whole[name])
+    np.testing.assert_allclose(half["features"], whole["features"], rtol=1e-5)
+
+
+def test_tfrecords(backbone, tmp_path):
+    videos = [make_video(0, label=3), make_video(1, label=None)]
+    source = Source("x", [write_shard(tmp_path / "shard", videos)])
+    extraction.from_records(backbone, source, CLIP, 2, 1, str(tmp_path / "a.npz"))
+    extraction.from_records(backbone, source, CLIP, 2, 1, str(tmp_path / "a.tfrecord"))
+    expected = np.load(tmp_path / "a.npz")["features"]
+    for number, serialized in enumerate(tf.data.TFRecordDataset(str(tmp_path / "a.tfrecord"))):
+        features = tf.train.Example.FromString(serialized.numpy()).features.feature
+        assert features["features/shape"].int64_list.value == [2, 16]
+        np.testing.assert_array_equal(
+            features["features"].float_list.value, expected[number].ravel()
+        )
+        assert features["example/id"].bytes_list.value == [f"video_{number}".encode()]
+        assert features["clip/label/index"].int64_list.value == ([3], [])[number]
+
+
+def test_what_cannot_be_written_is_named(backbone, entries, tmp_path):
+    there = tmp_path / "there.npz"
+    there.touch()
+    for output, message in [
+        ("features.csv", "ends in .npz or .tfrecord"),
+        ("gs://bucket/features.npz", "is remote"),
+        (str(there), "exists"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            extraction.check_output(output)
+    output = str(tmp_path / "bad.npz")
+    with pytest.raises(InputError, match=r"None of the 1 videos .*bad\.npz\.failures\.csv has"):
+        extraction.from_files(backbone, entries[1:2], CLIP, 1, 1, output)
+    # What lies beside it is of something else.
+    with open_store(f"{output}.partial", {"dtype": "float32", "data": "00"}, (1, 16)):
+        pass
+    with pytest.raises(InputError, match=r"bad\.npz\.partial holds features with data=00 \(now "):
+        extraction.from_files(backbone, entries[:1], CLIP, 1, 1, output)

@@ -1,0 +1,100 @@
+import json
+
+import numpy as np
+import pytest
+
+import cvrl_tf
+from cvrl_tf.data.pipeline import ClipSpec
+from cvrl_tf.errors import InputError
+from cvrl_tf.evaluation import report
+from cvrl_tf.evaluation.bootstrap import Estimate
+from cvrl_tf.models import build_backbone
+
+RESULT = report.Result(
+    protocol="knn",
+    checkpoint=report.Checkpoint("runs/first/checkpoints/ckpt-6", 6, "00ff"),
+    train=report.Data("records/train-*", 12, 2, "0a"),
+    test=report.Data("records/test-*", 4, 2, "0b"),
+    views=report.Views.of(ClipSpec(8, 2, 64), num_clips=3, num_crops=1),
+    settings={"temperature": 0.07},
+    figures={"top1": Estimate(0.75, 0.25, 1.0), "recall_at_1": Estimate(0.5, 0.0, 1.0)},
+    wall_seconds=1.5,
+)
+
+
+def test_results_json(tmp_path):
+    path = report.write(str(tmp_path / "a" / "b"), RESULT)
+    assert path == str(tmp_path / "a" / "b" / "results.json")
+    assert json.loads((tmp_path / "a" / "b" / "results.json").read_text()) == {
+        "protocol": "knn",
+        "version": cvrl_tf.__version__,
+        "checkpoint": {
+            "path": "runs/first/checkpoints/ckpt-6",
+            "step": 6,
+            "fingerprint": "00ff",
+        },
+        "train": {"name": "records/train-*", "videos": 12, "classes": 2, "fingerprint": "0a"},
+        "test": {"name": "records/test-*", "videos": 4, "classes": 2, "fingerprint": "0b"},
+        "views": {"clips": 3, "crops": 1, "frames": 8, "stride": 2, "size": 64},
+        "settings": {"temperature": 0.07},
+        "figures": {
+            "top1": {"value": 0.75, "low": 0.25, "high": 1.0},
+            "recall_at_1": {"value": 0.5, "low": 0.0, "high": 1.0},
+        },
+        "interval": {
+            "level": 0.95,
+            "method": "bootstrap, percentile",
+            "unit": "test video",
+            "resamples": 2000,
+            "seed": 0,
+        },
+        "wall_seconds": 1.5,
+    }
+
+
+def test_a_directory_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="file/x for the result cannot be made"):
+        report.make_directory(f"{tmp_path}/file/x")
+
+
+def test_the_table():
+    assert report.table(RESULT).splitlines() == [
+        "knn: runs/first/checkpoints/ckpt-6 (step 6)",
+        "train  records/train-*: 12 videos, 2 classes",
+        "test   records/test-*: 4 videos, 2 classes",
+        "views  3 clips x 1 crop, 8 frames at stride 2, 64x64 pixels",
+        "",
+        "figure        value     95 % interval",
+        "top1         0.7500  0.2500 to 1.0000",
+        "recall_at_1  0.5000  0.0000 to 1.0000",
+    ]
+
+
+def test_data_are_told_by_ids_and_labels_not_by_order():
+    one = report.describe_data("x", ["a", "b", "c"], np.array([0, 1, 1]))
+    assert (one.videos, one.classes) == (3, 2)
+    other_order = report.describe_data("y", ["c", "a", "b"], np.array([1, 0, 1]))
+    assert other_order.fingerprint == one.fingerprint
+    for ids, labels in (["a", "b", "d"], [0, 1, 1]), (["a", "b", "c"], [0, 1, 0]):
+        assert report.describe_data("x", ids, labels).fingerprint != one.fingerprint
+
+
+def test_weights_are_told_by_their_values():
+    one, same, other = (build_backbone("r3d_small", seed=seed) for seed in (0, 0, 1))
+    assert report.fingerprint_weights(one) == report.fingerprint_weights(same)
+    assert report.fingerprint_weights(one) != report.fingerprint_weights(other)
+    before = report.fingerprint_weights(one)
+    one.weights[-1].assign_add(one.weights[-1] * 0 + 1e-6)
+    assert report.fingerprint_weights(one) != before
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "expected"),
+    [
+        ("runs/first/checkpoints/ckpt-500", "runs/first/evaluations/knn_ckpt-500"),
+        (None, "runs/first/evaluations/knn_random"),
+    ],
+)
+def test_each_checkpoint_has_a_directory_of_its_own(checkpoint, expected):
+    assert report.default_directory("runs/first", "knn", checkpoint) == expected
