@@ -19,9 +19,8 @@ from cvrl_tf.conversion import catalogs, shards
 from cvrl_tf.data.source import find_source
 from cvrl_tf.evaluation import knn, report
 from cvrl_tf.exporting import directory as export_directory
-from cvrl_tf.exporting.origin import load_run
 from cvrl_tf.progress import Progress
-from cvrl_tf.training import run_directory
+from cvrl_tf.training.origin import load_run, untrained
 from cvrl_tf.training.pretrain import pretrain
 from cvrl_tf.training.run_directory import PretrainConfig
 
@@ -264,10 +263,9 @@ def _knn_top1(model_dir: str, config: PretrainConfig, records: str, pretrained: 
     """Evaluates as `cvrl_tf.knn_eval` does, and writes the same files."""
     start = time.monotonic()
     if pretrained:
-        backbone, step = run_directory.load_backbone(model_dir)
-        checkpoint = run_directory.locate(model_dir)[1]
+        backbone, about = load_run(model_dir)
     else:
-        backbone, step, checkpoint = config.build_backbone(), 0, None
+        backbone, about = untrained(config.backbone, config.width_multiplier, seed=config.seed)
     name = "pretrained" if pretrained else "random init"
     data = [os.path.join(records, f"{split}-*") for split in VIDEOS_PER_CLASS]
     found = knn.evaluate(
@@ -280,12 +278,12 @@ def _knn_top1(model_dir: str, config: PretrainConfig, records: str, pretrained: 
     )
     result = knn.describe(
         found,
-        report.Checkpoint(checkpoint, step, report.fingerprint_weights(backbone)),
+        report.Checkpoint.of(backbone, about),
         *data,
         report.Views.of(config.clip, NUM_CLIPS, 1),
         time.monotonic() - start,
     )
-    report.write(report.default_directory(model_dir, "knn", checkpoint), result)
+    report.write(report.default_directory(model_dir, "knn", about.checkpoint), result)
     return found.figures[f"knn_{NUM_NEIGHBORS}_top1"].value
 
 

@@ -14,33 +14,27 @@ from absl import flags
 from cvrl_tf import backbone_flags, commandline
 from cvrl_tf.errors import InputError
 from cvrl_tf.exporting import directory
-from cvrl_tf.exporting.origin import load_official, load_run
 
-OFFICIAL = flags.DEFINE_string(
-    "official",
-    "",
-    "Instead of these, a checkpoint of the authors' released code: its files' common name, without"
-    " .index and .data-00000-of-00001.",
-)
 OUTPUT_DIR = flags.DEFINE_string("output_dir", "", "Directory to make; it must not exist yet.")
 
 GROUPS = {
-    "Backbone": (backbone_flags.MODEL_DIR, backbone_flags.INIT_CHECKPOINT, OFFICIAL),
+    "Backbone": backbone_flags.TRAINED,
     "Output": (OUTPUT_DIR,),
 }
 
 
 def main() -> None:
     """Exports as the flags say."""
-    checkpoint = backbone_flags.checkpoint_path(OFFICIAL)
     output_dir = OUTPUT_DIR.value.rstrip("/")
     if not output_dir:
         raise InputError("--output_dir is missing; --help shows an example.")
     directory.check(output_dir)
-    if OFFICIAL.value:
-        backbone, origin = load_official(checkpoint.removesuffix(".index"))
-    else:
-        backbone, origin = load_run(checkpoint)
+    backbone, origin = backbone_flags.load()
+    if not origin.checkpoint:
+        raise InputError(
+            f"Found --backbone ({origin.description}): an export hands over what was trained; give"
+            " --model_dir, --init_checkpoint, --official or --inflate."
+        )
     name = origin.config.backbone
     print(
         f"exporting {name} of step {origin.step}, then reloading it in a fresh process", flush=True

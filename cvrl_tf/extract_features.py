@@ -21,7 +21,6 @@ from cvrl_tf.data import pipeline
 from cvrl_tf.data.source import find_source
 from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation import extraction
-from cvrl_tf.training import run_directory
 
 SHOWN_FAILURES = 10
 
@@ -44,7 +43,7 @@ OUTPUT = flags.DEFINE_string(
 )
 
 GROUPS = {
-    "Backbone": (backbone_flags.MODEL_DIR, backbone_flags.INIT_CHECKPOINT),
+    "Backbone": backbone_flags.HOLDERS,
     "Videos": (DATA, FILES),
     "Views": view_flags.GROUP,
     "Output": (OUTPUT,),
@@ -53,7 +52,6 @@ GROUPS = {
 
 def main() -> None:
     """Extracts as the flags say."""
-    path = backbone_flags.checkpoint_path()
     if bool(DATA.value) == bool(FILES.value):
         raise InputError(
             f"Found {'both' if DATA.value else 'none'} of --data and --files: give one of them, to"
@@ -62,12 +60,12 @@ def main() -> None:
     if not OUTPUT.value:
         raise InputError("--output is missing; --help shows an example.")
     extraction.check_output(OUTPUT.value)
-    clip = view_flags.clip(run_directory.load_config(run_directory.locate(path)[0]))
+    backbone, origin = backbone_flags.load()
+    clip = view_flags.clip(origin.config)
     views = clip, view_flags.NUM_CLIPS.value, int(view_flags.NUM_CROPS.value)
     if DATA.value:
         source = find_source(DATA.value, DATA.name)
         pipeline.check_shards(source, clip)
-        backbone, step = run_directory.load_backbone(path)
         stored = extraction.from_records(backbone, source, *views, OUTPUT.value)
     else:
         files.load_file_systems(FILES.value)
@@ -75,12 +73,11 @@ def main() -> None:
         for note in catalog.notes:
             print(f"note: {note}", file=sys.stderr)
         (entries,) = catalog.splits.values()
-        backbone, step = run_directory.load_backbone(path)
         stored = extraction.from_files(backbone, entries, *views, OUTPUT.value)
     _print_damage("left out", stored.failures)
     _print_damage("damaged, but used", stored.damaged)
     shape = ", ".join(map(str, (len(stored.ids), *stored.values.shape[1:])))
-    print(f"features of step {step}: ({shape}) videos, views, size: {OUTPUT.value}")
+    print(f"features of {origin.description}: ({shape}) videos, views, size: {OUTPUT.value}")
     if stored.failures or stored.damaged:
         print(
             f"{len(stored.failures)} videos left out, {len(stored.damaged)} damaged but used:"

@@ -19,14 +19,8 @@ from cvrl_tf.data import pipeline
 from cvrl_tf.data.source import find_source
 from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation import class_names, confusion, knn, metrics, neighbor_page, probes, report
-from cvrl_tf.training import run_directory
 
-INIT = flags.DEFINE_enum(
-    "init",
-    "pretrained",
-    ["pretrained", "random"],
-    "Weights: of the checkpoint, or random ones of the same network, as a baseline.",
-)
+SEED = flags.DEFINE_integer("seed", 0, "Seed of the random weights of --backbone.", 0, 2**31 - 1)
 TRAIN_DATA = flags.DEFINE_string(
     "train_data",
     "",
@@ -49,7 +43,7 @@ OUTPUT_DIR = flags.DEFINE_string(
     "",
     "Directory for results.json and confusion.png; what an earlier evaluation wrote there is"
     " replaced. When empty, in the directory of the run: evaluations/knn_ckpt-500 for a checkpoint"
-    " of that name, evaluations/knn_random for --init=random.",
+    " of that name. What is of no run needs it.",
 )
 HTML = flags.DEFINE_string(
     "html",
@@ -59,7 +53,7 @@ HTML = flags.DEFINE_string(
 )
 
 GROUPS = {
-    "Backbone": (backbone_flags.MODEL_DIR, backbone_flags.INIT_CHECKPOINT, INIT),
+    "Backbone": (*backbone_flags.HOLDERS, SEED),
     "Data": (TRAIN_DATA, TEST_DATA),
     "Views": view_flags.GROUP,
     "Classifier": (NUM_NEIGHBORS, LOGISTIC_REGRESSION),
@@ -80,26 +74,28 @@ def _num_neighbors() -> list[int]:
 def main() -> None:
     """Evaluates as the flags say."""
     start = time.monotonic()
-    path, neighbors = backbone_flags.checkpoint_path(), _num_neighbors()
+    neighbors = _num_neighbors()
     for holder in (TRAIN_DATA, TEST_DATA):
         if not holder.value:
             raise InputError(f"--{holder.name} is missing; --help shows an example.")
     page_directory = os.path.dirname(HTML.value)
     if page_directory and not tf.io.gfile.isdir(page_directory):
         raise InputError(f"--html={HTML.value}: there is no directory {page_directory}: make it.")
-    directory, checkpoint = run_directory.locate(path)
-    config = run_directory.load_config(directory)
-    clip = view_flags.clip(config)
+    backbone, origin = backbone_flags.load(seed=SEED.value)
+    if not OUTPUT_DIR.value and origin.model_dir is None:
+        raise InputError(
+            f"--output_dir is missing: {origin.description} is of no run in whose directory the"
+            " result could go."
+        )
+    clip = view_flags.clip(origin.config)
     num_clips, num_crops = view_flags.NUM_CLIPS.value, int(view_flags.NUM_CROPS.value)
     sources = [find_source(holder.value, holder.name) for holder in (TRAIN_DATA, TEST_DATA)]
     num_videos = [len(pipeline.check_shards(source, clip)) for source in sources]
     probes.check_number(num_videos[0], max(neighbors))
     class_names.check_same(TRAIN_DATA.value, TEST_DATA.value)
-    if INIT.value == "random":
-        backbone, step, checkpoint = config.build_backbone(), 0, None
-    else:
-        backbone, step = run_directory.load_backbone(path)
-    output = OUTPUT_DIR.value or report.default_directory(directory, "knn", checkpoint)
+    output = OUTPUT_DIR.value or report.default_directory(
+        origin.model_dir, "knn", origin.checkpoint
+    )
     report.make_directory(output)
     found = knn.evaluate(
         backbone,
@@ -112,7 +108,7 @@ def main() -> None:
     )
     result = knn.describe(
         found,
-        report.Checkpoint(checkpoint, step, report.fingerprint_weights(backbone)),
+        report.Checkpoint.of(backbone, origin),
         TRAIN_DATA.value,
         TEST_DATA.value,
         report.Views.of(clip, num_clips, num_crops),

@@ -30,7 +30,10 @@ TRAIN_DATA = flags.DEFINE_string(
     " rendered into --model_dir and the demonstration's settings hold.",
 )
 NUM_FRAMES = flags.DEFINE_integer(
-    "num_frames", DEFAULTS.num_frames, "Frames of a clip.", lower_bound=1
+    "num_frames",
+    DEFAULTS.num_frames,
+    "Frames of a clip; a network of 1 can be inflated for clips later, with --inflate.",
+    lower_bound=1,
 )
 STRIDE = flags.DEFINE_integer(
     "stride", DEFAULTS.stride, "Frames of the video from one frame of a clip to the next.", 1
@@ -43,7 +46,8 @@ INTERVAL = flags.DEFINE_enum(
     DEFAULTS.interval,
     list(INTERVALS),
     "Distribution of the time x between the two clips of a video, 0 to the longest that fits:"
-    " 1 - x^power, uniform, or x^power.",
+    " 1 - x^power, uniform, x^power, or always 0. With --num_frames=1, zero is SimCLR on single"
+    " images.",
 )
 INTERVAL_POWER = flags.DEFINE_float(
     "interval_power",

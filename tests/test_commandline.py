@@ -13,7 +13,8 @@ from cvrl_tf.errors import InputError
 SIZE = flags.DEFINE_integer("size", 3, "Size of it in pixels. " + "And more words. " * 9, 1)
 KIND = flags.DEFINE_enum("kind", "a", ["a", "b"], "Kind of it.")
 FAST = flags.DEFINE_bool("fast", False, "Whether it is fast.")
-GROUPS = {"First": (SIZE, KIND), "Second": (FAST,)}
+STEPS = flags.DEFINE_list("steps", ["3", "5"], "Which of them.")
+GROUPS = {"First": (SIZE, KIND), "Second": (FAST, STEPS)}
 def main():
     if SIZE.value == 7:
         raise InputError("--size=7 is unlucky: give another.")
@@ -39,12 +40,13 @@ def test_help_shows_groups_and_fits_the_terminal():
     assert "  --kind=a|b" in lines
     assert lines.index("Second") < lines.index("  --[no]fast")
     assert "      Kind of it. (default: a)" in lines
+    assert lines[-4:-2] == ["  --steps=TEXT,TEXT", "      Which of them. (default: 3,5)"]
     assert max(map(len, lines)) <= 60
 
 
 def test_flags_come_back_as_a_flagfile(tmp_path):
     result = _run("--size=5", "--fast")
-    assert result.stdout == "--size=5\n--kind=a\n--fast\n"
+    assert result.stdout == "--size=5\n--kind=a\n--fast\n--steps=3,5\n"
     (tmp_path / "flags.txt").write_text(result.stdout)
     again = _run(f"--flagfile={tmp_path / 'flags.txt'}")
     assert again.stdout == result.stdout

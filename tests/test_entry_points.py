@@ -87,16 +87,18 @@ def test_knn_eval_writes_its_result(model_dir, shards, tmp_path):
         f"written: {output}/results.json, {output}/confusion.png, {page}"
     )
     assert page.read_text().count('class="query') == 12
+    colors = ["cvrl_tf.knn_eval", "--backbone=color_histogram", *data[1:], "--num_neighbors=1"]
     result = _run(
-        *("cvrl_tf.knn_eval", *data, "--init=random", "--num_neighbors=1", "--num_frames=2"),
-        *("--stride=1", "--crop_size=40", "--num_clips=1", "--num_crops=3"),
+        *(*colors, f"--output_dir={tmp_path}/colors", "--num_frames=2", "--stride=1"),
+        *("--crop_size=40", "--num_clips=1", "--num_crops=3"),
     )
     assert result.returncode == 0, result.stderr
-    random = json.loads((model_dir / "evaluations" / "knn_random" / "results.json").read_text())
-    assert (random["checkpoint"]["path"], random["checkpoint"]["step"]) == (None, 0)
-    assert random["views"] == {"clips": 1, "crops": 3, "frames": 2, "stride": 1, "size": 40}
-    assert random["checkpoint"]["fingerprint"] != knn["checkpoint"]["fingerprint"]
-    assert result.stdout.startswith("knn: random weights (step 0)")
+    about = json.loads((tmp_path / "colors" / "results.json").read_text())
+    checkpoint = about["checkpoint"]
+    assert (checkpoint["kind"], checkpoint["path"]) == ("color_histogram", None)
+    assert about["views"] == {"clips": 1, "crops": 3, "frames": 2, "stride": 1, "size": 40}
+    assert result.stdout.startswith("knn: colour histogram\n")
+    _assert_one_sentence(_run(*colors), "--output_dir is missing: colour histogram is of no run")
     wrong = _run("cvrl_tf.knn_eval", *data, "--num_neighbors=5,x")
     _assert_one_sentence(wrong, "--num_neighbors=5,x: expected a number above 0")
 

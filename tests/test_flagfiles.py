@@ -6,15 +6,21 @@ import re
 import pytest
 
 from cvrl_tf.training.run_directory import PretrainConfig
+from cvrl_tf.training.supervised_config import SupervisedConfig
 
 ROOT = pathlib.Path(__file__).parents[1]
 TYPES = {name: type(value) for name, value in vars(PretrainConfig(train_data="")).items()}
 
 
-def _flags(name):
+def _values(name, config):
+    """The flags of a flagfile, of the types that they have in a configuration."""
     lines = (ROOT / "flags" / name).read_text().splitlines()
     pairs = [line.removeprefix("--").split("=", 1) for line in lines if not line.startswith("#")]
-    return {flag: TYPES[flag](value) for flag, value in pairs}
+    return {flag: type(vars(config).get(flag, ""))(value) for flag, value in pairs}
+
+
+def _flags(name):
+    return _values(name, PretrainConfig(train_data=""))
 
 
 def _documented():
@@ -26,6 +32,47 @@ def _documented():
 @pytest.mark.parametrize("name", ["pretrain_k600_r3d50_200ep", "pretrain_k400_r3d50_200ep"])
 def test_flagfiles_have_the_released_hyper_parameters(name):
     assert _flags(name) == _documented()
+
+
+def test_the_released_linear_evaluation():
+    # From the authors' configuration.
+    values = _values("linear_k400", SupervisedConfig(train_data="", num_classes=0, frozen=True))
+    assert values == {
+        "mode": "sgd",
+        "num_frames": 32,
+        "stride": 2,
+        "crop_size": 224,
+        "batch_size": 1024,
+        "epochs": 100.0,
+        "warmup_epochs": 5.0,
+        "learning_rate": 32.0,
+        "precision": "bfloat16",
+        "test_crop_size": "256",
+        "num_clips": "10",
+        "num_crops": "3",
+    }
+    config = SupervisedConfig(
+        train_data="", num_classes=600, frozen=True, batch_size=values["batch_size"]
+    )
+    assert config.steps_of(values["epochs"], 366_016) == 35_744
+    assert config.steps_of(values["warmup_epochs"], 366_016) == 1_787
+
+
+SUPERVISED_FILES = sorted(
+    path.name
+    for path in (ROOT / "flags").iterdir()
+    if path.name.startswith(("finetune", "semi", "supervised", "linear"))
+)
+OF_COMMANDS = {"mode", "test_crop_size", "num_clips", "num_crops", "feature_clips"}
+
+
+@pytest.mark.parametrize("name", SUPERVISED_FILES)
+def test_supervised_flagfiles_have_flags_that_there_are_and_a_command(name):
+    config = SupervisedConfig(train_data="", num_classes=0, frozen=False)
+    values = _values(name, config)
+    assert values.keys() <= vars(config).keys() | OF_COMMANDS
+    text = (ROOT / "flags" / name).read_text()
+    assert f"--flagfile=flags/{name} " in text and "# python -m cvrl_tf." in text
 
 
 def test_the_released_hyper_parameters():

@@ -17,17 +17,19 @@ _REMOTE_SHARDS_AT_ONCE = 16
 
 @dataclasses.dataclass(frozen=True)
 class RecordIndex:
-    """The places of N records in TFRecord files; 12 bytes of memory for each.
+    """The places of N records in TFRecord files; 16 bytes of memory for each.
 
     Attributes:
       paths: the files.
       shards: (N,) int32, the position in `paths` of the file of each record.
       offsets: (N,) int64, the first byte of each record in its file.
+      places: (N,) int32, how many records are before each in its file.
     """
 
     paths: Sequence[str]
     shards: np.ndarray
     offsets: np.ndarray
+    places: np.ndarray
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -55,6 +57,11 @@ class RecordIndex:
         dataset = tf.data.experimental.from_variant(record, tf.TensorSpec([], tf.string))
         return dataset.take(1).get_single_element()
 
+    def select(self, numbers: np.ndarray) -> "RecordIndex":
+        """The index of some of the records: those of the given numbers, (n,) int64."""
+        parts = (part[numbers] for part in (self.shards, self.offsets, self.places))
+        return RecordIndex(self.paths, *parts)
+
     def fingerprint(self) -> str:
         """16 hexadecimal digits that tell the records, by content and order, from others.
 
@@ -71,8 +78,7 @@ class RecordIndex:
 
     def origin(self, number: int) -> str:
         """The file and the position in it, from 0, of a record, for messages."""
-        shard = self.shards[number]
-        return f"{self.paths[shard]}, record {number - int(np.argmax(self.shards == shard))}"
+        return f"{self.paths[self.shards[number]]}, record {self.places[number]}"
 
     def problem(self, number: int) -> str | None:
         """What is damaged in the bytes of a record; None where they are as they were written."""
@@ -98,4 +104,5 @@ def index_records(paths: Sequence[str]) -> RecordIndex:
     with concurrent.futures.ThreadPoolExecutor(_REMOTE_SHARDS_AT_ONCE if remote else 1) as pool:
         offsets = list(pool.map(tfrecords.record_offsets, paths))
     shards = np.repeat(np.arange(len(paths), dtype=np.int32), list(map(len, offsets)))
-    return RecordIndex(tuple(paths), shards, np.concatenate(offsets))
+    places = np.concatenate([np.arange(len(part), dtype=np.int32) for part in offsets])
+    return RecordIndex(tuple(paths), shards, np.concatenate(offsets), places)

@@ -1,7 +1,8 @@
-"""The tf.data graph of pre-training: TFRecord shards in, batches of two augmented views out.
+"""The tf.data graphs of training: TFRecord shards in, batches of clips out.
 
-Phases: order -> read -> parse -> sample two clips -> decode and crop -> augment -> batch; the
-augmentation may also happen in the training step, on an accelerator.
+Phases: order -> read -> parse -> sample clips -> decode and crop -> augment -> batch; the
+augmentation may also happen in the training step, on an accelerator. Pre-training takes two
+augmented views of a video, supervised training one clip and the label.
 The order is drawn before anything is read (`stream`), so that there is no shuffle buffer. Every
 random number comes from a seed folded from (run seed, epoch, record, view, purpose), so a batch
 depends neither on parallelism nor on restarts.
@@ -100,6 +101,17 @@ def check_shards(source: Source, clip: ClipSpec) -> RecordIndex:
     return index
 
 
+def record_seed(record: dict[str, tf.Tensor], epoch_seed: tf.Tensor) -> tf.Tensor:
+    """The seed, (2,) int32, of a record of `records.parse` in an epoch."""
+    frames = record["frames"]
+    with tf.control_dependencies(
+        [tf.debugging.assert_positive(tf.size(frames), "A record has no frames: convert it again.")]
+    ):
+        # With the first frame, records without an id have seeds of their own too.
+        identity = tf.strings.join([record["id"], frames[0]])
+    return fold(epoch_seed, tf.strings.to_hash_bucket_fast(identity, 2**31 - 1))
+
+
 def sample_clips(
     record: dict[str, tf.Tensor], pair: ViewPair, epoch_seed: tf.Tensor
 ) -> dict[str, tf.Tensor]:
@@ -114,15 +126,8 @@ def sample_clips(
       `frames`, (2, T) string, the JPEGs of each view; `interval`, scalar int32, frames between
       their starts; `seed`, (2,) int32, of this record in this epoch.
     """
-    frames, record_id = record["frames"], record["id"]
-    num_frames = tf.shape(frames)[0]
-    with tf.control_dependencies(
-        [tf.debugging.assert_positive(num_frames, "A record has no frames: convert it again.")]
-    ):
-        # With the first frame, records without an id have seeds of their own too.
-        identity = tf.strings.join([record_id, frames[0]])
-    seed = fold(epoch_seed, tf.strings.to_hash_bucket_fast(identity, 2**31 - 1))
-    clip = pair.clip
+    frames, clip = record["frames"], pair.clip
+    num_frames, seed = tf.shape(frames)[0], record_seed(record, epoch_seed)
     starts = sampling.draw_start_pair(num_frames, clip.frames, clip.stride, seed, pair.interval)
     indices = [
         sampling.clip_indices(starts[view], num_frames, clip.frames, clip.stride)
@@ -164,27 +169,37 @@ class CroppedClip(NamedTuple):
     parameters: augment.Parameters
 
 
+def crop_clip(frames: tf.Tensor, size: int, seed: tf.Tensor) -> tf.Tensor:
+    """Decodes a random window of a clip, alike for all frames, resizes it and flips it or not.
+
+    Args:
+      frames: (T,) string, JPEGs of one size.
+      size: pixels, height and width of the result.
+      seed: (2,) int32, of this clip in this epoch.
+
+    Returns:
+      (T, size, size, 3) uint8.
+    """
+    shape = tf.io.extract_jpeg_shape(frames[0])
+    window = augment.random_crop_window(shape[0], shape[1], fold(seed, Purpose.CROP))
+    # Frame by frame, one after the other: the pixels stay in the cache, and videos are what is
+    # worked on in parallel.
+    pixels = tf.map_fn(
+        lambda frame: resize(tf.image.decode_and_crop_jpeg(frame, window, channels=3), size, size),
+        frames,
+        parallel_iterations=1,
+        fn_output_signature=tf.TensorSpec([size, size, 3], tf.uint8),
+    )
+    pixels = tf.ensure_shape(pixels, [frames.shape[0], size, size, 3])
+    return tf.cond(augment.random_flip(seed), lambda: tf.reverse(pixels, [2]), lambda: pixels)
+
+
 def crop_views(sample: dict[str, tf.Tensor], pair: ViewPair) -> tuple[CroppedClip, CroppedClip]:
     """Decodes, crops, resizes and flips the two clips of `sample_clips`, and draws what follows."""
-    clip, views = pair.clip, []
+    views = []
     for index, view in enumerate(pair.views):
         frames, seed = sample["frames"][index], fold(sample["seed"], index)
-        shape = tf.io.extract_jpeg_shape(frames[0])
-        window = augment.random_crop_window(shape[0], shape[1], fold(seed, Purpose.CROP))
-        # Frame by frame, one after the other: the pixels stay in the cache, and videos are what is
-        # worked on in parallel.
-        pixels = tf.map_fn(
-            lambda frame, window=window: resize(
-                tf.image.decode_and_crop_jpeg(frame, window, channels=3), clip.size, clip.size
-            ),
-            frames,
-            parallel_iterations=1,
-            fn_output_signature=tf.TensorSpec([clip.size, clip.size, 3], tf.uint8),
-        )
-        pixels = tf.ensure_shape(pixels, [clip.frames, clip.size, clip.size, 3])
-        pixels = tf.cond(
-            augment.random_flip(seed), lambda x=pixels: tf.reverse(x, [2]), lambda x=pixels: x
-        )
+        pixels = crop_clip(frames, pair.clip.size, seed)
         views.append(CroppedClip(pixels, augment.draw(view, seed)))
     return tuple(views)
 
@@ -264,4 +279,69 @@ def pretraining_batches(
         .batch(batch_size, drop_remainder=True)
         .map(lambda element, positions: Batch(*element, positions))
         .prefetch(1)
+    )
+
+
+class LabelledBatch(NamedTuple):
+    """A batch of n clips, one of a video.
+
+    Attributes:
+      clips: (n, T, size, size, 3) uint8.
+      labels: (n,) int64, class indices.
+      positions: (n,) int64, of the videos in the stream (`stream.read_stream`).
+    """
+
+    clips: tf.Tensor
+    labels: tf.Tensor
+    positions: tf.Tensor
+
+
+def labelled_batches(
+    source: Source,
+    index: RecordIndex,
+    clip: ClipSpec,
+    batch_size: int,
+    seed: int,
+    first_position: int = 0,
+    share: Share = WHOLE,
+) -> tf.data.Dataset:
+    """Endless batches of a random clip of each video, cropped and flipped, and its label.
+
+    Colours are as they are, and all else is as in `pretraining_batches`, in the same order.
+
+    Args:
+      source: how records are read.
+      index: the records (`check_shards`).
+      clip: the clips to be taken.
+      batch_size: videos of a batch.
+      seed: of the run.
+      first_position: where in the stream the batches start: videos that came before.
+      share: what this worker reads of the stream.
+
+    Returns:
+      Dataset of `LabelledBatch`.
+
+    Source: paper section 4.2; the released code.
+    """
+
+    def sample(serialized: tf.Tensor, epoch_seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        record = source.parse(serialized)
+        frames, video_seed = record["frames"], record_seed(record, epoch_seed)
+        num_frames = tf.shape(frames)[0]
+        start = sampling.draw_start(num_frames, clip.frames, clip.stride, video_seed)
+        indices = sampling.clip_indices(start, num_frames, clip.frames, clip.stride)
+        return {
+            "frames": tf.gather(frames, indices),
+            "label": record["label"],
+            "seed": fold(video_seed, 0),
+        }
+
+    def finish(sample: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        return crop_clip(sample["frames"], clip.size, sample["seed"]), sample["label"]
+
+    return (
+        read_stream(index, seed, sample, finish, first_position, share)
+        .batch(batch_size, drop_remainder=True)
+        .map(lambda element, positions: LabelledBatch(*element, positions))
+        .prefetch(2)
     )

@@ -290,6 +290,40 @@ def parse(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
     return {"frames": sequence[FRAMES_KEY], "label": context[LABEL_KEY], "id": context[ID_KEY]}
 
 
+def label_and_id(head: bytes) -> tuple[int, str] | None:
+    """The label and the id of a record from its first bytes, without its frames.
+
+    Args:
+      head: the record, or as many bytes of it as there are.
+
+    Returns:
+      The label, -1 when unlabelled, and the id, empty when it has none. None when the context,
+      which protocol buffers are written with first, is not there or not whole.
+
+    Raises:
+      ValueError: not a context.
+    """
+    if head[:1] != b"\x0a":  # the first field, of bytes
+        return None
+    size = shift = 0
+    for position in range(1, min(len(head), 6)):
+        size |= (head[position] & 127) << shift
+        shift += 7
+        if head[position] < 128:
+            break
+    else:
+        return None
+    context = head[position + 1 :][:size]
+    if len(context) < size:
+        return None
+    try:
+        features = tf.train.Features.FromString(context).feature
+    except Exception as error:  # protobuf's DecodeError has no public base class
+        raise ValueError(f"not the context of a record ({error})") from None
+    labels, ids = features[LABEL_KEY].int64_list.value, features[ID_KEY].bytes_list.value
+    return (labels[0] if labels else -1), (_text(ids[0]) if ids else "")
+
+
 def find_shards(pattern: str, flag: str | None = None) -> list[str]:
     """The sorted files that match a glob pattern, or several patterns separated by commas.
 

@@ -19,6 +19,8 @@ class Purpose(enum.IntEnum):
     GRAYSCALE = 8
     BLUR = 9
     SOLARIZE = 10
+    DROPOUT = 11
+    SUBSET = 12
 
 
 def fold(seed: tf.Tensor, *values: int | tf.Tensor) -> tf.Tensor:
@@ -50,7 +52,7 @@ def num_starts(num_frames: tf.Tensor, clip_frames: int, stride: int) -> tf.Tenso
     return num_frames - (clip_frames - 1) * stride
 
 
-INTERVALS = ("decreasing", "uniform", "increasing")
+INTERVALS = ("decreasing", "uniform", "increasing", "zero")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,13 +60,14 @@ class IntervalDistribution:
     """How far apart in time the two clips of a video start, of at most M starts.
 
     With x = t / M in [0, 1], the density is proportional to 1 - x^power (`decreasing`), 1
-    (`uniform`), or x^power (`increasing`). The paper's figure 3 has decreasing with powers 1 (a,
-    its choice), 0.5 (b) and 2 (c), uniform (d), and increasing with powers 1 (e) and 2 (f, as it is
-    labelled; the curve that is drawn there is (b) mirrored).
+    (`uniform`), or x^power (`increasing`); with `zero` both clips are the same frames. The paper's
+    figure 3 has decreasing with powers 1 (a, its choice), 0.5 (b) and 2 (c), uniform (d), and
+    increasing with powers 1 (e) and 2 (f, as it is labelled; the curve that is drawn there is (b)
+    mirrored).
 
     Attributes:
       kind: one of `INTERVALS`.
-      power: above 0; without meaning for `uniform`.
+      power: above 0; without meaning for `uniform` and `zero`.
     """
 
     kind: str = "decreasing"
@@ -89,6 +92,7 @@ class IntervalDistribution:
             "decreasing": lambda: first * second ** (1.0 / (self.power + 1.0)),
             "uniform": lambda: first,
             "increasing": lambda: first ** (1.0 / (self.power + 1.0)),
+            "zero": lambda: tf.zeros([]),
         }[self.kind]()
         interval = tf.cast(tf.cast(limit, tf.float32) * x, tf.int32)
         return tf.minimum(interval, limit - 1)  # where the product is rounded up to M
@@ -105,7 +109,8 @@ def draw_start_pair(
 
     The interval t comes from `distribution`, the earlier start is uniform on [0, M - t - 1], and
     either view is the earlier one with probability 1/2. In a video shorter than a clip the two
-    starts are independent and uniform over its frames (`clip_indices` then goes round).
+    starts are uniform over its frames (`clip_indices` then goes round), and independent unless
+    the interval is zero.
 
     Args:
       num_frames: scalar int32, L >= 1, frames of the video.
@@ -129,13 +134,35 @@ def draw_start_pair(
         return tf.stack([earlier, earlier + interval])
 
     def short_video() -> tf.Tensor:
-        return tf.random.stateless_uniform(
+        starts = tf.random.stateless_uniform(
             [2], fold(seed, Purpose.FIRST_START), maxval=num_frames, dtype=tf.int32
         )
+        return tf.repeat(starts[:1], 2) if distribution.kind == "zero" else starts
 
     starts = tf.cond(limit > 0, long_video, short_video)
     swap = tf.random.stateless_uniform([], fold(seed, Purpose.VIEW_ORDER)) < 0.5
     return tf.where(swap, tf.reverse(starts, [0]), starts)
+
+
+def draw_start(num_frames: tf.Tensor, clip_frames: int, stride: int, seed: tf.Tensor) -> tf.Tensor:
+    """Draws the first frame of a single clip, uniform over all that a whole clip fits at.
+
+    In a video shorter than a clip it is uniform over its frames (`clip_indices` then goes round).
+
+    Args:
+      num_frames: scalar int32, L >= 1, frames of the video.
+      clip_frames: frames of the clip.
+      stride: frames from one frame of the clip to the next.
+      seed: (2,) int32, of this video in this epoch.
+
+    Returns:
+      Scalar int32.
+    """
+    limit = num_starts(num_frames, clip_frames, stride)
+    limit = tf.where(limit > 0, limit, num_frames)
+    return tf.random.stateless_uniform(
+        [], fold(seed, Purpose.FIRST_START), maxval=limit, dtype=tf.int32
+    )
 
 
 def clip_indices(

@@ -18,12 +18,15 @@ class Source:
       paths: the files.
       parse: in a tf.data graph, from a record, scalar string, to what `records.parse` returns.
       summarize: from a record and its origin to what `records.summarize` returns.
+      label_and_id: from a record's first bytes to what `records.label_and_id` returns; None where
+        the layout does not allow it.
     """
 
     name: str
     paths: Sequence[str]
     parse: Callable[[tf.Tensor], dict[str, tf.Tensor]] = records.parse
     summarize: Callable[[bytes, str], records.RecordSummary] = records.summarize
+    label_and_id: Callable[[bytes], tuple[int, str] | None] | None = records.label_and_id
 
     def index(self) -> RecordIndex:
         """The place of each record; raises as `index.index_records`."""

@@ -76,6 +76,7 @@ def find_source(name: str, flag: str) -> Source:
         paths=[str(path) for part in names for path in splits[part].filepaths],
         parse=parse,
         summarize=functools.partial(_summarize, parse),
+        label_and_id=None,  # features are in any order
     )
 
 

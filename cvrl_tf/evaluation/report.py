@@ -4,7 +4,7 @@
 |-----------------|--------------------------------------------------------------------------------|
 | `protocol`      | `knn`, `linear`, `finetune`, ...                                               |
 | `version`       | of this package                                                                |
-| `checkpoint`    | `path` (null for random weights), `step`, `fingerprint` of the weights         |
+| `checkpoint`    | `path` (null where there is none), `step`, `fingerprint`, `kind`               |
 | `train`, `test` | `name` as given, `videos`, `classes`, `fingerprint` of the ids and labels used |
 | `views`         | of a test video: `clips`, `crops`, `frames`, `stride`, `size`                  |
 | `settings`      | what else decides the figures                                                  |
@@ -29,6 +29,7 @@ from cvrl_tf.data.pipeline import ClipSpec
 from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation import bootstrap
 from cvrl_tf.evaluation.bootstrap import Estimate
+from cvrl_tf.training.origin import COLOR_HISTOGRAM, Origin
 
 RESULTS_FILE = "results.json"
 EVALUATIONS = "evaluations"
@@ -39,14 +40,28 @@ class Checkpoint:
     """The weights that were evaluated.
 
     Attributes:
-      path: prefix of the checkpoint's files; None for random weights.
+      path: of the weights; None for what has seen no data.
       step: training steps that the weights have seen.
       fingerprint: `fingerprint_weights`.
+      kind: where they come from: see `training.origin.Origin`.
     """
 
     path: str | None
     step: int
     fingerprint: str
+    kind: str = "run"
+
+    @classmethod
+    def of(cls, backbone: keras.Model, origin: Origin) -> "Checkpoint":
+        """Of a backbone and where it comes from."""
+        weights = fingerprint_weights(backbone)
+        return cls(origin.checkpoint or None, origin.step, weights, origin.kind)
+
+    def __str__(self) -> str:
+        if self.kind == COLOR_HISTOGRAM:
+            return "colour histogram"
+        inflated = "inflated " if self.kind == "inflated" else ""
+        return f"{inflated}{self.path or 'random weights'} (step {self.step})"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,8 +208,7 @@ def write(directory: str, result: Result) -> str:
 
 def table(result: Result) -> str:
     """What was evaluated, in a few lines, and the figures with their intervals in columns."""
-    checkpoint = result.checkpoint
-    lines = [f"{result.protocol}: {checkpoint.path or 'random weights'} (step {checkpoint.step})"]
+    lines = [f"{result.protocol}: {result.checkpoint}"]
     for name, data in ("train", result.train), ("test", result.test):
         if data:
             lines.append(f"{name:<5}  {data.name}: {data.videos} videos, {data.classes} classes")

@@ -11,8 +11,8 @@ import cvrl_tf
 from cvrl_tf import files
 from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation import report
-from cvrl_tf.exporting.origin import Origin
 from cvrl_tf.training import metrics
+from cvrl_tf.training.origin import Origin
 
 
 def describe(backbone: keras.Model, origin: Origin) -> dict[str, Any]:
@@ -23,6 +23,8 @@ def describe(backbone: keras.Model, origin: Origin) -> dict[str, Any]:
       origin: of its weights.
     """
     config = origin.config
+    is_run = origin.kind == "run" and bool(config.train_data)
+    imported_from = config.init_checkpoint if origin.kind == "run" else origin.checkpoint
     return {
         "architecture": {
             "name": config.backbone,
@@ -42,11 +44,12 @@ def describe(backbone: keras.Model, origin: Origin) -> dict[str, Any]:
         },
         "linear_evaluation": {"feature_normalization": "L2"},
         "provenance": {
+            "kind": origin.kind,
             "checkpoint": origin.checkpoint,
             "step": origin.step,
-            # A checkpoint of the authors has no training data here, and no flags that made it.
-            "flags": dataclasses.asdict(config) if config.train_data else None,
-            "imported_from": None if config.train_data else config.init_checkpoint,
+            # Other weights have no training data here, and no flags that made them.
+            "flags": dataclasses.asdict(config) if is_run else None,
+            "imported_from": None if is_run else imported_from,
             "versions": {
                 "cvrl_tf": cvrl_tf.__version__,
                 "tensorflow": tf.__version__,

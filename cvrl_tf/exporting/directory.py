@@ -18,7 +18,7 @@ from cvrl_tf.conversion.shards import LABELS_FILE
 from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation import class_names
 from cvrl_tf.exporting import card, description, saved_model, stock, verification
-from cvrl_tf.exporting.description import Origin
+from cvrl_tf.training.origin import Origin
 
 
 def check(output_dir: str) -> None:

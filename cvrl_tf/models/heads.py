@@ -12,6 +12,7 @@ MAX_HIDDEN_UNITS = 2048
 EMBEDDING_SIZE = 128
 BN_MOMENTUM = 0.997
 BN_EPSILON = 1e-5
+CLASSIFIER_RANGE = 0.05  # of the initial weights, as in the released code
 
 
 def build_projection_head(feature_size: int, dtype: str = "float32", seed: int = 0) -> keras.Model:
@@ -46,3 +47,29 @@ def build_projection_head(feature_size: int, dtype: str = "float32", seed: int =
         x = layers.ReLU(dtype=dtype, name=f"hidden_{index}_relu")(x)
     embeddings = dense(EMBEDDING_SIZE, "embeddings", "float32")(x)
     return keras.Model(features, embeddings, name="projection_head")
+
+
+def build_classifier(feature_size: int, num_classes: int, seed: int = 0) -> keras.Model:
+    """Builds the classifier of the supervised evaluations: one Dense layer with bias.
+
+    Args:
+      feature_size: size of the backbone's features.
+      num_classes: number of classes.
+      seed: of the initial weights, uniform within 0.05 of 0.
+
+    Returns:
+      A Keras model from features (N, feature_size) to logits (N, num_classes), float32 in any
+      precision.
+
+    Source: paper section 4.2; initial weights of the released code.
+    """
+    features = keras.Input((feature_size,), name="features")
+    logits = layers.Dense(
+        num_classes,
+        kernel_initializer=keras.initializers.RandomUniform(
+            -CLASSIFIER_RANGE, CLASSIFIER_RANGE, seed=seed
+        ),
+        dtype="float32",
+        name="logits",
+    )(features)
+    return keras.Model(features, logits, name="classifier")

@@ -1,6 +1,5 @@
 """Contrastive pre-training: data, network, strategy and directory of a run, put together."""
 
-import contextlib
 import os
 from collections.abc import Callable
 
@@ -8,7 +7,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from cvrl_tf import files
 from cvrl_tf.data import pipeline, records
 from cvrl_tf.data.index import RecordIndex
 from cvrl_tf.data.source import Source, find_source
@@ -119,11 +117,7 @@ def pretrain(
     if evaluate:
         every_steps = max(1, config.steps_of(evaluate_every_epochs, len(index)))
         evaluation = Evaluation(every_steps, lambda: evaluate(trainer.backbone))
-    with contextlib.ExitStack() as stack:
-        if is_chief:
-            run_directory.prepare(model_dir, config, flagfile, override)
-            lock = os.path.join(model_dir, run_directory.LOCK_FILE)
-            stack.enter_context(files.locked(lock, f"training in --model_dir={model_dir}"))
+    with run_directory.training_in(model_dir, config, is_chief, flagfile, override):
         loop.train(
             trainer,
             data,

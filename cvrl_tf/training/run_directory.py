@@ -10,11 +10,13 @@ bad_records.txt  records that could not be used, if any, and why
 lock           held while a process trains in the directory
 """
 
+import contextlib
 import dataclasses
 import math
 import os
 import re
 import sys
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
@@ -27,6 +29,7 @@ from cvrl_tf.data.sampling import IntervalDistribution
 from cvrl_tf.errors import InputError
 from cvrl_tf.models import build_backbone
 from cvrl_tf.training.checkpoints import CHECKPOINTS, restore
+from cvrl_tf.training.supervised_config import SupervisedConfig
 
 CONFIG_FILE = "config.json"
 FLAGS_FILE = "flags.txt"
@@ -116,8 +119,16 @@ class PretrainConfig:
         return build_backbone(self.backbone, self.width_multiplier, dtype, self.seed)
 
 
+RunConfig = PretrainConfig | SupervisedConfig
+
+
+def _kind(values: Mapping[str, Any]) -> type[RunConfig]:
+    """Which configuration the content of a `config.json` is."""
+    return SupervisedConfig if "num_classes" in values else PretrainConfig
+
+
 def prepare(
-    model_dir: str, config: PretrainConfig, flagfile: str | None = None, override: bool = False
+    model_dir: str, config: RunConfig, flagfile: str | None = None, override: bool = False
 ) -> None:
     """Makes the directory of a run, or checks that the one there is of the same configuration.
 
@@ -131,9 +142,15 @@ def prepare(
       InputError: the directory holds a run of another configuration, or something else.
     """
     if tf.io.gfile.exists(os.path.join(model_dir, CONFIG_FILE)):
+        stored, now = _read_config(model_dir), dataclasses.asdict(config)
+        if _kind(stored) is not type(config):
+            raise InputError(
+                f"{model_dir} holds a run of another command, which goes on with its own flags:"
+                " name another directory."
+            )
         # Settings that an earlier version did not know had their defaults.
-        before = dataclasses.asdict(PretrainConfig("")) | _read_config(model_dir)
-        now = dataclasses.asdict(config)
+        defaults = {field.name: field.default for field in dataclasses.fields(config)}
+        before = defaults | stored
         differing = [
             f"{name}={before.get(name)} (now {now.get(name)})"
             for name in sorted(before.keys() | now.keys())
@@ -144,7 +161,7 @@ def prepare(
         if not override:
             raise InputError(
                 f"{model_dir} holds a run with {', '.join(differing)}: give the same flags to go on"
-                " with it, another --model_dir, or --override to go on with what is given now."
+                " with it, another directory, or --override to go on with what is given now."
             )
         print(f"note: going on with other settings, {', '.join(differing)}.", file=sys.stderr)
         _write(model_dir, config, flagfile)
@@ -153,20 +170,48 @@ def prepare(
         not tf.io.gfile.isdir(model_dir) or tf.io.gfile.listdir(model_dir)
     ):
         raise InputError(
-            f"{model_dir} is not empty and is not a run of cvrl_tf (no {CONFIG_FILE} in it): give"
-            " a new or empty directory as --model_dir."
+            f"{model_dir} is not empty and is not a run of cvrl_tf (no {CONFIG_FILE} in it): name"
+            " a new or empty directory."
         )
     _write(model_dir, config, flagfile)
 
 
-def _write(model_dir: str, config: PretrainConfig, flagfile: str | None) -> None:
+@contextlib.contextmanager
+def training_in(
+    model_dir: str,
+    config: RunConfig,
+    is_chief: bool,
+    flagfile: str | None = None,
+    override: bool = False,
+) -> Iterator[None]:
+    """Holds the directory of a run while it is trained, made or checked as by `prepare`.
+
+    Args:
+      model_dir: the directory.
+      config: of the run.
+      is_chief: whether this process writes; the others of several workers leave it alone.
+      flagfile: text of `flags.txt`; None writes none.
+      override: whether a run of another configuration goes on with this one.
+
+    Raises:
+      InputError: as `prepare`, or another process trains in the directory.
+    """
+    if not is_chief:
+        yield
+        return
+    prepare(model_dir, config, flagfile, override)
+    with files.locked(os.path.join(model_dir, LOCK_FILE), f"training in {model_dir}"):
+        yield
+
+
+def _write(model_dir: str, config: RunConfig, flagfile: str | None) -> None:
     try:
         tf.io.gfile.makedirs(model_dir)
         if flagfile is not None:
             files.write_atomically(os.path.join(model_dir, FLAGS_FILE), flagfile)
         files.write_json(os.path.join(model_dir, CONFIG_FILE), dataclasses.asdict(config))
     except tf.errors.OpError as error:
-        raise InputError(f"--model_dir={model_dir} cannot be written: {error.message}") from None
+        raise InputError(f"{model_dir} cannot be written: {error.message}") from None
 
 
 def _read_config(model_dir: str) -> dict[str, Any]:
@@ -176,7 +221,7 @@ def _read_config(model_dir: str) -> dict[str, Any]:
         raise InputError(f"{os.path.join(model_dir, CONFIG_FILE)} is damaged: {error}") from None
 
 
-def load_config(model_dir: str) -> PretrainConfig:
+def load_config(model_dir: str) -> RunConfig:
     """The configuration of the run in `model_dir`.
 
     Raises:
@@ -184,12 +229,12 @@ def load_config(model_dir: str) -> PretrainConfig:
     """
     if not tf.io.gfile.exists(os.path.join(model_dir, CONFIG_FILE)):
         raise InputError(
-            f"{model_dir} holds no {CONFIG_FILE}: expected a directory that python -m cvrl_tf.train"
-            " or python -m tools.import_checkpoint has written."
+            f"{model_dir} holds no {CONFIG_FILE}: expected a directory that python -m"
+            " cvrl_tf.train, cvrl_tf.finetune or tools.import_checkpoint has written."
         )
     values = _read_config(model_dir)
     try:
-        return PretrainConfig(**values)
+        return _kind(values)(**values)
     except TypeError as error:
         raise InputError(
             f"{os.path.join(model_dir, CONFIG_FILE)} is not of this version: {error}"
@@ -228,11 +273,12 @@ def _checkpoint_names(directory: str) -> list[str]:
     return sorted(name.removesuffix(".index") for name in names if name.endswith(".index"))
 
 
-def load_backbone(path: str) -> tuple[keras.Model, int]:
-    """Builds the backbone of a run, float32, with the weights of a checkpoint.
+def load_backbone(path: str, dtype: str = "float32") -> tuple[keras.Model, int]:
+    """Builds the backbone of a run with the weights of a checkpoint.
 
     Args:
       path: a directory or a checkpoint, see `locate`.
+      dtype: Keras dtype policy.
 
     Returns:
       The backbone, and the number of training steps its weights have seen.
@@ -241,7 +287,7 @@ def load_backbone(path: str) -> tuple[keras.Model, int]:
       InputError: no run or no checkpoint there, or one that is damaged or of another network.
     """
     directory, prefix = locate(path)
-    backbone = load_config(directory).build_backbone()
+    backbone = load_config(directory).build_backbone(dtype)
     if prefix is None:
         raise InputError(
             f"{os.path.join(directory, CHECKPOINTS)} holds no checkpoint: expected one of python -m"

@@ -32,6 +32,9 @@ def test_every_record_is_read_by_its_number(paths):
         f"{paths[1]}, record 0",
         f"{paths[1]}, record 1",
     ]
+    some = index.select(np.array([1, 4]))
+    assert len(some) == 2 and some.origin(1) == f"{paths[1]}, record 1"
+    assert some.read(tf.constant(1)) == records.serialize(make_video(4, 2))
 
 
 def test_a_damaged_record_tells_its_problem(paths):

@@ -5,8 +5,9 @@ import pytest
 import tensorflow as tf
 from small_records import make_video, write_shard
 
-from cvrl_tf.data import augment, pipeline, records, sampling
+from cvrl_tf.data import augment, pipeline, records, sampling, stream
 from cvrl_tf.data.pipeline import ClipSpec, ViewPair
+from cvrl_tf.data.sampling import Purpose
 from cvrl_tf.data.source import Source, find_source
 from cvrl_tf.data.stream import Share
 from cvrl_tf.errors import InputError
@@ -235,3 +236,41 @@ def test_views_and_intervals_are_those_that_are_asked_for():
     # Same seeds: the views differ by solarisation alone.
     np.testing.assert_allclose(one[0], np.where(two[0] < 0.5, two[0], 1 - two[0]), atol=1e-6)
     np.testing.assert_allclose(two[1], np.where(one[1] < 0.5, one[1], 1 - one[1]), atol=1e-6)
+
+
+def test_labelled_clips_are_windows_of_their_videos_in_the_order_of_the_stream(shards):
+    """Colours as they are, resized and flipped, the same from a later position on."""
+    source = find_source(shards, "train_data")
+    index = source.index()
+
+    def batches(first_position):
+        return pipeline.labelled_batches(source, index, CLIP, 4, 1, first_position).take(3)
+
+    flips = []
+    for batch in batches(0):
+        assert batch.clips.shape == (4, 4, 32, 32, 3) and batch.clips.dtype == tf.uint8
+        for clip, label, position in zip(*map(np.asarray, batch), strict=True):
+            number = stream.record_at(position, 12, seed=1)
+            assert label == number % 2  # so are the fixture's
+            video = make_video(number, label=label)
+            epoch_seed = sampling.fold(stream.run_seed(1), position // 12)
+            record = records.parse(tf.constant(records.serialize(video)))
+            seed = pipeline.record_seed(record, epoch_seed)
+            start = int(sampling.draw_start(20, 4, 2, seed))
+            assert 0 <= start < 14
+            seed = sampling.fold(seed, 0)
+            crop = augment.random_crop_window(40, 48, sampling.fold(seed, Purpose.CROP))
+            top, left, height, width = crop.numpy()
+            frames = tf.stack([tf.io.decode_jpeg(frame) for frame in video.frames[start::2][:4]])
+            window = frames[:, top : top + height, left : left + width]
+            expected = tf.image.resize(window, [32, 32]).numpy()
+            flips.append(bool(augment.random_flip(seed)))
+            if flips[-1]:
+                expected = expected[:, :, ::-1]
+            # A window that is decoded alone differs a little at its border.
+            inner = np.abs(clip.astype(float) - expected)[:, 4:-4, 4:-4]
+            assert inner.max() <= 1.0 + 1e-3
+    assert 0 < sum(flips) < 12
+    whole, later = list(batches(0)), list(batches(4))
+    np.testing.assert_array_equal(whole[1].clips, later[0].clips)
+    np.testing.assert_array_equal(whole[2].labels, later[1].labels)

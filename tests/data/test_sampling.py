@@ -25,7 +25,6 @@ def test_fold_separates_values_and_their_order():
 def test_purposes_are_fixed():
     # Renumbering a purpose changes every run of every user.
     assert [purpose.name for purpose in sampling.Purpose] == [
-        "FILE_ORDER",
         "SHUFFLE",
         "INTERVAL",
         "FIRST_START",
@@ -36,8 +35,10 @@ def test_purposes_are_fixed():
         "GRAYSCALE",
         "BLUR",
         "SOLARIZE",
+        "DROPOUT",
+        "SUBSET",
     ]
-    assert list(sampling.Purpose) == list(range(11))
+    assert list(sampling.Purpose) == list(range(1, 13))
 
 
 LINEAR = sampling.IntervalDistribution()
@@ -143,3 +144,27 @@ def test_test_clips_are_those_of_the_authors(golden, num_frames):
         ]
         expected = values[f"{name}_len{num_frames}_t32_s2"].reshape(num_clips, 32)
         np.testing.assert_array_equal(indices, expected)
+
+
+def test_the_start_of_a_single_clip_is_uniform_over_all_that_fit():
+    # 10 - 3 * 2 = 4 starts of a long video; all 5 frames of a short one.
+    for num_frames, expected in ((10, 4), (5, 5)):
+        starts = [
+            int(sampling.draw_start(num_frames, 4, 2, tf.constant([seed, 0])))
+            for seed in range(400)
+        ]
+        counts = np.bincount(starts)
+        assert len(counts) == expected
+        deviation = np.sqrt(400 / expected * (1 - 1 / expected))
+        assert np.all(np.abs(counts - 400 / expected) < 3.5 * deviation)
+
+
+@pytest.mark.parametrize("num_frames", [40, 10])
+def test_with_the_interval_zero_both_clips_are_the_same(num_frames):
+    zero = sampling.IntervalDistribution("zero")
+    starts = _draw_many(
+        lambda seed: sampling.draw_start_pair(tf.constant(num_frames), 8, 2, seed, zero), 100
+    )
+    np.testing.assert_array_equal(starts[:, 0], starts[:, 1])
+    # 40 - 7 * 2 starts, or any frame of a video shorter than a clip.
+    assert starts.max() < (26 if num_frames == 40 else 10) and len(np.unique(starts)) > 8

@@ -7,7 +7,7 @@ import small_tfds
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from cvrl_tf.data import pipeline, records
+from cvrl_tf.data import labels, pipeline, records
 from cvrl_tf.data.pipeline import ClipSpec, ViewPair
 from cvrl_tf.data.source import find_source
 from cvrl_tf.errors import InputError
@@ -138,3 +138,11 @@ def test_the_package_is_imported_only_for_such_a_name():
     code += "print('tensorflow_datasets' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == "False\n", done.stderr
+
+
+def test_labels_are_read_of_whole_records(data_dir):
+    source = find_source("tfds:small_video:train", "train_data")
+    result = labels.read_labels(source, source.index())
+    expected = [source.parse(record) for record in tf.data.TFRecordDataset(source.paths)]
+    assert result.labels.tolist() == [int(record["label"]) for record in expected]
+    assert list(result.ids) == [record["id"].numpy().decode() for record in expected]

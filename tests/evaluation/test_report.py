@@ -32,6 +32,7 @@ def test_results_json(tmp_path):
             "path": "runs/first/checkpoints/ckpt-6",
             "step": 6,
             "fingerprint": "00ff",
+            "kind": "run",
         },
         "train": {"name": "records/train-*", "videos": 12, "classes": 2, "fingerprint": "0a"},
         "test": {"name": "records/test-*", "videos": 4, "classes": 2, "fingerprint": "0b"},

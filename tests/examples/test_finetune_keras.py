@@ -6,8 +6,8 @@ import sys
 
 from cvrl_tf import demo
 from cvrl_tf.exporting import directory
-from cvrl_tf.exporting.origin import Origin
 from cvrl_tf.models import build_backbone
+from cvrl_tf.training.origin import Origin
 from cvrl_tf.training.run_directory import PretrainConfig
 
 EXAMPLES = pathlib.Path(__file__).parents[2] / "examples"

@@ -8,8 +8,8 @@ import pytest
 from cvrl_tf.evaluation import report
 from cvrl_tf.evaluation.bootstrap import Estimate
 from cvrl_tf.exporting import directory
-from cvrl_tf.exporting.origin import Origin
 from cvrl_tf.models import build_backbone
+from cvrl_tf.training.origin import Origin
 from cvrl_tf.training.run_directory import PretrainConfig
 
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 from cvrl_tf.exporting import card, description
+from cvrl_tf.training.supervised_config import SupervisedConfig
 
 RUN_ALL = """
 import os, sys
@@ -56,4 +57,29 @@ def test_the_card_of_weights_without_a_run_claims_nothing_of_one(backbone, origi
     text = card.render(about, figures={}, labelled=False)
     assert "- Weights of the authors' released implementation, from `theirs/ckpt-9`; clip" in text
     for absent in ("## Figures", "Training data", "| setting |", "labels.txt", "{{", "{%"):
+        assert absent not in text
+
+
+def test_the_card_of_a_fine_tuned_backbone_says_so(backbone, origin):
+    config = SupervisedConfig("records/train-*", num_classes=101, frozen=False, init="run")
+    about = description.describe(backbone, dataclasses.replace(origin, config=config))
+    text = card.render(about, figures={}, labelled=False)
+    assert "trained to tell 101 classes by cvrl_tf.finetune" in text
+    assert "| init | run |" in text and "pre-trained" not in text
+
+
+def test_the_card_of_an_inflated_network_says_so(backbone, origin):
+    inflated = dataclasses.replace(
+        origin, kind="inflated", checkpoint="x/r50.keras", step=0, model_dir=None
+    )
+    about = description.describe(backbone, inflated)
+    assert (about["provenance"]["kind"], about["provenance"]["flags"]) == ("inflated", None)
+    text = card.render(about, description.find_figures(inflated), labelled=False)
+    assert text.startswith(
+        "# r3d_small, inflated\n\nA 3D-ResNet for video, inflated from a network"
+    )
+    assert "2021, arXiv 2008.03800), with 602,544 parameters. It turns clips into" in text
+    assert "- Inflated from a network of single images, `x/r50.keras`: its kernels" in text
+    assert "- It is meant for clips of 4 frames, 3 apart" in text
+    for absent in ("pre-trained", "## Figures", "Training data", "{{", "{%"):
         assert absent not in text

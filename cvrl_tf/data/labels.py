@@ -1,0 +1,125 @@
+"""The labels and ids of all records of a data set, read before any long work."""
+
+import concurrent.futures
+import contextlib
+import dataclasses
+from collections.abc import Sequence
+from typing import BinaryIO
+
+import numpy as np
+import tensorflow as tf
+
+from cvrl_tf import files
+from cvrl_tf.data.index import RecordIndex
+from cvrl_tf.data.source import Source
+from cvrl_tf.data.tfrecords import HEAD
+from cvrl_tf.errors import InputError
+
+UNLABELLED = -1
+UNREADABLE = -2
+_HEAD_BYTES = 4096  # hold the context of most records
+_REMOTE_SHARDS_AT_ONCE = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class RecordLabels:
+    """What N records are labelled.
+
+    Attributes:
+      labels: (N,) int64, class indices; `UNLABELLED`, or `UNREADABLE` for a damaged record.
+      ids: N ids, empty where a record has none.
+    """
+
+    labels: np.ndarray
+    ids: Sequence[str]
+
+
+def read_labels(source: Source, index: RecordIndex) -> RecordLabels:
+    """Reads the labels of records, where the layout allows it without reading the frames.
+
+    Args:
+      source: how records are read.
+      index: the records.
+
+    Returns:
+      Labels and ids in the order of the index.
+    """
+
+    labels = np.full(len(index), UNREADABLE, np.int64)
+    ids = [""] * len(index)
+
+    def read_shard(shard: int) -> None:
+        path = index.paths[shard]
+        # TensorFlow's files read half a megabyte at each place.
+        with (
+            tf.io.gfile.GFile(path, "rb") if files.is_remote(path) else open(path, "rb", 0) as file
+        ):
+            for number in np.flatnonzero(index.shards == shard):
+                with contextlib.suppress(ValueError, tf.errors.OpError):
+                    labels[number], ids[number] = _read(source, file, int(index.offsets[number]))
+
+    remote = any(map(files.is_remote, index.paths))
+    with concurrent.futures.ThreadPoolExecutor(_REMOTE_SHARDS_AT_ONCE if remote else 1) as pool:
+        list(pool.map(read_shard, np.unique(index.shards)))
+    return RecordLabels(labels, ids)
+
+
+def _read(source: Source, file: BinaryIO, offset: int) -> tuple[int, str]:
+    """Label and id of the record at an offset of a file."""
+    file.seek(offset)
+    head = file.read(HEAD.size + _HEAD_BYTES)
+    length, _ = HEAD.unpack_from(head)
+    if source.label_and_id:
+        found = source.label_and_id(head[HEAD.size :][:length])
+        if found:
+            return found
+    file.seek(offset + HEAD.size)
+    record = source.parse(tf.constant(file.read(length)))
+    return int(record["label"]), record["id"].numpy().decode(errors="replace")
+
+
+def check_classes(train_name: str, train: RecordLabels, test_name: str, test: RecordLabels) -> int:
+    """Checks that a classifier can be trained and tested.
+
+    Args:
+      train_name: what the user calls the training records.
+      train: their labels.
+      test_name: what the user calls the test records.
+      test: their labels.
+
+    Returns:
+      The number of classes: one more than the largest label of the training records.
+
+    Raises:
+      InputError: records without a label, fewer than two classes to train on, or a class to test
+        that none of the training records has.
+    """
+    for name, records in ((train_name, train), (test_name, test)):
+        absent = np.flatnonzero(records.labels == UNLABELLED)
+        if absent.size:
+            raise InputError(
+                f"{absent.size} of {len(records.ids)} records of {name} have no label, the first"
+                f" is '{records.ids[absent[0]]}': expected labelled records; convert with class"
+                " folders or lists."
+            )
+    classes, test_classes = (np.unique(x.labels[x.labels >= 0]) for x in (train, test))
+    if len(classes) < 2:
+        raise InputError(
+            f"{train_name} has {len(classes)} class{'es' * (len(classes) != 1)}, expected two or"
+            " more: give labelled records of several classes."
+        )
+    foreign = np.setdiff1d(test_classes, classes)
+    if foreign.size:
+        count = int(np.isin(test.labels, foreign).sum())
+        raise InputError(
+            f"{count} of {len(test.ids)} records of {test_name} are of classes that {train_name}"
+            f" has no record of: {_listed(foreign)}, where the training records have"
+            f" {_listed(classes)}; convert both with the same class list."
+        )
+    return int(classes.max()) + 1
+
+
+def _listed(numbers: np.ndarray) -> str:
+    """Up to eight numbers in words."""
+    shown = ", ".join(map(str, numbers[:8]))
+    return shown + (f" and {numbers.size - 8} more" if numbers.size > 8 else "")

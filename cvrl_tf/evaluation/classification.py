@@ -1,0 +1,160 @@
+"""What the supervised evaluations share: labelled data, the test on many views, its result."""
+
+import dataclasses
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from cvrl_tf.data import pipeline, subset
+from cvrl_tf.data.index import RecordIndex
+from cvrl_tf.data.labels import RecordLabels, check_classes, read_labels
+from cvrl_tf.data.pipeline import ClipSpec
+from cvrl_tf.data.source import Source, find_source
+from cvrl_tf.evaluation import class_names, confusion, metrics, report
+from cvrl_tf.evaluation.report import Checkpoint, Result, Views
+from cvrl_tf.evaluation.view_stream import map_views
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelledData:
+    """Labelled records, checked.
+
+    Attributes:
+      source: how they are read.
+      index: where they are.
+      labels: of all of them, in the order of `index`.
+    """
+
+    source: Source
+    index: RecordIndex
+    labels: RecordLabels
+
+    def describe(self) -> report.Data:
+        """For the result."""
+        return report.describe_data(self.source.name, self.labels.ids, self.labels.labels)
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """Videos to train on, videos to test on, and their classes.
+
+    Attributes:
+      train: to train on.
+      test: to test on.
+      class_names: of the C classes: all labels up to the largest of `train`.
+    """
+
+    train: LabelledData
+    test: LabelledData
+    class_names: list[str]
+
+    @property
+    def num_classes(self) -> int:
+        """C, the number of outputs of a classifier."""
+        return len(self.class_names)
+
+
+def read_task(train_data: str, test_data: str, clip: ClipSpec, train_ids: str = "") -> Task:
+    """Finds and checks labelled records before any long work.
+
+    Args:
+      train_data: what `source.find_source` takes.
+      test_data: the same.
+      clip: the clips to train on.
+      train_ids: text file with the ids of the training records to use; all when empty.
+
+    Raises:
+      InputError: as `source.find_source`, `pipeline.check_shards`, `labels.check_classes`,
+        `class_names.check_same`, `subset.read_ids` and `subset.restrict`.
+    """
+    train = _read(train_data, "train_data", clip)
+    test = _read(test_data, "test_data", clip)
+    if train_ids:
+        chosen = subset.read_ids(train_ids)
+        restricted = subset.restrict(train.source.name, train.index, train.labels, chosen)
+        train = LabelledData(train.source, *restricted)
+    class_names.check_same(train_data, test_data)
+    num_classes = check_classes(train.source.name, train.labels, test.source.name, test.labels)
+    names = class_names.name_all(class_names.read(train_data), num_classes)
+    return Task(train, test, names)
+
+
+def _read(name: str, flag: str, clip: ClipSpec) -> LabelledData:
+    source = find_source(name, flag)
+    index = pipeline.check_shards(source, clip)
+    return LabelledData(source, index, read_labels(source, index))
+
+
+def predict(
+    probabilities: Callable[[tf.Tensor], tf.Tensor],
+    data: LabelledData,
+    clip: ClipSpec,
+    num_clips: int,
+    num_crops: int,
+) -> np.ndarray:
+    """The mean over the views of each video of its class probabilities.
+
+    Args:
+      probabilities: from clips (n, T, size, size, 3) float32 in [0, 1] to (n, C) float32.
+      data: the N videos.
+      clip: the clips to be taken.
+      num_clips: evenly spaced clips of each video.
+      num_crops: crops of each, 1 or 3.
+
+    Returns:
+      (N, C) float32, in the order of the records.
+
+    Raises:
+      InputError: a record that cannot be read.
+
+    Source: paper section 4.2.
+    """
+    views = map_views(
+        probabilities, data.source, len(data.index), clip, num_clips, num_crops, "testing"
+    )
+    return np.stack([values.mean(axis=0) for values, _, _ in views])
+
+
+def write_result(
+    directory: str,
+    protocol: str,
+    task: Task,
+    probabilities: np.ndarray,
+    checkpoint: Checkpoint,
+    views: Views,
+    settings: Mapping[str, Any],
+    wall_seconds: float,
+) -> None:
+    """Writes `results.json` and the confusion matrix, and prints the table.
+
+    Args:
+      directory: for the files.
+      protocol: name of the evaluation.
+      task: the data.
+      probabilities: (N, C) of the test videos, in the order of their records.
+      checkpoint: the weights that were tested.
+      views: of each test video.
+      settings: what else decides the figures.
+      wall_seconds: of the whole evaluation.
+    """
+    labels = task.test.labels.labels
+    result = Result(
+        protocol=protocol,
+        checkpoint=checkpoint,
+        train=task.train.describe(),
+        test=task.test.describe(),
+        views=views,
+        settings=settings,
+        figures=metrics.classification_figures(probabilities, labels),
+        wall_seconds=round(wall_seconds, 2),
+    )
+    matrix = metrics.confusion_matrix(probabilities.argmax(axis=1), labels, task.num_classes)
+    picture = os.path.join(directory, confusion.CONFUSION_FILE)
+    written = report.write(directory, result)
+    title = f"{protocol}: top-1 {result.figures['top1'].value:.3f} of {len(labels)} videos"
+    confusion.write(picture, matrix, task.class_names, title)
+    print(report.table(result))
+    print(f"\nwritten: {written}, {picture}")

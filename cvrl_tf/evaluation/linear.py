@@ -1,0 +1,121 @@
+"""Linear classifiers on the stored features of a frozen backbone: the fast linear evaluation.
+
+Each video has several clips, each with its feature. A clip is a sample in training, as in the
+paper's protocol, but without augmentation; in testing the softmax of a video's views is averaged.
+"""
+
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from cvrl_tf.data.sampling import Purpose, fold
+from cvrl_tf.data.stream import epoch_order, run_seed
+from cvrl_tf.models.heads import build_classifier
+from cvrl_tf.progress import Progress
+from cvrl_tf.training.optimizer import build_optimizer
+from cvrl_tf.training.schedule import WarmupCosine
+from cvrl_tf.training.supervised import cross_entropy
+from cvrl_tf.training.supervised_config import SupervisedConfig
+
+LOGISTIC_ITERATIONS = 2000
+CHUNK = 512  # videos classified at a time
+
+# From the features (N, V, D) of N videos with V views to their class probabilities (N, C).
+Predictor = Callable[[np.ndarray], np.ndarray]
+
+
+def fit_sgd(config: SupervisedConfig, features: np.ndarray, labels: np.ndarray) -> Predictor:
+    """Trains the classifier of the linear evaluation with its SGD, on stored features.
+
+    In each epoch each video comes once, with a clip drawn for it, in the order of the stream that
+    training on videos has.
+
+    Args:
+      config: classes, schedule and seed.
+      features: (N, V, D) floats of norm 1, of V clips of N videos; may be mapped from a file.
+      labels: (N,) int64.
+
+    Source: paper section 4.2.
+    """
+    num_videos, num_clips, size = features.shape
+    total_steps = config.steps_of(config.epochs, num_videos)
+    warmup_steps = config.steps_of(config.warmup_epochs, num_videos)
+    classifier = build_classifier(size, config.num_classes, config.seed)
+    schedule = WarmupCosine(config.learning_rate, warmup_steps, total_steps)
+    optimizer = build_optimizer("sgd", [classifier], schedule, weight_decay=0.0)
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([config.batch_size, size]),
+            tf.TensorSpec([config.batch_size], tf.int64),
+            tf.TensorSpec([], tf.int64),
+        ]
+    )
+    def train(batch: tf.Tensor, batch_labels: tf.Tensor, step: tf.Tensor) -> None:
+        with tf.GradientTape() as tape:
+            loss = cross_entropy(classifier(batch), batch_labels, smoothing=0.0)
+        optimizer.apply(tape.gradient(loss, classifier.trainable_variables), step)
+
+    videos, clips, epoch = np.empty(0, int), np.empty(0, int), 0
+    with Progress("linear classifier", total_steps, "step") as progress:
+        for step in range(total_steps):
+            while len(videos) < config.batch_size:
+                seed = fold(run_seed(config.seed), epoch)
+                draws = tf.random.stateless_uniform(
+                    [num_videos], fold(seed, Purpose.FIRST_START), 0, num_clips, tf.int32
+                )
+                order = epoch_order(num_videos, seed).numpy()
+                videos = np.concatenate([videos, order])
+                clips = np.concatenate([clips, draws.numpy()[order]])
+                epoch += 1
+            batch, videos = np.split(videos, [config.batch_size])
+            batch_clips, clips = np.split(clips, [config.batch_size])
+            train(features[batch, batch_clips].astype("float32"), labels[batch], step)
+            progress.update()
+
+    def predict(values: np.ndarray) -> np.ndarray:
+        probabilities = tf.nn.softmax(classifier(_flat(values)))
+        return tf.reduce_mean(tf.reshape(probabilities, [*values.shape[:2], -1]), axis=1).numpy()
+
+    return predict
+
+
+def fit_logistic_regression(features: np.ndarray, labels: np.ndarray) -> Predictor:
+    """Multinomial logistic regression on standardised features, scikit-learn's with C = 1.
+
+    Args:
+      features: (N, V, D) floats, of V clips of N videos; all are in memory twice, as float32.
+      labels: (N,) int64.
+    """
+    num_clips = features.shape[1]
+    scaler = StandardScaler().fit(_flat(features))
+    classifier = LogisticRegression(max_iter=LOGISTIC_ITERATIONS)
+    with warnings.catch_warnings():
+        # Iterations that have not converged to 1e-4 classify as well as more would.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        classifier.fit(scaler.transform(_flat(features)), np.repeat(labels, num_clips))
+    num_classes = int(classifier.classes_.max()) + 1
+
+    def predict(values: np.ndarray) -> np.ndarray:
+        probabilities = np.zeros((*values.shape[:2], num_classes))
+        found = classifier.predict_proba(scaler.transform(_flat(values)))
+        probabilities[..., classifier.classes_] = found.reshape(*values.shape[:2], -1)
+        return probabilities.mean(axis=1)
+
+    return predict
+
+
+def predict_in_chunks(predict: Predictor, features: np.ndarray) -> np.ndarray:
+    """Class probabilities (N, C) of features (N, V, D) that may be mapped from a file."""
+    starts = range(0, len(features), CHUNK)
+    return np.concatenate([predict(features[start : start + CHUNK]) for start in starts])
+
+
+def _flat(features: np.ndarray) -> np.ndarray:
+    """(N, V, D) of any type as (N * V, D) float32."""
+    return features.reshape(-1, features.shape[2]).astype("float32")

@@ -1,0 +1,128 @@
+"""Backbones to evaluate, fine-tune or export, and where they come from."""
+
+import dataclasses
+
+import keras
+
+from cvrl_tf.errors import InputError
+from cvrl_tf.models import inflation, official
+from cvrl_tf.models.color_histogram import build_color_histogram
+from cvrl_tf.training import run_directory
+from cvrl_tf.training.run_directory import PretrainConfig
+
+COLOR_HISTOGRAM = "color_histogram"
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """Where a backbone comes from.
+
+    Attributes:
+      config: of the run; without training data for weights of no run of ours. Its `clip` is what
+        the backbone is meant to see where the user does not say otherwise.
+      checkpoint: path of the weights; empty when they are of no file.
+      step: training steps that the weights have seen.
+      model_dir: the directory of the run, where its results go; None for all but "run".
+      kind: "run", "official", "inflated", "random" or "color_histogram".
+    """
+
+    config: PretrainConfig
+    checkpoint: str
+    step: int
+    model_dir: str | None = None
+    kind: str = "run"
+
+    @property
+    def description(self) -> str:
+        """In a few words, for tables and messages."""
+        if self.kind == COLOR_HISTOGRAM:
+            return "colour histogram"
+        if self.kind == "random":
+            return f"{self.config.backbone}, random weights"
+        step = f", step {self.step}" if self.step else ""
+        return f"{self.config.backbone}{step}, {self.kind} {self.checkpoint}"
+
+
+def load_run(path: str, dtype: str = "float32") -> tuple[keras.Model, Origin]:
+    """The backbone of a run.
+
+    Args:
+      path: a directory or a checkpoint, see `run_directory.locate`.
+      dtype: Keras dtype policy, here and below.
+
+    Raises:
+      InputError: as `run_directory.load_backbone`.
+    """
+    backbone, step = run_directory.load_backbone(path, dtype)
+    model_dir, checkpoint = run_directory.locate(path)
+    return backbone, Origin(run_directory.load_config(model_dir), checkpoint, step, model_dir)
+
+
+def load_official(prefix: str, dtype: str = "float32") -> tuple[keras.Model, Origin]:
+    """The backbone of a checkpoint of the authors' implementation.
+
+    Args:
+      prefix: of the checkpoint's files, with or without .index.
+      dtype: Keras dtype policy.
+
+    Raises:
+      InputError: as `official.official_architecture` and `official.load_official_checkpoint`.
+    """
+    prefix = prefix.removesuffix(".index")
+    name, width_multiplier = official.official_architecture(prefix)
+    config = PretrainConfig(
+        train_data="", backbone=name, width_multiplier=width_multiplier, init_checkpoint=prefix
+    )
+    backbone = config.build_backbone(dtype)
+    official.load_official_checkpoint(backbone, prefix)
+    return backbone, Origin(config, prefix, official.official_step(prefix), kind="official")
+
+
+def load_inflated(path: str, dtype: str = "float32") -> tuple[keras.Model, Origin]:
+    """A backbone inflated from a network of single images (`models.inflation`).
+
+    Args:
+      path: a file of keras.applications' ResNet50, told by .keras or .h5; or a directory or
+        checkpoint of a run with --num_frames=1.
+      dtype: Keras dtype policy.
+
+    Raises:
+      InputError: as `inflation.inflated_resnet50` or `run_directory.load_backbone`, or a run on
+        clips of several frames.
+    """
+    if path.endswith((".keras", ".h5")):
+        backbone = inflation.inflated_resnet50(path, dtype)
+        return backbone, Origin(PretrainConfig(train_data=""), path, 0, kind="inflated")
+    model_dir, checkpoint = run_directory.locate(path)
+    config = run_directory.load_config(model_dir)
+    if config.num_frames != 1:
+        raise InputError(
+            f"{path} was trained on clips of {config.num_frames} frames, expected a run with"
+            " --num_frames=1, or a .weights.h5 or .keras file of keras.applications.ResNet50: what"
+            " has seen clips is not inflated; choose it with --model_dir."
+        )
+    backbone, step = run_directory.load_backbone(path, dtype)
+    inflation.inflate_single_frame(backbone)
+    # A clip of one frame is no default for what is made for clips.
+    config = dataclasses.replace(config, num_frames=PretrainConfig.num_frames)
+    return backbone, Origin(config, checkpoint, step, kind="inflated")
+
+
+def untrained(
+    name: str, width_multiplier: int = 1, dtype: str = "float32", seed: int = 0
+) -> tuple[keras.Model, Origin]:
+    """A backbone with random weights, or the colour histogram.
+
+    Args:
+      name: a key of `models.BACKBONES`, or "color_histogram".
+      width_multiplier: factor of all numbers of filters.
+      dtype: Keras dtype policy.
+      seed: of the weights.
+
+    Raises:
+      InputError: unknown name.
+    """
+    config = PretrainConfig("", backbone=name, width_multiplier=width_multiplier, seed=seed)
+    if name == COLOR_HISTOGRAM:
+        return build_color_histogram(), Origin(config, "", 0, kind=COLOR_HISTOGRAM)
+    return config.build_backbone(dtype), Origin(config, "", 0, kind="random")

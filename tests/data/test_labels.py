@@ -1,0 +1,76 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+from small_records import make_video, write_shard
+
+from cvrl_tf.data import labels, records
+from cvrl_tf.data.labels import UNLABELLED, UNREADABLE, RecordLabels
+from cvrl_tf.data.source import Source, find_source
+from cvrl_tf.errors import InputError
+
+
+def _labels(*values):
+    return RecordLabels(np.array(values), [f"v{number}" for number in range(len(values))])
+
+
+def test_labels_are_read_in_the_order_of_the_index(shards):
+    source = find_source(shards, "train_data")
+    result = labels.read_labels(source, source.index())
+    assert result.labels.tolist() == [index % 2 for index in range(6)] * 2
+    assert list(result.ids) == [f"video_{index}" for index in range(12)]
+
+
+def test_frames_are_not_read(tmp_path):
+    path = tmp_path / "shard"
+    write_shard(path, [make_video(0, label=3), make_video(1, label=None)])
+    source = Source("cut", [str(path)])
+    index = source.index()
+    content = bytearray(path.read_bytes())
+    for offset in index.offsets:  # all but the first bytes
+        content[offset + 2000 : offset + 2500] = bytes(500)
+    path.write_bytes(content)
+    result = labels.read_labels(source, index)
+    assert result.labels.tolist() == [3, UNLABELLED]
+    assert list(result.ids) == ["video_0", "video_1"]
+
+
+def test_other_writers_and_damaged_records(tmp_path, monkeypatch):
+    """Frames before the context, a context longer than what is looked at, and no example at all."""
+    whole = records.serialize(make_video(4, label=5))
+    example = tf.train.SequenceExample.FromString(whole)
+    context = tf.train.SequenceExample(context=example.context).SerializeToString()
+    frames = tf.train.SequenceExample(feature_lists=example.feature_lists).SerializeToString()
+    assert records.label_and_id(context) == (5, "video_4")
+    assert records.label_and_id(context[:-1]) is None and records.label_and_id(frames) is None
+    path = str(tmp_path / "shard")
+    with tf.io.TFRecordWriter(path) as writer:
+        for record in (frames + context, b"\x0a\x05no it is not", whole):
+            writer.write(record)
+    source = Source("other", [path])
+    monkeypatch.setattr(labels, "_HEAD_BYTES", 60)
+    result = labels.read_labels(source, source.index())
+    assert result.labels.tolist() == [5, UNREADABLE, 5]
+
+
+def test_the_number_of_classes_is_that_of_the_training_labels():
+    train = _labels(0, 2, 4, UNREADABLE)
+    assert labels.check_classes("a", train, "b", _labels(4, 0, UNREADABLE)) == 5
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "message"),
+    [
+        (_labels(0, 1), _labels(0, UNLABELLED), "1 of 2 records of b have no label.*'v1'"),
+        (_labels(UNLABELLED, 1), _labels(0), "1 of 2 records of a have no label.*'v0'"),
+        (_labels(3, 3), _labels(3), "a has 1 class, expected two"),
+        (
+            _labels(0, 1, 4),
+            _labels(0, 3, 3, 7),
+            "3 of 4 records of b are of classes that a has no record of: 3, 7, where the training"
+            " records have 0, 1, 4;",
+        ),
+    ],
+)
+def test_labels_that_cannot_be_used_are_named(train, test, message):
+    with pytest.raises(InputError, match=message):
+        labels.check_classes("a", train, "b", test)

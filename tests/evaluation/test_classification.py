@@ -1,0 +1,97 @@
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from small_records import make_video, write_shard
+
+from cvrl_tf.data import subset
+from cvrl_tf.data.pipeline import ClipSpec
+from cvrl_tf.errors import InputError
+from cvrl_tf.evaluation import classification, report, views
+from cvrl_tf.evaluation.report import Checkpoint, Views
+
+CLIP = ClipSpec(frames=4, stride=2, size=32)
+
+
+def _task(shards, **options):
+    return classification.read_task(shards, shards, CLIP, **options)
+
+
+def test_predictions_are_the_mean_of_the_softmax_over_views(shards, monkeypatch):
+    """Two clips x three crops of each video; the mean of logits would be another."""
+    monkeypatch.setattr("cvrl_tf.evaluation.view_stream.BATCH_PIXELS", 4 * 4 * 32 * 32)
+    weights = tf.constant([[30.0, -20.0, 10.0], [-10.0, 30.0, 0.0], [5.0, 5.0, -30.0]])
+
+    def softmax(clips):
+        assert clips.shape[1:] == (4, 32, 32, 3)
+        return tf.nn.softmax(tf.reduce_mean(clips, axis=[1, 2, 3]) @ weights)
+
+    predicted = classification.predict(softmax, _task(shards).test, CLIP, 2, 3)
+    assert predicted.shape == (12, 3)
+    for number in (0, 5, 11):
+        frames = tf.constant(list(make_video(number).frames))
+        clips = views.sample_views(frames, CLIP, 2, 3).numpy()
+        logits = clips.mean(axis=(1, 2, 3)) @ weights.numpy()
+        softmaxes = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        np.testing.assert_allclose(predicted[number], softmaxes.mean(axis=0), atol=1e-5)
+
+
+def test_the_task_has_the_classes_of_the_training_labels(shards, tmp_path):
+    task = _task(shards)
+    assert task.num_classes == 2 and task.class_names == ["label 0", "label 1"]
+    ids = tmp_path / "ids.txt"
+    subset.write_ids(str(ids), ["video_7", "video_2"])
+    few = _task(shards, train_ids=str(ids))
+    assert list(few.train.labels.ids) == ["video_2", "video_7"]
+    assert few.train.labels.labels.tolist() == [0, 1]
+    assert few.train.index.origin(1).endswith("train-00001-of-00002, record 1")
+    assert len(few.test.index) == 12
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "message"),
+    [
+        ([0, 0], [0, 0], "has 1 class, expected two or more"),
+        (
+            [0, 1],
+            [0, 2],
+            "1 of 2 records of .*test are of classes that .*train has no record of: 2",
+        ),
+        ([0, None], [0, 1], "1 of 2 records of .*train have no label, the first is 'video_1'"),
+    ],
+)
+def test_data_that_cannot_be_learnt_are_named(tmp_path, train, test, message):
+    paths = [
+        write_shard(tmp_path / name, [make_video(i, label=x) for i, x in enumerate(labels)])
+        for name, labels in (("train", train), ("test", test))
+    ]
+    with pytest.raises(InputError, match=message):
+        classification.read_task(*paths, CLIP)
+
+
+def test_videos_smaller_than_the_crop_are_named(shards):
+    with pytest.raises(InputError, match=r"48x40 pixels, smaller than --crop_size=48"):
+        classification.read_task(shards, shards, ClipSpec(4, 2, 48))
+
+
+def test_the_result_and_its_picture(shards, tmp_path, capsys):
+    task = _task(shards)
+    probabilities = np.tile([[0.6, 0.4]], (12, 1))  # class 0 for all: half are right
+    classification.write_result(
+        str(tmp_path),
+        "finetune",
+        task,
+        probabilities,
+        Checkpoint("ckpt-3", 3, "00"),
+        Views.of(CLIP, 10, 3),
+        {"dropout": 0.5},
+        12.345,
+    )
+    result = json.loads((tmp_path / report.RESULTS_FILE).read_text())
+    assert result["figures"]["top1"]["value"] == result["figures"]["mean_class_accuracy"]["value"]
+    assert result["figures"]["top1"]["value"] == 0.5 and "top5" not in result["figures"]
+    assert (result["train"]["videos"], result["test"]["classes"]) == (12, 2)
+    assert (result["settings"], result["wall_seconds"]) == ({"dropout": 0.5}, 12.35)
+    assert (tmp_path / "confusion.png").read_bytes().startswith(b"\x89PNG")
+    assert "finetune: ckpt-3 (step 3)" in capsys.readouterr().out

@@ -1,0 +1,85 @@
+"""linear_eval and finetune as a stranger runs them, in processes of their own."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from cvrl_tf.training import run_directory
+from cvrl_tf.training.run_directory import PretrainConfig
+
+SMALL = ["--num_frames=4", "--crop_size=32", "--test_crop_size=32", "--num_clips=2", "--seed=1"]
+
+
+def _run(module, *arguments):
+    return subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.getcwd(), "COLUMNS": "80"},
+    )
+
+
+def _results(directory):
+    return json.loads((directory / "results.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def data(shards):
+    """The flags of the data: tested on what is trained on."""
+    return [f"--train_data={shards}", f"--test_data={shards}", *SMALL]
+
+
+@pytest.fixture(scope="module")
+def finetuned(data, tmp_path_factory):
+    """A run of finetune from scratch."""
+    directory = tmp_path_factory.mktemp("runs") / "scratch"
+    flags = ["--backbone=r3d_small", "--batch_size=4", "--epochs=2", "--warmup_epochs=0.5"]
+    result = _run("cvrl_tf.finetune", *data, *flags, "--dropout=0.5", f"--output_dir={directory}")
+    assert result.returncode == 0, result.stderr
+    assert "initial weights: r3d_small, random weights" in result.stdout
+    assert f"written: {directory}/results.json, {directory}/confusion.png" in result.stdout
+    shown = ("fine-tuning", "testing")
+    assert [line for line in result.stderr.splitlines() if not line.startswith(shown)] == []
+    return directory
+
+
+def test_finetune_writes_its_result(finetuned):
+    result = _results(finetuned)
+    assert result["protocol"] == "finetune"
+    assert result["checkpoint"]["path"] == f"{finetuned}/checkpoints/ckpt-6"
+    assert result["views"] == {"clips": 2, "crops": 3, "frames": 4, "stride": 2, "size": 32}
+    settings = result["settings"]
+    assert (settings["init"], settings["dropout"], settings["num_classes"]) == ("random", 0.5, 2)
+    flags = (finetuned / "flags.txt").read_text()
+    assert "--dropout=0.5\n" in flags and f"--output_dir={finetuned}\n" in flags
+
+
+def test_a_fine_tuned_run_is_evaluated_from_stored_features(finetuned, data):
+    result = _run("cvrl_tf.linear_eval", f"--model_dir={finetuned}", "--mode=fast", *data)
+    assert result.returncode == 0, result.stderr
+    found = _results(finetuned / "evaluations" / "linear_fast_ckpt-6")
+    assert found["figures"]["top1"]["value"] == 1.0  # 12 videos, 512 features: separable
+    assert found["settings"] == {"init": "run", "train_ids": "", "feature_clips": 3}
+    assert len(os.listdir(finetuned / "features")) == 2  # three clips in one crop, two in three
+
+
+def test_linear_evaluation_by_sgd_leaves_the_backbone(data, tmp_path):
+    config = PretrainConfig(train_data="x", num_frames=4, crop_size=32, backbone="r3d_small")
+    model_dir = tmp_path / "run"
+    run_directory.prepare(str(model_dir), config)
+    backbone = config.build_backbone()
+    run_directory.save_imported(str(model_dir), backbone, None, step=7)
+    flags = [f"--model_dir={model_dir}", "--batch_size=4", "--epochs=2", "--warmup_epochs=0"]
+    result = _run("cvrl_tf.linear_eval", *flags, *data)
+    assert result.returncode == 0, result.stderr
+    output = model_dir / "evaluations" / "linear_sgd_ckpt-7"
+    found = _results(output)
+    assert found["checkpoint"]["step"] == 7
+    assert found["settings"]["frozen"] is True and found["settings"]["learning_rate"] == 32.0
+    trained, step = run_directory.load_backbone(str(output))
+    assert step == 6
+    for one, other in zip(trained.weights, backbone.weights, strict=True):
+        assert (one.numpy() == other.numpy()).all(), one.path

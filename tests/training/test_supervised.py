@@ -1,0 +1,201 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cvrl_tf.data.pipeline import LabelledBatch
+from cvrl_tf.data.source import find_source
+from cvrl_tf.errors import InputError
+from cvrl_tf.models import build_backbone
+from cvrl_tf.training import metrics, run_directory, supervised
+from cvrl_tf.training.origin import load_run
+from cvrl_tf.training.run_directory import PretrainConfig
+from cvrl_tf.training.supervised import SupervisedTrainer
+from cvrl_tf.training.supervised_config import SupervisedConfig
+
+CONFIG = SupervisedConfig(
+    train_data="",
+    num_classes=3,
+    frozen=False,
+    num_frames=4,
+    crop_size=32,
+    backbone="r3d_small",
+    batch_size=4,
+    learning_rate=0.1,
+    weight_decay=0.01,
+)
+LABELS = tf.constant([0, 2, 1, 2], tf.int64)
+
+
+@pytest.fixture(scope="module")
+def batch():
+    """Four clips of 4 frames."""
+    values = tf.random.stateless_uniform([4, 4, 32, 32, 3], [1, 2], 0, 256, tf.int32)
+    return LabelledBatch(tf.cast(values, tf.uint8), LABELS, tf.range(4, dtype=tf.int64))
+
+
+def _trainer(strategy, **changes):
+    with strategy.scope():
+        backbone = build_backbone("r3d_small")
+        return SupervisedTrainer(dataclasses.replace(CONFIG, **changes), backbone, 0, 1000)
+
+
+def _weights(model):
+    return {variable.path: variable.numpy() for variable in model.variables}
+
+
+def test_a_linear_probe_is_trained_as_by_hand_and_leaves_the_backbone(batch, one_replica):
+    trainer = _trainer(one_replica, frozen=True, weight_decay=0.0)
+    backbone = _weights(trainer.backbone)
+    features = trainer.backbone(tf.cast(batch.clips, tf.float32) / 255.0, training=False).numpy()
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    kernel, bias = (variable.numpy() for variable in trainer.classifier.weights)
+    assert kernel.shape == (512, 3) and np.abs(kernel).max() <= 0.05 and np.ptp(kernel) > 0.09
+    assert bias.tolist() == [0, 0, 0]
+    momenta = [0.0, 0.0]
+    for step in range(3):
+        logits = features @ kernel + bias
+        probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        loss = -np.mean(np.log(probabilities[range(4), LABELS]))
+        error = (probabilities - np.eye(3)[LABELS]) / 4
+        gradients = [features.T @ error, error.sum(axis=0)]
+        rate = 0.05 * (1 + np.cos(np.pi * step / 1000))
+        momenta = [0.9 * m - rate * g for m, g in zip(momenta, gradients, strict=True)]
+        figures = trainer.step(batch)
+        assert float(figures["loss"]) == pytest.approx(loss, rel=1e-5)
+        assert float(figures["accuracy"]) == np.mean(np.argmax(logits, 1) == LABELS)
+        kernel, bias = kernel + momenta[0], bias + momenta[1]
+        np.testing.assert_allclose(trainer.classifier.weights[0].numpy(), kernel, atol=1e-6)
+        np.testing.assert_allclose(trainer.classifier.weights[1].numpy(), bias, atol=1e-6)
+    after = _weights(trainer.backbone)  # moving statistics too
+    for path in backbone:
+        np.testing.assert_array_equal(after[path], backbone[path], err_msg=path)
+    assert [variable.shape for variable in trainer.optimizer.momentums] == [(512, 3), (3,)]
+
+
+def test_fine_tuning_trains_all_layers_and_moves_their_statistics(batch, one_replica):
+    trainer = _trainer(one_replica, learning_rate=0.01)
+    before = _weights(trainer.backbone) | _weights(trainer.classifier)
+    losses = [float(trainer.step(batch)["loss"]) for _ in range(3)]
+    after = _weights(trainer.backbone) | _weights(trainer.classifier)
+    assert [path for path in before if np.array_equal(before[path], after[path])] == []
+    assert losses[2] < losses[0]
+
+
+def test_weight_decay_holds_for_kernels_only(batch, one_replica):
+    weights = {}
+    for decay in (0.0, 0.5):
+        trainer = _trainer(one_replica, frozen=True, weight_decay=decay)
+        before = _weights(trainer.classifier)
+        trainer.step(batch)
+        weights[decay] = _weights(trainer.classifier)
+    # One step at learning rate 0.1: 0.1 * 0.5 of each kernel less, biases the same.
+    kernel, bias = before
+    np.testing.assert_allclose(
+        weights[0.5][kernel], weights[0.0][kernel] - 0.05 * before[kernel], atol=1e-6
+    )
+    np.testing.assert_allclose(weights[0.5][bias], weights[0.0][bias], atol=1e-6)
+
+
+def test_smoothed_cross_entropy_by_hand():
+    logits = tf.constant([[0.0, np.log(3.0)], [0.0, 0.0]])
+    labels = tf.constant([1, 0])
+    # Probabilities 1/4, 3/4 and 1/2, 1/2.
+    assert float(supervised.cross_entropy(logits, labels, 0.0)) == pytest.approx(
+        -(np.log(3 / 4) + np.log(1 / 2)) / 2
+    )
+    # Targets 0.1, 0.9 at s = 0.2.
+    assert float(supervised.cross_entropy(logits, labels, 0.2)) == pytest.approx(
+        -(0.9 * np.log(3 / 4) + 0.1 * np.log(1 / 4) + np.log(1 / 2)) / 2
+    )
+
+
+def test_dropout_scales_what_it_keeps_and_does_not_depend_on_replicas():
+    features = tf.random.stateless_uniform([8, 500], [0, 0], 1.0, 2.0)
+    seed = tf.constant([3, 4])
+    whole = supervised.dropout(features, 0.8, seed, replica=0, num_replicas=1).numpy()
+    kept = whole != 0
+    np.testing.assert_allclose(whole[kept], features.numpy()[kept] * 5.0, rtol=1e-6)
+    assert np.mean(kept) == pytest.approx(0.2, abs=3 * np.sqrt(0.16 / 4000))
+    halves = [
+        supervised.dropout(features[4 * replica : 4 * replica + 4], 0.8, seed, replica, 2)
+        for replica in range(2)
+    ]
+    np.testing.assert_array_equal(np.concatenate(halves), whole)
+    other = supervised.dropout(features, 0.8, tf.constant([3, 5]), 0, 1).numpy()
+    assert np.any((other != 0) != kept)
+
+
+def test_dropout_is_for_training_only(batch, one_replica):
+    with_dropout, without = (
+        _trainer(one_replica, frozen=True, dropout=rate) for rate in (0.9, 0.0)
+    )
+    pixels = tf.cast(batch.clips, tf.float32) / 255.0
+    probabilities = with_dropout.probabilities(pixels).numpy()
+    np.testing.assert_array_equal(probabilities, without.probabilities(pixels).numpy())
+    np.testing.assert_array_equal(probabilities, with_dropout.probabilities(pixels).numpy())
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1.0, atol=1e-6)
+    losses = [float(trainer.step(batch)["loss"]) for trainer in (with_dropout, without)]
+    assert losses[0] != losses[1]
+
+
+def test_two_replicas_train_like_one_with_the_joint_batch(batch, one_replica, two_replicas):
+    figures, weights = [], []
+    for strategy, count in ((one_replica, 1), (two_replicas, 2)):
+        trainer = _trainer(strategy, dropout=0.5)
+        shares = [
+            LabelledBatch(*parts)
+            for parts in zip(*(tf.split(part, count) for part in batch), strict=True)
+        ]
+        share = strategy.experimental_distribute_values_from_function(
+            lambda context, shares=shares: shares[context.replica_id_in_sync_group]
+        )
+        figures.append({k: float(v) for k, v in trainer.step(share).items()})
+        weights.append(_weights(trainer.backbone) | _weights(trainer.classifier))
+    assert figures[0] == pytest.approx(figures[1], rel=1e-5)
+    for path in weights[0]:
+        np.testing.assert_allclose(weights[1][path], weights[0][path], atol=1e-5, err_msg=path)
+
+
+def test_the_backbone_of_a_run_is_what_other_commands_load(shards, one_replica, tmp_path):
+    """Also: the same call again trains no more, another configuration is refused."""
+    config = dataclasses.replace(
+        CONFIG, train_data=shards, num_classes=2, epochs=1.0, warmup_epochs=0.0, learning_rate=0.01
+    )
+    source = find_source(shards, "train_data")
+
+    def train(config):
+        with one_replica.scope():
+            backbone = build_backbone("r3d_small")
+        index = source.index()
+        return supervised.train(config, backbone, source, index, str(tmp_path), one_replica)
+
+    trainer = train(config)
+    assert int(trainer.checkpoint.step) == 3
+    last = metrics.read_metrics(str(tmp_path))[-1]
+    assert last["step"] == 3 and 0 <= last["accuracy"] <= 1
+    backbone, origin = load_run(str(tmp_path))
+    assert (origin.step, origin.config) == (3, config)
+    for path, value in _weights(trainer.backbone).items():
+        np.testing.assert_array_equal(_weights(backbone)[path], value)
+    again = train(config)
+    for path, value in _weights(trainer.classifier).items():
+        np.testing.assert_array_equal(_weights(again.classifier)[path], value)
+    with pytest.raises(InputError, match=r"holds a run with dropout=0.0 \(now 0.5\)"):
+        train(dataclasses.replace(config, dropout=0.5))
+    with pytest.raises(InputError, match="holds a run of another command"):
+        run_directory.prepare(str(tmp_path), PretrainConfig(train_data=shards))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch_size": 5}, "--batch_size=5 does not divide evenly over 2 devices"),
+        ({"epochs": 0.1}, "--epochs=0.1 of 12 videos is less than one step of --batch_size=4"),
+        ({"epochs": 5.0}, "--warmup_epochs=5.0 is not less than --epochs=5.0"),
+    ],
+)
+def test_settings_that_do_not_fit_are_named(changes, message):
+    with pytest.raises(InputError, match=message):
+        supervised.check(dataclasses.replace(CONFIG, **changes), num_videos=12, num_replicas=2)
