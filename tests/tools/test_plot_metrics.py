@@ -1,10 +1,8 @@
+import functools
 import io
 import json
-import os
-import pathlib
-import subprocess
-import sys
 
+import commands
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -12,7 +10,7 @@ import tensorflow as tf
 from cvrl_tf.errors import InputError
 from tools import plot_metrics
 
-ROOT = pathlib.Path(__file__).parents[2]
+_run = functools.partial(commands.run, "tools.plot_metrics")
 
 
 def _write(directory, rows, end=""):
@@ -20,17 +18,6 @@ def _write(directory, rows, end=""):
     text = "".join(json.dumps(row) + "\n" for row in rows)
     (directory / "metrics.jsonl").write_text(text + end)
     return str(directory)
-
-
-def _run(*arguments, cwd):
-    return subprocess.run(
-        [sys.executable, "-m", "tools.plot_metrics", *arguments],
-        cwd=cwd,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
 
 
 def test_two_runs_become_a_picture(tmp_path):
