@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from absl import app, flags
 from absl import logging as absl_logging
 
-from cvrl_tf.errors import InputError
+from cvrl_tf.errors import STOPPED_STATUS, InputError, Stopped
 
 FlagGroups = Mapping[str, Sequence[flags.FlagHolder]]
 
@@ -28,7 +28,8 @@ def run(
     """Parses the flags, calls `main` and exits.
 
     `--help` prints the groups in their order. An `InputError` becomes one sentence on stderr and
-    exit status 2, an interrupt exit status 130; otherwise the status is what `main` returns.
+    exit status 2, an interrupt exit status 130, a run that a signal stopped and that can go on exit
+    status 75; otherwise the status is what `main` returns.
 
     Args:
       main: the entry point; reads its flags itself. Called with the value of `argument`, if any.
@@ -54,6 +55,9 @@ def run(
         except InputError as error:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(2)
+        except Stopped as stop:
+            print(stop, file=sys.stderr)
+            sys.exit(STOPPED_STATUS)
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             sys.exit(130)

@@ -1,4 +1,4 @@
-"""The error that a user can mend."""
+"""What ends a command other than by a defect."""
 
 
 class InputError(ValueError):
@@ -7,3 +7,13 @@ class InputError(ValueError):
     The message is for the user: what was found, what was expected, what to do. Entry points print
     it as one sentence, without a traceback, and exit with status 2.
     """
+
+
+class Stopped(Exception):
+    """A signal ended a run early, and everything to go on from is written.
+
+    Entry points print the message and exit with status 75 (EX_TEMPFAIL of sysexits.h: try again).
+    """
+
+
+STOPPED_STATUS = 75

@@ -1,8 +1,10 @@
 """Files, local and remote: atomic writes, copies to work on, file systems loaded when needed."""
 
 import contextlib
+import fcntl
 import json
 import os
+import socket
 import tempfile
 import uuid
 import warnings
@@ -30,6 +32,39 @@ def write_atomically(path: str, content: bytes | str) -> None:
         if tf.io.gfile.exists(temporary):
             tf.io.gfile.remove(temporary)
         raise
+
+
+@contextlib.contextmanager
+def locked(path: str, what: str) -> Iterator[None]:
+    """Holds a lock file, which tells other processes who holds it.
+
+    Remote files, and those of network disks without locks, lock nothing.
+
+    Args:
+      path: of the file; its directory exists.
+      what: what the holder does, for the message: "training in --model_dir=runs/first".
+
+    Raises:
+      InputError: another process holds it.
+    """
+    if is_remote(path):
+        yield
+        return
+    with open(path, "a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise InputError(
+                f"Another process ({file.read().strip() or 'just started'}) is {what}: wait for it,"
+                " or choose another."
+            ) from None
+        except OSError:  # a network disk without locks
+            pass
+        file.truncate(0)
+        file.write(f"{os.getpid()} on {socket.gethostname()}\n")
+        file.flush()
+        yield
 
 
 def json_text(values: Mapping[str, Any]) -> str:

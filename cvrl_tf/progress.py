@@ -60,6 +60,10 @@ class Progress:
         if not self._on_terminal and time.monotonic() - self._last_line >= self._line_seconds:
             self._print_line()
 
+    def note(self, text: str) -> None:
+        """Prints a line on stderr, above the bar if there is one."""
+        tqdm.write(text, file=sys.stderr)
+
     def _print_line(self) -> None:
         self._last_line = time.monotonic()
         seconds = self._last_line - self._start

@@ -8,13 +8,16 @@ python -m cvrl_tf.train --train_data='records/train-*' --model_dir=runs/first
 
 from absl import flags
 
-from cvrl_tf import commandline, demo
+from cvrl_tf import commandline, demo, loop_flags
 from cvrl_tf.data.augment import AUGMENTATIONS
 from cvrl_tf.data.sampling import INTERVALS
 from cvrl_tf.errors import InputError
 from cvrl_tf.models import BACKBONES
-from cvrl_tf.training.pretrain import AUGMENT_ON, DTYPE_POLICIES, pretrain
+from cvrl_tf.training.optimizer import OPTIMIZERS
+from cvrl_tf.training.precision import DTYPE_POLICIES
+from cvrl_tf.training.pretrain import AUGMENT_ON, pretrain
 from cvrl_tf.training.run_directory import PretrainConfig
+from cvrl_tf.training.strategy import make_strategy
 
 DEFAULTS = PretrainConfig(train_data="")
 
@@ -73,12 +76,34 @@ BATCH_SIZE = flags.DEFINE_integer(
     "Videos of a step over all devices; each is seen as two clips and contrasted with all others.",
     lower_bound=2,
 )
+ACCUMULATE = flags.DEFINE_integer(
+    "accumulate",
+    DEFAULTS.accumulate,
+    "Micro-batches of a step: the exact loss of the whole batch in the memory of a micro-batch, for"
+    " a second forward pass. Batch normalisation takes its statistics from each micro-batch.",
+    lower_bound=1,
+)
 EPOCHS = flags.DEFINE_float("epochs", DEFAULTS.epochs, "Passes over the data.", lower_bound=0)
+STEPS = flags.DEFINE_integer(
+    "steps", DEFAULTS.steps, "Steps of the run; 0 for those of --epochs.", lower_bound=0
+)
+OPTIMIZER = flags.DEFINE_enum(
+    "optimizer",
+    DEFAULTS.optimizer,
+    list(OPTIMIZERS),
+    "sgd: with momentum 0.9; lars: its rate scaled for each kernel by the ratio of norms, for large"
+    " batches.",
+)
 LEARNING_RATE = flags.DEFINE_float(
     "learning_rate",
     DEFAULTS.learning_rate,
     "Learning rate before warm-up and cosine decay; 0.32 suits a batch of 1024 videos.",
     lower_bound=0,
+)
+SCALE_LEARNING_RATE = flags.DEFINE_bool(
+    "scale_learning_rate",
+    DEFAULTS.scale_learning_rate,
+    "Multiply --learning_rate by --batch_size / 1024 (the linear scaling rule).",
 )
 WARMUP_EPOCHS = flags.DEFINE_float(
     "warmup_epochs", DEFAULTS.warmup_epochs, "Epochs of linear warm-up.", lower_bound=0
@@ -121,12 +146,6 @@ MODEL_DIR = flags.DEFINE_string(
     "Directory for checkpoints, metrics and pictures. If it holds a run of the same settings, that"
     f" run goes on. The demonstration's default is {demo.DIRECTORY}.",
 )
-SAVE_EVERY_STEPS = flags.DEFINE_integer(
-    "save_every_steps", 500, "Steps from one checkpoint to the next.", lower_bound=1
-)
-LOG_EVERY_STEPS = flags.DEFINE_integer(
-    "log_every_steps", 10, "Steps from one line of metrics to the next.", lower_bound=1
-)
 
 CONFIG_GROUPS = {
     "Data": (TRAIN_DATA,),
@@ -134,8 +153,12 @@ CONFIG_GROUPS = {
     "Network": (BACKBONE, WIDTH_MULTIPLIER, INIT_CHECKPOINT),
     "Training": (
         BATCH_SIZE,
+        ACCUMULATE,
         EPOCHS,
+        STEPS,
+        OPTIMIZER,
         LEARNING_RATE,
+        SCALE_LEARNING_RATE,
         WARMUP_EPOCHS,
         WEIGHT_DECAY,
         TEMPERATURE,
@@ -145,13 +168,15 @@ CONFIG_GROUPS = {
 }
 GROUPS = {
     **CONFIG_GROUPS,
-    "Speed and memory": (AUGMENTED_ON, REMAT),
-    "Output": (MODEL_DIR, SAVE_EVERY_STEPS, LOG_EVERY_STEPS),
+    "Devices, speed and memory": (loop_flags.STRATEGY, AUGMENTED_ON, REMAT),
+    "Trouble": loop_flags.TROUBLE,
+    "Output": (MODEL_DIR, *loop_flags.OUTPUT),
 }
 
 
 def main() -> None:
     """Pre-trains as the flags say."""
+    strategy = make_strategy(loop_flags.STRATEGY.value)  # several workers want to be the first
     demo_directory = None
     if not TRAIN_DATA.value:
         demo_directory = MODEL_DIR.value or demo.DIRECTORY
@@ -168,10 +193,11 @@ def main() -> None:
     options = {
         "model_dir": MODEL_DIR.value,
         "flagfile": commandline.flagfile_text(GROUPS),
-        "save_every_steps": SAVE_EVERY_STEPS.value,
-        "log_every_steps": LOG_EVERY_STEPS.value,
+        "options": loop_flags.loop_options(),
         "augment_on": AUGMENTED_ON.value,
         "remat": REMAT.value,
+        "override": loop_flags.OVERRIDE.value,
+        "strategy": strategy,
     }
     if demo_directory:
         demo.run(demo_directory, config, **options)

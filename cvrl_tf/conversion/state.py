@@ -10,12 +10,10 @@ All of it lies in the hidden directory `.conversion` of the output directory:
 
 import contextlib
 import dataclasses
-import fcntl
 import hashlib
 import json
 import os
 import re
-import socket
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -160,23 +158,7 @@ class State:
           InputError: another process holds it.
         """
         tf.io.gfile.makedirs(self._directory)
-        if files.is_remote(self.output_dir):
-            yield
-            return
-        with open(self._path("lock"), "a+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.seek(0)
-                raise InputError(
-                    f"Another process ({file.read().strip() or 'just started'}) is converting into"
-                    f" --output_dir={self.output_dir}: wait for it, or choose another."
-                ) from None
-            except OSError:  # a network disk without locks
-                pass
-            file.truncate(0)
-            file.write(f"{os.getpid()} on {socket.gethostname()}\n")
-            file.flush()
+        with files.locked(self._path("lock"), f"converting into --output_dir={self.output_dir}"):
             yield
 
     def remove_temporaries(self) -> None:

@@ -29,6 +29,27 @@ class Source:
         """The place of each record; raises as `index.index_records`."""
         return index_records(self.paths)
 
+    def problem(self, index: RecordIndex, number: int) -> str:
+        """Why a record that could not be used could not.
+
+        Args:
+          index: of this source.
+          number: of the record.
+        """
+        damage = index.problem(number)
+        if damage:
+            return damage
+        try:
+            frames = self.parse(index.read(tf.constant(number)))["frames"]
+        except tf.errors.OpError as error:
+            return f"the record cannot be parsed: {str(error.message).splitlines()[0]}"
+        for frame in range(len(frames)):
+            try:
+                tf.io.decode_jpeg(frames[frame])
+            except tf.errors.OpError as error:
+                return f"frame {frame} cannot be decoded: {str(error.message).splitlines()[0]}"
+        return "the record has no frames" if not len(frames) else "it can be read now"
+
     def count_records(self) -> int:
         """The number of records of all files; raises as `index.index_records`."""
         return len(self.index())

@@ -63,7 +63,9 @@ class ClipBatchNormalization(keras.layers.BatchNormalization):
         if not _moving:
             return
         for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
-            moving.assign(moving * self.momentum + value * (1.0 - self.momentum))
+            moved = moving * self.momentum + value * (1.0 - self.momentum)
+            # A step that overflows is left out; its statistics must not stay either.
+            moving.assign(tf.where(tf.math.is_finite(moved), moved, moving))
 
 
 def _joint_moments(

@@ -27,7 +27,11 @@ def info_nce(
     Returns:
       The loss, a scalar, a mean over this replica's videos; and figures of the first direction,
       scalars: `contrast_accuracy`, the share of clips in [0, 1] that are nearest to their twin
-      among all second views; `contrast_entropy`, in nats, of the softmax over the second views.
+      among all second views; `contrast_entropy`, in nats, of the softmax over the second views;
+      `positive_similarity` and `negative_similarity`, the mean cosines of a clip with its twin and
+      with the other second views; `feature_std`, the mean standard deviation of the coordinates of
+      all normalised first views times the square root of D: 1 where they are spread evenly, 0 where
+      they have collapsed to a point.
     """
     first, second = tf.math.l2_normalize(first, axis=1), tf.math.l2_normalize(second, axis=1)
     context = tf.distribute.get_replica_context()
@@ -50,9 +54,17 @@ def info_nce(
         tf.nn.sparse_softmax_cross_entropy_with_logits(twins, first_logits)
         + tf.nn.sparse_softmax_cross_entropy_with_logits(twins, second_logits)
     )
+    cosines = to_second * temperature
+    positives = tf.gather(cosines, twins, axis=1, batch_dims=1)
+    num_negatives = tf.cast(tf.shape(all_second)[0] - 1, tf.float32)
+    negatives = tf.math.divide_no_nan(tf.reduce_sum(cosines, axis=1) - positives, num_negatives)
+    spread = tf.reduce_mean(tf.math.reduce_std(all_first, axis=0))
     hits = tf.equal(tf.argmax(to_second, axis=1, output_type=tf.int32), twins)
     entropy = -tf.reduce_sum(tf.nn.softmax(to_second) * tf.nn.log_softmax(to_second), axis=1)
     return loss, {
         "contrast_accuracy": tf.reduce_mean(tf.cast(hits, tf.float32)),
         "contrast_entropy": tf.reduce_mean(entropy),
+        "positive_similarity": tf.reduce_mean(positives),
+        "negative_similarity": tf.reduce_mean(negatives),
+        "feature_std": spread * tf.sqrt(tf.cast(tf.shape(first)[1], tf.float32)),
     }

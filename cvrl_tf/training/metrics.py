@@ -36,6 +36,12 @@ class MetricsWriter:
                 tf.summary.scalar(name, value)
         self._events.flush()
 
+    def write_histogram(self, step: int, name: str, values: np.ndarray) -> None:
+        """Shows the distribution of `values`, of any shape, in TensorBoard."""
+        with self._events.as_default(step=step):
+            tf.summary.histogram(name, values)
+        self._events.flush()
+
     def write_pairs(self, step: int, views: np.ndarray) -> None:
         """Draws clip pairs, see `clip_sheet`, to `clip_pairs.png` and to TensorBoard."""
         sheet = clip_sheet(views)

@@ -1,52 +1,123 @@
-"""Stochastic gradient descent with momentum and weight decay, in place."""
+"""Optimizers that work on a replica's own copy of the weights, and leave out a broken step."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 import tensorflow as tf
 
+OPTIMIZERS = ("sgd", "lars")
+MOMENTUM = 0.9
+LARS_COEFFICIENT = 0.001  # of the trust ratio; as in SimCLR and BYOL
 
-class InPlaceSGD(keras.optimizers.SGD):
-    """Keras's SGD with momentum, and weight decay as a gradient; the same variables and results.
+
+class SGD(tf.Module):
+    """Stochastic gradient descent with momentum, without Nesterov's correction, in place.
 
     One operation updates a weight and its momentum in place, where Keras's makes several passes and
     as many copies. Weight decay is the gradient of half the sum of the squared weights times its
     factor, as if that were added to the loss; Keras's own `weight_decay` is another, decoupled one.
 
     Args:
-      learning_rate: a number or a schedule.
-      momentum: above 0; without Nesterov's correction.
-      decay: factor of the weight decay.
+      variables: the weights. Make the optimizer inside the strategy's scope, like them.
+      learning_rate: from the number of finished steps to a scalar float32.
+      weight_decay: its factor.
       decayed: the variables that it holds for.
     """
 
     def __init__(
         self,
-        learning_rate: float | keras.optimizers.schedules.LearningRateSchedule,
-        momentum: float,
-        decay: float,
+        variables: Sequence[keras.Variable],
+        learning_rate: Callable[[tf.Tensor], tf.Tensor],
+        weight_decay: float,
         decayed: Sequence[keras.Variable],
     ):
-        super().__init__(learning_rate, momentum=momentum)
-        self._decay = decay
+        super().__init__()
+        self.learning_rate = learning_rate
+        self._variables = list(variables)
+        self._weight_decay = weight_decay
         self._decayed_paths = {variable.path for variable in decayed}
+        self.momentums = [
+            tf.Variable(tf.zeros(variable.shape), trainable=False) for variable in variables
+        ]
 
-    def update_step(
-        self, gradient: tf.Tensor, variable: keras.Variable, learning_rate: tf.Tensor
-    ) -> None:
-        """Updates one variable, on each replica, from the summed gradient."""
-        index = self._get_variable_index(variable)
-        if self._trainable_variables[index].path in self._decayed_paths:
-            gradient = gradient + self._decay * variable
+    def apply(self, gradients: Sequence[tf.Tensor], step: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Updates the weights from the sum of the gradients of all replicas, in a replica.
+
+        Where the sum is not finite, on whatever replica that began, nothing is changed on any.
+
+        Args:
+          gradients: of this replica, float32, one for each weight, in their order.
+          step: number of finished steps.
+
+        Returns:
+          `gradient_norm`, of the summed gradients; `skipped`, 1 if nothing was changed, or 0.
+        """
+        context = tf.distribute.get_replica_context()
+        if context.num_replicas_in_sync > 1:
+            gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, list(gradients))
+        norm = tf.linalg.global_norm(gradients)
+        finite = tf.math.is_finite(norm)
+        rate = tf.cast(self.learning_rate(step), tf.float32)
+
+        def update() -> tf.Tensor:
+            for index, gradient in enumerate(gradients):
+                self._update(index, gradient, rate)
+            return tf.constant(0.0)
+
+        skipped = tf.cond(finite, update, lambda: tf.constant(1.0))
+        return {"gradient_norm": norm, "skipped": skipped}
+
+    def _update(self, index: int, gradient: tf.Tensor, learning_rate: tf.Tensor) -> None:
+        variable = self._variables[index]
+        if self._decays(index):
+            gradient = gradient + self._weight_decay * variable.value
         tf.raw_ops.ResourceApplyKerasMomentum(
-            var=_handle(variable),
-            accum=_handle(self.momentums[index]),
-            lr=tf.cast(learning_rate, tf.float32),
+            var=variable.value.handle,  # this replica's
+            accum=self.momentums[index].handle,
+            lr=self._rate(index, gradient, learning_rate),
             grad=gradient,
-            momentum=self.momentum,
+            momentum=MOMENTUM,
         )
 
+    def _decays(self, index: int) -> bool:
+        return self._variables[index].path in self._decayed_paths
 
-def _handle(variable: keras.Variable | tf.Variable) -> tf.Tensor:
-    """The resource of a variable: this replica's, where there are several."""
-    return (variable.value if isinstance(variable, keras.Variable) else variable).handle
+    def _rate(self, index: int, gradient: tf.Tensor, learning_rate: tf.Tensor) -> tf.Tensor:
+        return learning_rate
+
+
+class LARS(SGD):
+    """SGD whose learning rate is scaled for each kernel by the ratio of its norm to its gradient's.
+
+    The ratio, and weight decay, leave out what is not in `decayed`: biases and batch normalisation.
+
+    Source: You et al., arXiv 1708.03888; exclusions and coefficient as in SimCLR.
+    """
+
+    def _rate(self, index: int, gradient: tf.Tensor, learning_rate: tf.Tensor) -> tf.Tensor:
+        if not self._decays(index):
+            return learning_rate
+        weight_norm = tf.norm(self._variables[index].value)
+        gradient_norm = tf.norm(gradient)
+        ratio = LARS_COEFFICIENT * tf.math.divide_no_nan(weight_norm, gradient_norm)
+        return learning_rate * tf.where(ratio > 0.0, ratio, 1.0)
+
+
+def build_optimizer(
+    name: str,
+    models: Sequence[keras.Model],
+    learning_rate: Callable[[tf.Tensor], tf.Tensor],
+    weight_decay: float,
+) -> SGD:
+    """The optimizer of the trainable weights of `models`; weight decay is for kernels only.
+
+    Args:
+      name: one of `OPTIMIZERS`.
+      models: their trainable variables, in this order, are updated.
+      learning_rate: from the number of finished steps to a scalar float32.
+      weight_decay: factor of half the sum of the squared kernels, as if added to the loss.
+    """
+    variables = [variable for model in models for variable in model.trainable_variables]
+    kernels = [variable for variable in variables if variable.path.endswith("/kernel")]
+    kind = {"sgd": SGD, "lars": LARS}[name]
+    return kind(variables, learning_rate, weight_decay, kernels)

@@ -2,15 +2,18 @@
 
 config.json    the configuration: what later commands need to build the same network
 flags.txt      the same as a flagfile, to run it again
-checkpoints/   weights, optimizer and step
+checkpoints/   all that the run goes on from (`cvrl_tf.training.checkpoints`)
 metrics.jsonl  a line of figures now and then (`cvrl_tf.training.metrics`), and TensorBoard events
 clip_pairs.png a few pairs of clips as the network sees them
+bad_records.txt  records that could not be used, if any, and why
+lock           held while a process trains in the directory
 """
 
 import dataclasses
 import math
 import os
 import re
+import sys
 from typing import Any
 
 import keras
@@ -22,10 +25,12 @@ from cvrl_tf.data.pipeline import ClipSpec, ViewPair
 from cvrl_tf.data.sampling import IntervalDistribution
 from cvrl_tf.errors import InputError
 from cvrl_tf.models import build_backbone
+from cvrl_tf.training.checkpoints import CHECKPOINTS, restore
 
 CONFIG_FILE = "config.json"
 FLAGS_FILE = "flags.txt"
-CHECKPOINTS = "checkpoints"
+LOCK_FILE = "lock"
+REFERENCE_BATCH = 1024  # videos; that the default learning rate is made for
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,10 +44,14 @@ class PretrainConfig:
       crop_size: pixels, height and width of a clip.
       backbone: a key of `models.BACKBONES`.
       width_multiplier: factor of all numbers of filters.
-      precision: "float32" or "bfloat16".
+      precision: a key of `precision.DTYPE_POLICIES`.
       batch_size: videos of a step, over all replicas; the network sees two clips of each.
+      accumulate: micro-batches of a step (`contrastive_trainer`).
       epochs: passes over the data.
+      steps: of the run; 0 for those of `epochs`.
+      optimizer: one of `optimizer.OPTIMIZERS`.
       learning_rate: before warm-up and decay.
+      scale_learning_rate: whether it is for a batch of 1024 and is scaled to `batch_size`.
       warmup_epochs: epochs of linear warm-up.
       weight_decay: factor of half the sum of the squared kernels, added to the loss.
       temperature: of the contrastive loss.
@@ -61,8 +70,12 @@ class PretrainConfig:
     width_multiplier: int = 1
     precision: str = "float32"
     batch_size: int = 1024
+    accumulate: int = 1
     epochs: float = 200.0
+    steps: int = 0
+    optimizer: str = "sgd"
     learning_rate: float = 0.32
+    scale_learning_rate: bool = False
     warmup_epochs: float = 5.0
     weight_decay: float = 1e-6
     temperature: float = 0.1
@@ -83,38 +96,57 @@ class PretrainConfig:
         interval = IntervalDistribution(self.interval, self.interval_power)
         return ViewPair(self.clip, interval, augment.AUGMENTATIONS[self.augmentation])
 
-    def steps(self, epochs: float, num_videos: int) -> int:
+    @property
+    def peak_learning_rate(self) -> float:
+        """The learning rate before warm-up and decay, scaled if that is asked for."""
+        scale = self.batch_size / REFERENCE_BATCH if self.scale_learning_rate else 1.0
+        return self.learning_rate * scale
+
+    def steps_of(self, epochs: float, num_videos: int) -> int:
         """The number of steps nearest to `epochs` passes over `num_videos` videos."""
         return math.floor(epochs * num_videos / self.batch_size + 0.5)
+
+    def total_steps(self, num_videos: int) -> int:
+        """The steps of the run on `num_videos` videos."""
+        return self.steps or self.steps_of(self.epochs, num_videos)
 
     def build_backbone(self, dtype: str = "float32") -> keras.Model:
         """The backbone with random weights, those that the run starts from if from random ones."""
         return build_backbone(self.backbone, self.width_multiplier, dtype, self.seed)
 
 
-def prepare(model_dir: str, config: PretrainConfig, flagfile: str | None = None) -> None:
+def prepare(
+    model_dir: str, config: PretrainConfig, flagfile: str | None = None, override: bool = False
+) -> None:
     """Makes the directory of a run, or checks that the one there is of the same configuration.
 
     Args:
       model_dir: the directory.
       config: of the run.
       flagfile: text of `flags.txt`; None writes none.
+      override: whether a run of another configuration goes on with this one.
 
     Raises:
       InputError: the directory holds a run of another configuration, or something else.
     """
     if tf.io.gfile.exists(os.path.join(model_dir, CONFIG_FILE)):
-        before, now = _read_config(model_dir), dataclasses.asdict(config)
+        # Settings that an earlier version did not know had their defaults.
+        before = dataclasses.asdict(PretrainConfig("")) | _read_config(model_dir)
+        now = dataclasses.asdict(config)
         differing = [
             f"{name}={before.get(name)} (now {now.get(name)})"
             for name in sorted(before.keys() | now.keys())
             if before.get(name) != now.get(name)
         ]
-        if differing:
+        if not differing:
+            return
+        if not override:
             raise InputError(
                 f"{model_dir} holds a run with {', '.join(differing)}: give the same flags to go on"
-                " with it, or another --model_dir."
+                " with it, another --model_dir, or --override to go on with what is given now."
             )
+        print(f"note: going on with other settings, {', '.join(differing)}.", file=sys.stderr)
+        _write(model_dir, config, flagfile)
         return
     if tf.io.gfile.exists(model_dir) and (
         not tf.io.gfile.isdir(model_dir) or tf.io.gfile.listdir(model_dir)
@@ -123,6 +155,10 @@ def prepare(model_dir: str, config: PretrainConfig, flagfile: str | None = None)
             f"{model_dir} is not empty and is not a run of cvrl_tf (no {CONFIG_FILE} in it): give"
             " a new or empty directory as --model_dir."
         )
+    _write(model_dir, config, flagfile)
+
+
+def _write(model_dir: str, config: PretrainConfig, flagfile: str | None) -> None:
     try:
         tf.io.gfile.makedirs(model_dir)
         if flagfile is not None:
@@ -266,20 +302,3 @@ def initialize(backbone: keras.Model, head: keras.Model, config: PretrainConfig)
     return f"initial weights: {' and '.join(parts)} of {prefix}" + (
         "" if "head" in parts else " (it has no projection head: that starts at random)"
     )
-
-
-def restore(checkpoint: tf.train.Checkpoint, prefix: str) -> None:
-    """Restores all of `checkpoint`; what else the file holds is left.
-
-    Raises:
-      InputError: the file is damaged, or lacks a variable of `checkpoint`, or has another shape.
-    """
-    try:
-        status = checkpoint.restore(prefix)
-        status.assert_existing_objects_matched()
-        status.expect_partial()  # an evaluation has neither projection head nor optimizer
-    except (tf.errors.OpError, AssertionError, ValueError, IndexError) as error:
-        raise InputError(
-            f"The checkpoint {prefix} is damaged or of another network ({error}): remove it to go"
-            " on from the one before."
-        ) from None

@@ -14,8 +14,8 @@ CONFIG = PretrainConfig(train_data="records/train-*", backbone="r3d_small", batc
 
 def test_steps_of_the_released_schedule():
     config = PretrainConfig(train_data="")
-    assert config.steps(200, 366_016) == 71_488
-    assert config.steps(5, 366_016) == 1_787
+    assert config.total_steps(366_016) == 71_488
+    assert config.steps_of(5, 366_016) == 1_787
 
 
 def test_prepare_writes_configuration_and_flags(tmp_path):

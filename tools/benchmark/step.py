@@ -23,10 +23,11 @@ import tensorflow as tf
 from absl import flags
 
 from cvrl_tf import commandline
+from cvrl_tf.data.pipeline import Batch
 from cvrl_tf.models import BACKBONES, resnet3d
 from cvrl_tf.progress import Progress
-from cvrl_tf.training import pretrain
-from cvrl_tf.training.pretrain import DTYPE_POLICIES
+from cvrl_tf.training.contrastive_trainer import ContrastiveTrainer
+from cvrl_tf.training.precision import DTYPE_POLICIES
 from cvrl_tf.training.run_directory import PretrainConfig
 from tools.benchmark import report
 
@@ -99,23 +100,24 @@ def _measure(which: str, config: PretrainConfig, remat: bool, num_steps: int) ->
     if which == "keras":
         _use_keras_layers()
     with strategy.scope():
-        trainer = pretrain.Trainer(config, 10, 1000, remat=remat and which == "ours")
+        trainer = ContrastiveTrainer(config, 10, 1000, remat=remat and which == "ours")
         if which == "keras":
-            trainer.optimizer = keras.optimizers.SGD(trainer.schedule, momentum=0.9)
-            trainer.optimizer.build(trainer.variables)
+            trainer.optimizer = _KerasOptimizer(trainer)
     before = _memory_mb()
     rng = np.random.default_rng(0)
     shape = (config.batch_size, config.num_frames, config.crop_size, config.crop_size, 3)
-    batch = [rng.uniform(0, 1, shape).astype("float32") for _ in range(2)]
-    dataset = tf.data.Dataset.from_tensors(tuple(batch)).repeat().unbatch()
+    views = tuple(rng.uniform(0, 1, shape).astype("float32") for _ in range(2))
+    numbers = np.arange(config.batch_size)
+    whole = Batch(views, intervals=numbers.astype("int32"), positions=numbers)
+    dataset = tf.data.Dataset.from_tensor_slices(whole)
     dataset = dataset.batch(config.batch_size, drop_remainder=True)
-    views = next(iter(strategy.experimental_distribute_dataset(dataset)))
+    batch = next(iter(strategy.experimental_distribute_dataset(dataset)))
     for _ in range(2):
-        trainer.step(views)["loss"].numpy()
+        trainer.step(batch)["loss"].numpy()
     seconds, cpu_seconds = [], []
     for _ in range(num_steps):
         start, cpu = time.monotonic(), report.cpu_seconds()
-        trainer.step(views)["loss"].numpy()
+        trainer.step(batch)["loss"].numpy()
         seconds.append(time.monotonic() - start)
         cpu_seconds.append(report.cpu_seconds() - cpu)
     step = statistics.median(seconds)
@@ -135,6 +137,19 @@ def _measure(which: str, config: PretrainConfig, remat: bool, num_steps: int) ->
     }
 
 
+class _KerasOptimizer:
+    """Keras's SGD in the place of ours, which also takes the norm of the gradients."""
+
+    def __init__(self, trainer: ContrastiveTrainer):
+        self._variables = trainer.variables
+        self._sgd = keras.optimizers.SGD(trainer.schedule, momentum=0.9)
+        self._sgd.build(self._variables)
+
+    def apply(self, gradients: list[tf.Tensor], step: tf.Tensor) -> dict[str, tf.Tensor]:
+        self._sgd.apply(gradients, self._variables)
+        return {"skipped": tf.constant(0.0)}
+
+
 def _use_keras_layers() -> None:
     """Builds backbones of stock layers from here on, in this process."""
     resnet3d.ClipConv3D = keras.layers.Conv3D
@@ -148,7 +163,7 @@ def _memory_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
 
 
-def _clip_operations(trainer: pretrain.Trainer, config: PretrainConfig) -> float:
+def _clip_operations(trainer: ContrastiveTrainer, config: PretrainConfig) -> float:
     """Floating-point operations of the forward pass of one clip."""
     clip = keras.KerasTensor((1, config.num_frames, config.crop_size, config.crop_size, 3))
     convolutions = [

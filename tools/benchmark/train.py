@@ -21,7 +21,9 @@ from cvrl_tf.data.source import find_source
 from cvrl_tf.errors import InputError
 from cvrl_tf.models import BACKBONES
 from cvrl_tf.training import metrics
-from cvrl_tf.training.pretrain import AUGMENT_ON, DTYPE_POLICIES, pretrain
+from cvrl_tf.training.loop import LoopOptions
+from cvrl_tf.training.precision import DTYPE_POLICIES
+from cvrl_tf.training.pretrain import AUGMENT_ON, pretrain
 from cvrl_tf.training.run_directory import PretrainConfig
 from tools.benchmark import input as input_benchmark
 from tools.benchmark import report
@@ -78,7 +80,7 @@ def main() -> None:
             backbone=BACKBONE.value,
             batch_size=BATCH_SIZE.value,
             precision=PRECISION.value,
-            epochs=(STEPS.value + 0.25) * BATCH_SIZE.value / num_videos,
+            steps=STEPS.value,
             warmup_epochs=0.0,
             learning_rate=0.001,
         )
@@ -101,8 +103,9 @@ def _train(
         target=pretrain,
         args=(config, model_dir),
         kwargs={
-            "log_every_steps": log_every_steps,
-            "save_every_steps": 10**9,
+            "options": LoopOptions(
+                log_every_steps=log_every_steps, save_every_steps=10**9, save_every_minutes=0
+            ),
             "augment_on": augment_on,
         },
     )

@@ -1,0 +1,141 @@
+"""Checkpoints of a run: complete or ignored, the newest intact one is gone on from."""
+
+import json
+import os
+import re
+import sys
+
+import tensorflow as tf
+
+from cvrl_tf import files
+from cvrl_tf.errors import InputError
+
+CHECKPOINTS = "checkpoints"
+
+
+class LoopState(tf.train.experimental.PythonState):
+    """What the loop itself goes on from, beside what is trained; a few hundred bytes.
+
+    Attributes:
+      positions: the next position of the input stream, for each worker.
+      bad_records: numbers of the records that could not be used so far.
+      pending: figures of the finished steps that no line of metrics tells yet.
+    """
+
+    def __init__(self):
+        self.positions: list[int] = []
+        self.bad_records: set[int] = set()
+        self.pending: list[dict[str, float]] = []
+
+    def serialize(self) -> str:
+        """The state as JSON, called while a checkpoint is written."""
+        return json.dumps(
+            {
+                "positions": self.positions,
+                "bad_records": sorted(self.bad_records),
+                "pending": self.pending,
+            }
+        )
+
+    def deserialize(self, text: str | bytes) -> None:
+        """The inverse, called while a checkpoint is restored."""
+        values = json.loads(text)
+        self.positions, self.pending = values["positions"], values["pending"]
+        self.bad_records = set(values["bad_records"])
+
+
+class RunCheckpoints:
+    """The checkpoints in the directory of a run.
+
+    A checkpoint counts when TensorFlow's list of them, replaced atomically once its files are
+    whole, names it; what a killed process left half-written is not in there.
+
+    Args:
+      checkpoint: everything that a run goes on from, `step` and `loop` (a `LoopState`) included.
+      model_dir: the directory of the run.
+      keep: how many of the newest checkpoints stay.
+    """
+
+    def __init__(self, checkpoint: tf.train.Checkpoint, model_dir: str, keep: int):
+        self._checkpoint = checkpoint
+        self._directory = os.path.join(model_dir, CHECKPOINTS)
+        self._manager = tf.train.CheckpointManager(checkpoint, self._directory, keep)
+
+    @property
+    def latest(self) -> str | None:
+        """The newest checkpoint's prefix; None when there is none."""
+        return self._manager.latest_checkpoint
+
+    def restore(self) -> None:
+        """Goes back to the newest intact checkpoint, if there is one; says so of damaged ones.
+
+        Raises:
+          InputError: all are damaged, or the newest that can be read is of another network.
+        """
+        prefixes = self._manager.checkpoints[::-1]
+        for number, prefix in enumerate(prefixes):
+            try:
+                restore(self._checkpoint, prefix)
+            except DamagedCheckpoint as error:
+                if number == len(prefixes) - 1:
+                    raise
+                print(
+                    f"note: {error} Going on from the one before, {prefixes[number + 1]}.",
+                    file=sys.stderr,
+                )
+            else:
+                return
+
+    def save(self, step: int) -> None:
+        """Writes a checkpoint, named by its step.
+
+        Raises:
+          InputError: it cannot be written; those before it are intact.
+        """
+        before = self.latest
+        try:
+            self._manager.save(checkpoint_number=step)
+        except (tf.errors.OpError, OSError) as error:
+            self.remove_temporaries()
+            reason = getattr(error, "message", error)
+            raise InputError(
+                f"The checkpoint of step {step} cannot be written to {self._directory} ({reason}):"
+                f" the last one is {before or 'none'}. Make room, or mend the disk; the same"
+                " command then goes on from there."
+            ) from None
+
+    def remove_temporaries(self) -> None:
+        """Removes what a process that was killed, or a full disk, left half-written."""
+        for name in files.names_in(self._directory):
+            path = os.path.join(self._directory, name)
+            if re.search(r"_temp$|tempstate\d+$|\.tmp", name):
+                if tf.io.gfile.isdir(path):
+                    tf.io.gfile.rmtree(path)
+                else:
+                    tf.io.gfile.remove(path)
+
+
+class DamagedCheckpoint(InputError):
+    """The files of a checkpoint are not as they were written."""
+
+
+def restore(checkpoint: tf.train.Checkpoint, prefix: str) -> None:
+    """Restores all of `checkpoint`; what else the file holds is left.
+
+    Raises:
+      DamagedCheckpoint: files of it are missing, cut off or changed.
+      InputError: it lacks a variable of `checkpoint`, or has another shape.
+    """
+    try:
+        status = checkpoint.restore(prefix)
+        status.assert_existing_objects_matched()
+        status.expect_partial()  # an evaluation has neither projection head nor optimizer
+    except (tf.errors.OpError, IndexError) as error:  # IndexError: a file is cut off
+        raise DamagedCheckpoint(
+            f"The checkpoint {prefix} is damaged ({str(getattr(error, 'message', error))})."
+        ) from None
+    except (AssertionError, ValueError) as error:
+        raise InputError(
+            f"The checkpoint {prefix} is of another network ({error}): give the flags that it was"
+            " made with."
+        ) from None

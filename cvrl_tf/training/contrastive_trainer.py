@@ -1,0 +1,135 @@
+"""Contrastive pre-training of a backbone with a projection head, one step."""
+
+import tensorflow as tf
+
+from cvrl_tf.data import pipeline
+from cvrl_tf.data.pipeline import Batch, CroppedClip
+from cvrl_tf.models import build_projection_head
+from cvrl_tf.models.normalization import fixed_moving_statistics
+from cvrl_tf.models.rematerialization import Rematerialized
+from cvrl_tf.training.contrastive import info_nce
+from cvrl_tf.training.precision import DTYPE_POLICIES
+from cvrl_tf.training.run_directory import PretrainConfig
+from cvrl_tf.training.schedule import WarmupCosine
+from cvrl_tf.training.trainer import Figures, Trainer
+
+
+class ContrastiveTrainer(Trainer):
+    """Both views of each video -> backbone -> head -> InfoNCE over all replicas.
+
+    With `accumulate` of K, the embeddings of K micro-batches are computed first, then the loss of
+    all and its gradient in the embeddings, then the gradients micro-batch by micro-batch from their
+    part of it (gradient caching, Gao et al., arXiv 2101.06983): exactly the loss of the whole batch
+    in the memory of a micro-batch, for a second forward pass. Batch normalisation takes its
+    statistics from micro-batches.
+
+    Args:
+      config: of the run.
+      warmup_steps: steps of linear warm-up.
+      total_steps: steps of the run.
+      remat: whether activations inside blocks are computed again in the backward pass.
+    """
+
+    def __init__(
+        self, config: PretrainConfig, warmup_steps: int, total_steps: int, remat: bool = False
+    ):
+        policy = DTYPE_POLICIES[config.precision]
+        self.backbone = config.build_backbone(policy)
+        self.head = build_projection_head(self.backbone.output_shape[-1], policy, config.seed)
+        super().__init__(
+            {"backbone": self.backbone, "head": self.head},
+            WarmupCosine(config.peak_learning_rate, warmup_steps, total_steps),
+            config.weight_decay,
+            config.optimizer,
+            config.precision,
+        )
+        self._temperature = config.temperature
+        self._forward = Rematerialized(self.backbone) if remat else self.backbone
+        self._num_micro_batches = config.accumulate
+        if self._num_micro_batches > 1:
+            self._sums = [
+                tf.Variable(tf.zeros(variable.shape), trainable=False)
+                for variable in self.variables
+            ]
+
+    def _embed(self, views: tuple[tf.Tensor | CroppedClip, tf.Tensor | CroppedClip]) -> tf.Tensor:
+        """(2n, D) float32: the embeddings of the first views, then of the second."""
+        if isinstance(views[0], CroppedClip):
+            views = tuple(pipeline.augment_batch(view) for view in views)
+        features = self._forward(tf.concat(views, axis=0), training=True)
+        return self.head(features, training=True)
+
+    def gradients(self, batch: Batch) -> tuple[list[tf.Tensor], Figures]:
+        """See `Trainer`."""
+        with tf.GradientTape() as tape:
+            embeddings = self._embed(batch.views)
+            loss, figures = info_nce(*tf.split(embeddings, 2), self._temperature)
+            scaled_loss = self.scale(loss)
+        return self.differentiate(tape, scaled_loss), {"loss": loss, **figures}
+
+    def step(self, batch: Batch) -> Figures:
+        """See `Trainer`; `batch` is a `Batch` per replica.
+
+        Figures beside the loss without weight decay: those of `contrastive.info_nce`.
+        """
+        if self._num_micro_batches == 1:
+            return super().step(batch)
+        # Functions that are traced once each, whatever the number of micro-batches.
+        micro_batches = [tf.constant(index) for index in range(self._num_micro_batches)]
+        embeddings = [self._micro_embeddings(batch, index) for index in micro_batches]
+        gradients, figures = self._embedding_gradients(embeddings)
+        for index in micro_batches:
+            self._add_gradients(batch, index, gradients)
+        return self._apply_sums(figures)
+
+    def _micro_batch(self, batch: Batch, index: tf.Tensor) -> Batch:
+        size = tf.shape(batch.positions)[0] // self._num_micro_batches
+        return tf.nest.map_structure(lambda x: x[index * size : (index + 1) * size], batch)
+
+    @tf.function
+    def _micro_embeddings(self, batch: Batch, index: tf.Tensor) -> tf.Tensor:
+        def run(batch: Batch) -> tf.Tensor:
+            return self._embed(self._micro_batch(batch, index).views)
+
+        return self.strategy.run(run, args=(batch,))
+
+    @tf.function
+    def _embedding_gradients(self, embeddings: list[tf.Tensor]) -> tuple[list[tf.Tensor], Figures]:
+        """The gradient (2n, D) in the embeddings of each micro-batch, and the figures."""
+
+        def run(embeddings: list[tf.Tensor]) -> tuple[list[tf.Tensor], Figures]:
+            with tf.GradientTape() as tape:
+                tape.watch(embeddings)
+                halves = [tf.split(part, 2) for part in embeddings]
+                views = [tf.concat(parts, axis=0) for parts in zip(*halves, strict=True)]
+                loss, figures = info_nce(*views, self._temperature)
+                scaled_loss = self.scale(loss)
+            return tape.gradient(scaled_loss, embeddings), {"loss": loss, **figures}
+
+        return self.strategy.run(run, args=(embeddings,))
+
+    @tf.function
+    def _add_gradients(self, batch: Batch, index: tf.Tensor, gradients: list[tf.Tensor]) -> None:
+        def run(batch: Batch, gradients: list[tf.Tensor]) -> None:
+            # The statistics moved with the first pass.
+            with fixed_moving_statistics(), tf.GradientTape() as tape:
+                embeddings = self._embed(self._micro_batch(batch, index).views)
+            added = tape.gradient(
+                embeddings, self.variables, output_gradients=tf.stack(gradients)[index]
+            )
+            for total, gradient in zip(self._sums, added, strict=True):
+                tf.raw_ops.AssignAddVariableOp(resource=total.handle, value=gradient)
+
+        self.strategy.run(run, args=(batch, gradients))
+
+    @tf.function
+    def _apply_sums(self, figures: Figures) -> Figures:
+        def run(figures: Figures) -> Figures:
+            sums = [total.read_value() for total in self._sums]
+            gradients = self._loss_scale.divide(sums)
+            figures = figures | self.optimizer.apply(gradients, self.checkpoint.step)
+            for total, value in zip(self._sums, sums, strict=True):
+                tf.raw_ops.AssignVariableOp(resource=total.handle, value=tf.zeros_like(value))
+            return figures
+
+        return self.finish(self.strategy.run(run, args=(figures,)))

@@ -1,0 +1,143 @@
+"""From one device to many machines: the choice of a distribution strategy."""
+
+import contextlib
+import json
+import os
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import tensorflow as tf
+
+from cvrl_tf.data.stream import WHOLE, Share
+from cvrl_tf.errors import InputError
+
+STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker")
+TPU = "tpu:"
+
+
+def make_strategy(name: str = "auto") -> tf.distribute.Strategy:
+    """Makes the strategy of a run. Call it before anything else runs on TensorFlow.
+
+    Args:
+      name: "one_device", the first GPU, or the CPU; "mirrored", all GPUs of this machine;
+        "multi_worker", the machines that the environment variable TF_CONFIG names; "tpu:NAME", a
+        TPU by the name or address that TensorFlow's resolver takes; "auto", multi_worker if
+        TF_CONFIG names several workers, otherwise mirrored.
+
+    Raises:
+      InputError: not such a name, or what it needs is not there.
+    """
+    if name.startswith(TPU):
+        return _tpu_strategy(name.removeprefix(TPU))
+    if name not in STRATEGIES:
+        raise InputError(
+            f"--strategy={name}: expected {', '.join(STRATEGIES)}, or {TPU}NAME for a TPU."
+        )
+    workers = _workers_in_environment()
+    if name == "multi_worker" or (name == "auto" and len(workers) > 1):
+        if not workers:
+            raise InputError(
+                "--strategy=multi_worker needs the environment variable TF_CONFIG, with the"
+                ' addresses of all workers and the number of this one: {"cluster": {"worker":'
+                ' ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}.'
+            )
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    gpus = tf.config.list_logical_devices("GPU")
+    if name == "one_device" or len(gpus) < 2:
+        return tf.distribute.OneDeviceStrategy(gpus[0].name if gpus else "/CPU:0")
+    return tf.distribute.MirroredStrategy([gpu.name for gpu in gpus])
+
+
+def _workers_in_environment() -> list[str]:
+    text = os.environ.get("TF_CONFIG", "")
+    if not text:
+        return []
+    try:
+        config = json.loads(text)
+        workers, index = config["cluster"]["worker"], config["task"]["index"]
+        if config["task"]["type"] != "worker" or not 0 <= int(index) < len(workers):
+            raise ValueError(f"its task is {config['task']}")
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"The environment variable TF_CONFIG cannot be used ({error!r}): expected"
+            ' {"cluster": {"worker": [addresses]}, "task": {"type": "worker", "index": NUMBER}},'
+            " without a chief or an evaluator."
+        ) from None
+    return workers
+
+
+def _tpu_strategy(name: str) -> tf.distribute.Strategy:
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=name)
+        tf.config.experimental_connect_to_cluster(resolver)
+        tf.tpu.experimental.initialize_tpu_system(resolver)
+    except Exception as error:  # whatever its client libraries raise
+        raise InputError(f"--strategy={TPU}{name}: no such TPU can be reached ({error}).") from None
+    return tf.distribute.TPUStrategy(resolver)
+
+
+class Workers:
+    """The processes that train together, one or several, and what they agree on.
+
+    Attributes:
+      share: this process's share of the input.
+      is_chief: whether this process writes.
+    """
+
+    def __init__(self, strategy: tf.distribute.Strategy):
+        self._strategy = strategy
+        resolver = getattr(strategy, "cluster_resolver", None)
+        several = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+        count = len(resolver.cluster_spec().as_dict()["worker"]) if several else 1
+        self.share = Share(resolver.task_id, count) if several else WHOLE
+        self.is_chief = self.share.index == 0
+
+    def local_values(self, values: tf.Tensor) -> np.ndarray:
+        """The values of this process's replicas, one after the other."""
+        local = self._strategy.experimental_local_results(values)
+        return np.concatenate([value.numpy() for value in local])
+
+    def agree(self, stop: bool, position: int) -> tuple[bool, list[int]]:
+        """Tells all workers what each of them knows; every worker calls it after every step.
+
+        Args:
+          stop: whether this worker is asked to stop.
+          position: its next position in the input.
+
+        Returns:
+          Whether any worker is asked to stop; the positions of all.
+        """
+        if self.share.count == 1:
+            return stop, [position]
+        known = tf.constant([[int(stop), position]], tf.int64)
+        all_known = self._gather(known).numpy()
+        # One row for each replica, those of a worker side by side.
+        rows = all_known[:: len(all_known) // self.share.count]
+        return bool(rows[:, 0].any()), rows[:, 1].tolist()
+
+    @tf.function
+    def _gather(self, row: tf.Tensor) -> tf.Tensor:
+        def run(row: tf.Tensor) -> tf.Tensor:
+            return tf.distribute.get_replica_context().all_gather(row, axis=0)
+
+        gathered = self._strategy.run(run, args=(row,))
+        return self._strategy.experimental_local_results(gathered)[0]
+
+    @contextlib.contextmanager
+    def naming_lost_workers(self, last_checkpoint: Callable[[], str | None]) -> Iterator[None]:
+        """Turns the errors of a collective operation that lost a worker into one sentence.
+
+        Raises:
+          InputError: another worker is gone.
+        """
+        try:
+            yield
+        except tf.errors.OpError as error:
+            if self.share.count == 1:
+                raise
+            reason = str(error.message).splitlines()[0]
+            raise InputError(
+                f"Another worker is gone, or cannot be reached ({reason}): start all of them again"
+                " with the same commands; they go on from"
+                f" {last_checkpoint() or 'the start, for there is no checkpoint yet'}."
+            ) from None

@@ -1,0 +1,99 @@
+"""What the loop trains: networks, their optimizer, and one step on a global batch."""
+
+import abc
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from cvrl_tf.training.optimizer import build_optimizer
+from cvrl_tf.training.precision import LossScale
+from cvrl_tf.training.schedule import WarmupCosine
+
+Figures = dict[str, tf.Tensor]
+
+
+class Trainer(abc.ABC):
+    """Networks and their optimizer. Make it inside the strategy's scope.
+
+    A subclass computes the gradients of a replica's share of a batch.
+
+    Args:
+      trained: networks whose trainable weights are trained, by their names in checkpoints.
+      schedule: the learning rate.
+      weight_decay: factor of half the sum of the squared kernels, as if added to the loss.
+      optimizer: one of `optimizer.OPTIMIZERS`.
+      precision: a key of `precision.DTYPE_POLICIES`.
+      frozen: networks that are used as they are, by their names in checkpoints.
+
+    Attributes:
+      checkpoint: everything that a run goes on from; `checkpoint.step` counts finished steps.
+      schedule: the learning rate.
+      strategy: that it was made in.
+    """
+
+    def __init__(
+        self,
+        trained: dict[str, keras.Model],
+        schedule: WarmupCosine,
+        weight_decay: float,
+        optimizer: str = "sgd",
+        precision: str = "float32",
+        frozen: dict[str, keras.Model] | None = None,
+    ):
+        self.schedule = schedule
+        self.strategy = tf.distribute.get_strategy()
+        models = list(trained.values())
+        self.variables = [variable for model in models for variable in model.trainable_variables]
+        self.optimizer = build_optimizer(optimizer, models, schedule, weight_decay)
+        self._loss_scale = LossScale(precision)
+        self.checkpoint = tf.train.Checkpoint(
+            **trained,
+            **(frozen or {}),
+            optimizer=self.optimizer,
+            loss_scale=self._loss_scale,
+            step=tf.Variable(0, dtype=tf.int64),
+        )
+
+    @abc.abstractmethod
+    def gradients(self, batch: Any) -> tuple[list[tf.Tensor], Figures]:
+        """Gradients and figures of this replica's share of a batch, called in a replica.
+
+        The gradients, one for each of `self.variables`, are of the loss of the joint batch: their
+        sum over replicas is what the optimizer takes. `differentiate` makes them. The figures are
+        scalars whose mean over replicas is that of the joint batch; `loss` is one of them.
+        """
+
+    def differentiate(self, tape: tf.GradientTape, scaled_loss: tf.Tensor) -> list[tf.Tensor]:
+        """The gradients that `gradients` returns, of a loss that `scale` was applied to."""
+        return self._loss_scale.divide(tape.gradient(scaled_loss, self.variables))
+
+    def scale(self, loss: tf.Tensor) -> tf.Tensor:
+        """The loss to differentiate: divided by the replicas, over which gradients are summed."""
+        return self._loss_scale.multiply(loss / self.strategy.num_replicas_in_sync)
+
+    def _replica_step(self, batch: Any) -> Figures:
+        gradients, figures = self.gradients(batch)
+        return figures | self.optimizer.apply(gradients, self.checkpoint.step)
+
+    @tf.function
+    def step(self, batch: Any) -> Figures:
+        """Trains on one global batch.
+
+        Args:
+          batch: what `gradients` takes, per replica.
+
+        Returns:
+          Scalars of the joint batch: what `gradients` returns; `gradient_norm`; `skipped`, 1 if the
+          gradients were not finite and nothing was changed, or 0; with float16 `loss_scale`.
+        """
+        return self.finish(self.strategy.run(self._replica_step, args=(batch,)))
+
+    def finish(self, figures: Figures) -> Figures:
+        """Means of the figures of all replicas; counts the step."""
+        means = {
+            name: self.strategy.reduce(tf.distribute.ReduceOp.MEAN, value, axis=None)
+            for name, value in figures.items()
+        }
+        self.checkpoint.step.assign_add(1)
+        return means | self._loss_scale.update(means["skipped"])

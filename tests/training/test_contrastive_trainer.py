@@ -1,0 +1,241 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cvrl_tf.data import pipeline
+from cvrl_tf.data.source import find_source
+from cvrl_tf.models.normalization import ClipBatchNormalization
+from cvrl_tf.training.contrastive import info_nce
+from cvrl_tf.training.contrastive_trainer import ContrastiveTrainer
+
+
+def _batches(config, count, batch_size):
+    source = find_source(config.train_data, "train_data")
+    return pipeline.pretraining_batches(
+        source, source.index(), config.view_pair, batch_size, config.seed
+    ).take(count)
+
+
+def _train(config, strategy, num_steps, remat=False):
+    """Losses and weights after some steps, by the trainer's own step."""
+    with strategy.scope():
+        trainer = ContrastiveTrainer(config, warmup_steps=0, total_steps=1000, remat=remat)
+    batches = iter(
+        strategy.distribute_datasets_from_function(
+            lambda context: _batches(
+                config, -1, context.get_per_replica_batch_size(config.batch_size)
+            )
+        )
+    )
+    losses = [float(trainer.step(next(batches))["loss"]) for _ in range(num_steps)]
+    weights = {
+        variable.path: variable.numpy()
+        for model in (trainer.backbone, trainer.head)
+        for variable in model.variables
+    }
+    return losses, weights
+
+
+@pytest.mark.parametrize("remat", [False, True])
+def test_two_replicas_train_like_one_with_the_joint_batch(config, one_replica, two_replicas, remat):
+    # After one step: later ones amplify rounding through max pooling's choice of a maximum.
+    one_losses, one = _train(config, one_replica, num_steps=1)
+    two_losses, two = _train(config, two_replicas, num_steps=1, remat=remat)
+    np.testing.assert_allclose(two_losses, one_losses, rtol=1e-5)
+    assert one.keys() == two.keys()
+    for path in one:
+        np.testing.assert_allclose(two[path], one[path], atol=1e-5, err_msg=path)
+    moved = [path for path in one if path.endswith("moving_mean") and np.abs(one[path]).max() > 0]
+    assert len(moved) == sum(path.endswith("moving_mean") for path in one)
+
+
+def test_one_step_is_the_update_of_the_paper(config, one_replica):
+    """Gradient of InfoNCE plus weight decay on kernels; then SGD with momentum 0.9, three steps."""
+    with one_replica.scope():
+        trainer = ContrastiveTrainer(config, warmup_steps=0, total_steps=1000)
+    expected = [variable.numpy() for variable in trainer.variables]
+    momenta = [np.zeros_like(value) for value in expected]
+    decayed = {variable.path for variable in trainer.variables if "kernel" in variable.path}
+
+    @tf.function
+    def loss_gradients(views):
+        with tf.GradientTape() as tape:
+            clips = tf.concat(views, axis=0)
+            embeddings = trainer.head(trainer.backbone(clips, training=True), training=True)
+            loss, _ = info_nce(embeddings[:4], embeddings[4:], config.temperature)
+        return tape.gradient(loss, [variable.value for variable in trainer.variables])
+
+    for step, batch in enumerate(_batches(config, 3, 4)):
+        gradients = loss_gradients(batch.views)
+        rate = 0.001 * (1 + np.cos(np.pi * step / 1000))
+        for index, (variable, gradient) in enumerate(
+            zip(trainer.variables, gradients, strict=True)
+        ):
+            gradient = gradient.numpy()
+            if variable.path in decayed:
+                gradient = gradient + 1e-2 * expected[index]
+            momenta[index] = 0.9 * momenta[index] - rate * gradient
+            expected[index] = expected[index] + momenta[index]
+        trainer.step(batch)
+        for variable, value in zip(trainer.variables, expected, strict=True):
+            np.testing.assert_allclose(
+                variable.numpy(), value, atol=1e-5, err_msg=f"{step} {variable.path}"
+            )
+
+
+def test_augmenting_on_the_device_trains_the_same(config, one_replica):
+    losses = []
+    for augmented in (True, False):
+        with one_replica.scope():
+            trainer = ContrastiveTrainer(config, warmup_steps=0, total_steps=1000)
+        source = find_source(config.train_data, "train_data")
+        (batch,) = pipeline.pretraining_batches(
+            source, source.index(), config.view_pair, 4, config.seed, augmented=augmented
+        ).take(1)
+        losses.append(float(trainer.step(batch)["loss"]))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+
+
+def test_weight_decay_holds_for_kernels_only(config, one_replica):
+    with one_replica.scope():
+        trainer = ContrastiveTrainer(config, 1, 10)
+    before = {variable.path: variable.numpy() for variable in trainer.variables}
+    zeros = [tf.zeros(variable.shape) for variable in trainer.variables]
+    trainer.optimizer.apply(zeros, tf.constant(1))
+    decayed = {
+        variable.path
+        for variable in trainer.variables
+        if np.abs(variable.numpy() - before[variable.path]).max() > 0
+    }
+    blocks = [f"res{stage}_0_{part}" for stage in range(2, 6) for part in ("shortcut", *"abc")]
+    assert decayed == {
+        "conv1_conv/kernel",
+        *(f"{block}_conv/kernel" for block in blocks),
+        *(f"hidden_{index}_dense/kernel" for index in range(3)),
+        "embeddings/kernel",
+    }
+    others = before.keys() - decayed
+    assert {path.rsplit("/", 1)[1] for path in others} == {"gamma", "beta", "bias"}
+
+
+def test_training_lowers_the_loss_on_a_fixed_batch(config, one_replica):
+    faster = dataclasses.replace(config, learning_rate=0.02)
+    with one_replica.scope():
+        trainer = ContrastiveTrainer(faster, 0, 1000)
+    (batch,) = _batches(config, 1, 12)
+    losses = [float(trainer.step(batch)["loss"]) for _ in range(12)]
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_bfloat16_trains_like_float32(config, one_replica):
+    half = dataclasses.replace(config, precision="bfloat16")
+    losses, weights = _train(half, one_replica, num_steps=3)
+    exact, _ = _train(config, one_replica, num_steps=1)
+    # Eight clips, differences divided by a temperature of 0.1: rounding shows.
+    assert losses[0] == pytest.approx(exact[0], rel=0.15)
+    assert losses[0] != exact[0]
+    assert np.isfinite(losses).all()
+    assert {value.dtype for path, value in weights.items() if "seed" not in path} == {
+        np.dtype("float32")
+    }
+
+
+def _momenta_after_a_step(config, strategy, frozen_statistics):
+    """What one step makes of the momenta: minus the learning rate times the gradient."""
+    with strategy.scope():
+        trainer = ContrastiveTrainer(config, 0, 1000)
+    for model in (trainer.backbone, trainer.head):
+        for layer in model.layers:
+            if isinstance(layer, ClipBatchNormalization) and frozen_statistics:
+                layer.trainable = False
+    batches = strategy.distribute_datasets_from_function(
+        lambda context: _batches(config, -1, context.get_per_replica_batch_size(config.batch_size))
+    )
+    figures = {name: float(value) for name, value in trainer.step(next(iter(batches))).items()}
+    momenta = [slot.numpy() for slot in trainer.optimizer.momentums]
+    moving = trainer.backbone.get_layer("conv1_bn").moving_mean.numpy()
+    return figures, momenta, moving
+
+
+@pytest.mark.parametrize("on_two", [False, True])
+def test_accumulated_gradients_are_those_of_the_whole_batch(
+    config, one_replica, two_replicas, on_two
+):
+    whole = dataclasses.replace(config, batch_size=12, weight_decay=0.0)
+    parts = dataclasses.replace(whole, accumulate=3)
+    figures, expected, _ = _momenta_after_a_step(whole, one_replica, frozen_statistics=True)
+    strategy = two_replicas if on_two else one_replica
+    found_figures, found, _ = _momenta_after_a_step(parts, strategy, frozen_statistics=True)
+    assert found_figures == pytest.approx(figures, rel=1e-5)
+    largest = max(np.abs(value).max() for value in expected)
+    for one, two in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, two, atol=1e-5 * largest)
+
+
+def test_accumulation_moves_the_statistics_once_for_each_micro_batch(config, one_replica):
+    parts = dataclasses.replace(config, batch_size=12, accumulate=3)
+    with one_replica.scope():
+        trainer = ContrastiveTrainer(parts, 0, 1000)
+    (batch,) = _batches(parts, 1, 12)
+    with one_replica.scope():
+        reference = ContrastiveTrainer(parts, 0, 1000)
+    for first in (0, 4, 8):
+        clips = tf.concat([view[first : first + 4] for view in batch.views], axis=0)
+        reference.backbone(clips, training=True)
+    trainer.step(batch)
+    for one, two in zip(
+        trainer.backbone.non_trainable_variables,
+        reference.backbone.non_trainable_variables,
+        strict=True,
+    ):
+        np.testing.assert_allclose(one.numpy(), two.numpy(), atol=1e-5, err_msg=one.path)
+    trainer.step(batch)  # the sums start from zero again
+    assert int(trainer.checkpoint.step.numpy()) == 2
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_accumulation_in_reduced_precision(config, two_replicas, precision):
+    half = dataclasses.replace(config, batch_size=12, accumulate=3, precision=precision)
+    figures, momenta, _ = _momenta_after_a_step(half, two_replicas, frozen_statistics=False)
+    exact, expected, _ = _momenta_after_a_step(
+        dataclasses.replace(half, precision="float32"), two_replicas, frozen_statistics=False
+    )
+    assert figures["loss"] == pytest.approx(exact["loss"], rel=0.1)
+    assert figures["gradient_norm"] == pytest.approx(exact["gradient_norm"], rel=0.3)
+
+
+def test_float16_lowers_its_scale_until_gradients_are_finite(config, two_replicas):
+    """An infinity on one replica skips the step on both; then training goes on."""
+    half = dataclasses.replace(config, precision="float16")
+    with two_replicas.scope():
+        trainer = ContrastiveTrainer(half, 0, 1000)
+    trainer._loss_scale.scale.assign(2.0**40)  # overflows in the gradients
+    batches = iter(
+        two_replicas.distribute_datasets_from_function(
+            lambda context: _batches(half, -1, context.get_per_replica_batch_size(4))
+        )
+    )
+    before = [variable.numpy() for variable in trainer.variables]
+    figures = trainer.step(next(batches))
+    assert float(figures["skipped"]) == 1.0 and np.isfinite(float(figures["loss"]))
+    for variable, value in zip(trainer.variables, before, strict=True):
+        for local in two_replicas.experimental_local_results(variable.value):
+            np.testing.assert_array_equal(local.numpy(), value)
+    skipped = [float(trainer.step(next(batches))["skipped"]) for _ in range(30)]
+    assert skipped[0] == 1.0 and skipped[-5:] == [0.0] * 5
+    assert skipped == sorted(skipped, reverse=True)
+    assert float(trainer._loss_scale.scale.numpy()) == 2.0 ** (40 - 1 - sum(skipped))
+
+
+def test_statistics_of_a_step_that_is_not_finite_do_not_stay(config, one_replica):
+    with one_replica.scope():
+        trainer = ContrastiveTrainer(config, 0, 1000)
+    (batch,) = _batches(config, 1, 4)
+    poisoned = batch._replace(views=(batch.views[0] * np.nan, batch.views[1]))
+    before = [variable.numpy() for variable in trainer.backbone.variables]
+    assert float(trainer.step(poisoned)["skipped"]) == 1.0
+    for variable, value in zip(trainer.backbone.variables, before, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), value, err_msg=variable.path)
+    assert float(trainer.step(batch)["skipped"]) == 0.0
