@@ -13,6 +13,7 @@ from keras import layers
 from cvrl_tf.errors import InputError
 from cvrl_tf.models.convolution import ClipConv3D
 from cvrl_tf.models.normalization import ClipBatchNormalization
+from cvrl_tf.models.pooling import ClipMaxPooling3D
 
 BN_MOMENTUM = 0.9
 BN_EPSILON = 1e-5
@@ -104,7 +105,7 @@ def build_backbone(
     builder = _Builder(seed, policy)
     clips = keras.Input((None, None, None, 3), name="clips")
     x = builder.conv_bn(clips, "conv1", filters, (5, 7, 7), (2, 2, 2))
-    x = layers.MaxPooling3D((1, 3, 3), (1, 2, 2), padding="same", dtype=policy, name="pool1")(x)
+    x = ClipMaxPooling3D((1, 3, 3), (1, 2, 2), padding="same", dtype=policy, name="pool1")(x)
     for stage, num_blocks in enumerate(architecture.blocks):
         for block in range(num_blocks):
             x = builder.bottleneck(

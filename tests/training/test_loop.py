@@ -1,0 +1,293 @@
+"""The loop, with a network of four weights on numbers made from the names of records."""
+
+import json
+import os
+import signal
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from small_records import make_video, write_shard
+
+from cvrl_tf.data import records, stream
+from cvrl_tf.data.source import find_source
+from cvrl_tf.errors import InputError, Stopped
+from cvrl_tf.training import loop, metrics
+from cvrl_tf.training.loop import Evaluation, LoopOptions, TrainingData
+from cvrl_tf.training.schedule import WarmupCosine
+from cvrl_tf.training.trainer import Trainer
+
+VIDEOS = 10
+STEPS = 12
+BATCH = 4
+
+
+class Numbers(NamedTuple):
+    """A batch: (n, 3) float32 and the positions of their records."""
+
+    values: tf.Tensor
+    positions: tf.Tensor
+
+
+class LinearTrainer(Trainer):
+    """Fits the sum of the numbers; `spoilt` are the steps whose loss is not finite."""
+
+    def __init__(self, spoilt=(), learning_rate=0.1):
+        numbers = keras.Input((3,))
+        initializer = keras.initializers.VarianceScaling(seed=1)
+        dense = keras.layers.Dense(1, kernel_initializer=initializer)
+        model = keras.Model(numbers, dense(numbers))
+        super().__init__({"model": model}, WarmupCosine(learning_rate, 0, STEPS), 0.0)
+        self._model = model
+        self._spoilt = tf.constant([-1, *spoilt], tf.int64)
+
+    def gradients(self, batch):
+        with tf.GradientTape() as tape:
+            predictions = self._model(batch.values)
+            expected = tf.reduce_sum(batch.values, axis=1, keepdims=True)
+            loss = tf.reduce_mean((predictions - expected) ** 2)
+            now = self.checkpoint.step + 1
+            loss *= tf.where(tf.reduce_any(now == self._spoilt), np.nan, 1.0)
+            scaled = self.scale(loss)
+        return self.differentiate(tape, scaled), {"loss": loss}
+
+
+def _shard(directory, damaged=()):
+    path = directory / "train-00000-of-00001"
+    if not path.exists():
+        write_shard(path, [make_video(number, 2) for number in range(VIDEOS)])
+        offsets = find_source(str(path), "x").index().offsets
+        content = bytearray(path.read_bytes())
+        for number in damaged:
+            content[offsets[number] + 50] ^= 255
+        path.write_bytes(content)
+    return str(path)
+
+
+def _data(path):
+    source = find_source(path, "train_data")
+    index = source.index()
+
+    def sample(serialized, epoch_seed):
+        record = records.parse(serialized)
+        return {"seed": stream.fold(epoch_seed, tf.strings.to_hash_bucket_fast(record["id"], 1000))}
+
+    def batches(batch_size, first_position, share):
+        numbers = stream.read_stream(
+            index,
+            7,
+            sample,
+            lambda kept: tf.random.stateless_normal([3], kept["seed"]),
+            first_position,
+            share,
+        )
+        return numbers.batch(batch_size, drop_remainder=True).map(Numbers)
+
+    return TrainingData(source, index, 7, BATCH, batches)
+
+
+@pytest.fixture(scope="module")
+def shard(tmp_path_factory):
+    return _shard(tmp_path_factory.mktemp("numbers"))
+
+
+def _train(shard, directory, strategy, trainer=None, evaluation=None, begin=None, **options):
+    """Trains; returns the final weights."""
+    os.makedirs(directory, exist_ok=True)
+    with strategy.scope():
+        trainer = trainer or LinearTrainer()
+    options = LoopOptions(**{"log_every_steps": 2, "save_every_steps": 5} | options)
+    begin = begin or (lambda writer, step: None)
+    loop.train(trainer, _data(shard), STEPS, str(directory), "testing", options, evaluation, begin)
+    return [variable.numpy() for variable in trainer.variables]
+
+
+def _without_times(directory):
+    timed = ("videos_per_second", "input_wait")
+    rows = metrics.read_metrics(str(directory))
+    return [{name: row[name] for name in row if name not in timed} for row in rows]
+
+
+def _checkpoints(directory):
+    names = (directory / "checkpoints").glob("*.index")
+    return sorted(int(path.name[5:-6]) for path in names)
+
+
+def test_a_run_writes_lines_and_checkpoints(shard, tmp_path, one_replica):
+    begun = []
+    _train(shard, tmp_path, one_replica, begin=lambda writer, step: begun.append(step))
+    rows = metrics.read_metrics(str(tmp_path))
+    assert [row["step"] for row in rows] == [2, 4, 6, 8, 10, 12]
+    assert [row["epoch"] for row in rows] == pytest.approx([0.8, 1.6, 2.4, 3.2, 4.0, 4.8])
+    assert rows[0]["loss"] > 5 * rows[-1]["loss"]
+    assert set(rows[0]) == {
+        "step",
+        "epoch",
+        "loss",
+        "gradient_norm",
+        "learning_rate",
+        "skipped_steps",
+        "videos_per_second",
+        "input_wait",
+        "bad_records",
+    }
+    assert rows[0]["learning_rate"] == pytest.approx(0.05 * (1 + np.cos(np.pi / 12)), rel=1e-5)
+    assert _checkpoints(tmp_path) == [5, 10, 12] and begun == [0]
+
+
+@pytest.mark.parametrize("killed_at", [1, 4, 7, 11])
+def test_an_interrupted_run_goes_on_to_the_same_end(shard, tmp_path, one_replica, killed_at):
+    expected = _train(shard, tmp_path / "whole", one_replica, log_every_steps=3)
+    with one_replica.scope():
+        trainer = LinearTrainer()
+    step = trainer.step
+
+    def failing_step(batch):
+        if int(trainer.checkpoint.step.numpy()) == killed_at:
+            raise RuntimeError("killed")
+        return step(batch)
+
+    trainer.step = failing_step
+    stopped = tmp_path / "stopped"
+    with pytest.raises(RuntimeError, match="killed"):
+        _train(shard, stopped, one_replica, trainer, log_every_steps=3)
+    begun = []
+    found = _train(
+        shard, stopped, one_replica, log_every_steps=3, begin=lambda _, step: begun.append(step)
+    )
+    assert begun == [killed_at // 5 * 5]
+    for one, two in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, two)
+    # Checkpoints at 5 and 10, lines at 3, 6, 9, 12: lines begin before a checkpoint and end after.
+    assert _without_times(stopped) == _without_times(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_ends_the_run(shard, tmp_path, one_replica, number):
+    expected = _train(shard, tmp_path / "whole", one_replica)
+    with one_replica.scope():
+        trainer = LinearTrainer()
+    step = trainer.step
+
+    def signalled_step(batch):
+        if int(trainer.checkpoint.step.numpy()) == 6:
+            os.kill(os.getpid(), number)
+        return step(batch)
+
+    trainer.step = signalled_step
+    stopped = tmp_path / "stopped"
+    with pytest.raises(Stopped, match=rf"at step 7 of 12 by {number.name}, saved to .*ckpt-7: the"):
+        _train(shard, stopped, one_replica, trainer)
+    assert _checkpoints(stopped) == [5, 7]
+    found = _train(shard, stopped, one_replica)
+    for one, two in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, two)
+    assert _without_times(stopped) == _without_times(tmp_path / "whole")
+
+
+def test_bad_records_are_left_out_counted_and_listed(tmp_path, one_replica, capsys):
+    bad = _shard(tmp_path, damaged=(2, 7))
+    expected = _train(bad, tmp_path / "whole", one_replica)
+    reason = "the record is damaged: its bytes do not have the checksum stored"
+    lines = [f"{bad}, record {number}: {reason}" for number in (2, 7)]
+    assert (tmp_path / "whole" / "bad_records.txt").read_text().splitlines() == lines
+    error = capsys.readouterr().err
+    for line in lines:  # each is told once, though it is met in every epoch
+        assert error.count(f"left out: {line}\n") == 1
+    assert metrics.read_metrics(str(tmp_path / "whole"))[-1]["bad_records"] == 2
+    # Stopped and gone on, the same videos come: their positions are saved.
+    with one_replica.scope():
+        trainer = LinearTrainer()
+    step = trainer.step
+
+    def signalled_step(batch):
+        if int(trainer.checkpoint.step.numpy()) == 7:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(batch)
+
+    trainer.step = signalled_step
+    with pytest.raises(Stopped):
+        _train(bad, tmp_path / "stopped", one_replica, trainer)
+    found = _train(bad, tmp_path / "stopped", one_replica)
+    for one, two in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, two)
+    assert _without_times(tmp_path / "stopped") == _without_times(tmp_path / "whole")
+
+
+def test_too_many_bad_records_end_the_run(tmp_path, one_replica):
+    bad = _shard(tmp_path, damaged=(2, 7))
+    with pytest.raises(
+        InputError,
+        match=r"2 records cannot be used, more than --max_bad_records=1; the last: .*, rec",
+    ):
+        _train(bad, tmp_path / "run", one_replica, max_bad_records=1)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_before_it_is_saved(shard, tmp_path, one_replica):
+    with one_replica.scope():
+        trainer = LinearTrainer(spoilt=[9])
+    with pytest.raises(
+        InputError,
+        match=r"The loss of step 9 is not finite \(loss nan\), and the weights were left as they"
+        r" are. The last checkpoint is .*ckpt-5. Lower --learning_rate.*--on_nan=skip goes on",
+    ):
+        _train(shard, tmp_path, one_replica, trainer)
+    assert _checkpoints(tmp_path) == [5]
+    assert [row["step"] for row in metrics.read_metrics(str(tmp_path))] == [2, 4, 6, 8]
+
+
+def test_steps_that_are_not_finite_are_skipped_if_asked_for(shard, tmp_path, one_replica):
+    with one_replica.scope():
+        trainer = LinearTrainer(spoilt=[3, 8])
+    weights = _train(shard, tmp_path, one_replica, trainer, on_nan="skip")
+    rows = metrics.read_metrics(str(tmp_path))
+    assert [row["skipped_steps"] for row in rows] == [0, 1, 0, 1, 0, 0]
+    assert np.isfinite([row["loss"] for row in rows]).all()
+    assert np.isfinite(weights[0]).all()
+
+
+def test_nothing_but_skipped_steps_ends_the_run(shard, tmp_path, one_replica, monkeypatch):
+    monkeypatch.setattr("cvrl_tf.training.log.MOST_SKIPPED_IN_A_ROW", 3)
+    with one_replica.scope():
+        trainer = LinearTrainer(spoilt=range(5, 13))
+    with pytest.raises(InputError, match="loss of step 8 .*; 4 steps in a row changed nothing"):
+        _train(shard, tmp_path, one_replica, trainer, on_nan="skip")
+
+
+def test_what_is_measured_on_the_way_is_in_the_lines(shard, tmp_path, one_replica):
+    values = iter([0.25, 0.5, 0.75])
+    evaluation = Evaluation(5, lambda: {"knn_top1": next(values)})
+    _train(shard, tmp_path, one_replica, evaluation=evaluation)
+    rows = metrics.read_metrics(str(tmp_path))
+    assert [row["step"] for row in rows] == [2, 4, 5, 6, 8, 10, 12]
+    assert [row.get("knn_top1") for row in rows] == [None, None, 0.25, None, None, 0.5, 0.75]
+
+
+def test_checkpoints_by_the_clock(shard, tmp_path, one_replica):
+    _train(shard, tmp_path, one_replica, save_every_minutes=1e-9, keep_checkpoints=20)
+    assert _checkpoints(tmp_path) == list(range(1, 13))
+
+
+def test_a_finished_run_is_left_alone(shard, tmp_path, one_replica):
+    _train(shard, tmp_path, one_replica)
+    before = (tmp_path / "metrics.jsonl").read_text()
+    _train(shard, tmp_path, one_replica)
+    assert (tmp_path / "metrics.jsonl").read_text() == before
+    assert _checkpoints(tmp_path) == [5, 10, 12]
+
+
+def test_a_profile_is_written_for_tensorboard(shard, tmp_path, one_replica):
+    _train(shard, tmp_path, one_replica, profile=(3, 4))
+    assert list((tmp_path / "plugins" / "profile").glob("*/*.xplane.pb"))
+
+
+def test_the_state_of_a_large_run_is_small(tmp_path):
+    state = loop.LoopState()
+    state.positions, state.bad_records = [10**9], set(range(100))
+    state.pending = [{f"figure_{number}": 1 / 3 for number in range(12)}] * 10
+    assert len(state.serialize()) < 5000
+    other = loop.LoopState()
+    other.deserialize(state.serialize())
+    assert json.loads(other.serialize()) == json.loads(state.serialize())

@@ -1,0 +1,144 @@
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cvrl_tf.errors import InputError
+from cvrl_tf.training import metrics
+from cvrl_tf.training.strategy import Workers, make_strategy
+
+PROGRAM = pathlib.Path(__file__).parents[1] / "workers_program.py"
+
+
+def _free_addresses(count):
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    addresses = [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]
+    for one in sockets:
+        one.close()
+    return addresses
+
+
+def _start(mode, directory, data, cluster=None, index=0):
+    environment = {**os.environ, "PYTHONPATH": os.getcwd(), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    if cluster:
+        environment["TF_CONFIG"] = json.dumps(
+            {"cluster": {"worker": cluster}, "task": {"type": "worker", "index": index}}
+        )
+    return subprocess.Popen(
+        [sys.executable, str(PROGRAM), mode, str(directory), data],
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def _start_workers(directory, data):
+    cluster = _free_addresses(2)
+    return [_start("multi_worker", directory, data, cluster, index) for index in range(2)]
+
+
+def _losses(directory):
+    return [row["loss"] for row in metrics.read_metrics(str(directory))]
+
+
+@pytest.fixture(scope="module")
+def one_device_losses(shards, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("one") / "run"
+    process = _start("one_device", directory, shards)
+    assert process.wait(300) == 0, process.stderr.read()
+    return _losses(directory)
+
+
+@pytest.mark.slow
+def test_two_replicas_have_the_losses_of_one(shards, tmp_path, one_device_losses):
+    process = _start("mirrored", tmp_path / "run", shards)
+    assert process.wait(300) == 0, process.stderr.read()
+    np.testing.assert_allclose(_losses(tmp_path / "run"), one_device_losses, rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_two_workers_have_the_losses_of_one_also_after_a_kill(shards, tmp_path, one_device_losses):
+    """Both are killed on the way, one is killed alone and the other says so, then they finish."""
+    directory = tmp_path / "run"
+    workers = _start_workers(directory, shards)
+    _wait_for_checkpoint(directory, workers)
+    workers[1].send_signal(signal.SIGKILL)
+    assert workers[0].wait(300) != 0
+    workers[1].wait()
+    for worker in _start_workers(directory, shards):
+        assert worker.wait(300) == 0, worker.stderr.read()
+    losses = _losses(directory)
+    assert len(losses) == len(one_device_losses) == 20
+    np.testing.assert_allclose(losses, one_device_losses, rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_a_signal_to_one_worker_stops_all_with_a_checkpoint(shards, tmp_path, one_device_losses):
+    directory = tmp_path / "run"
+    workers = _start_workers(directory, shards)
+    _wait_for_checkpoint(directory, workers)
+    workers[1].send_signal(signal.SIGTERM)
+    errors = [worker.communicate(timeout=300)[1] for worker in workers]
+    for worker, error in zip(workers, errors, strict=True):
+        assert worker.returncode == 1 and "Stopped: Stopped at step" in error, error
+    for worker in _start_workers(directory, shards):
+        assert worker.wait(300) == 0, worker.stderr.read()
+    np.testing.assert_allclose(_losses(directory), one_device_losses, rtol=1e-4)
+
+
+def _wait_for_checkpoint(directory, workers):
+    deadline = time.monotonic() + 300
+    while not list(directory.glob("checkpoints/ckpt-10.index")):
+        assert time.monotonic() < deadline
+        for worker in workers:
+            assert worker.poll() is None, worker.stderr.read()
+        time.sleep(0.05)
+
+
+def test_without_gpus_it_is_one_device(monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    for name in ("auto", "one_device", "mirrored"):
+        strategy = make_strategy(name)
+        assert strategy.num_replicas_in_sync == 1
+        workers = Workers(strategy)
+        assert workers.is_chief and workers.share.count == 1
+        assert workers.agree(True, 7) == (True, [7])
+
+
+def test_local_values_are_in_the_order_of_replicas(two_replicas):
+    values = two_replicas.experimental_distribute_values_from_function(
+        lambda context: tf.constant([context.replica_id_in_sync_group, 5])
+    )
+    assert Workers(two_replicas).local_values(values).tolist() == [0, 5, 1, 5]
+
+
+@pytest.mark.parametrize(
+    ("name", "environment", "message"),
+    [
+        ("gpu", None, "--strategy=gpu: expected auto, one_device, mirrored, multi_worker, or tpu:"),
+        ("multi_worker", None, "multi_worker needs the environment variable TF_CONFIG"),
+        ("auto", "{", "TF_CONFIG cannot be used .* expected"),
+        ("auto", '{"cluster": {"worker": ["a", "b"]}}', r"TF_CONFIG cannot be used \(KeyError"),
+        (
+            "auto",
+            '{"cluster": {"worker": ["a"]}, "task": {"type": "worker", "index": 1}}',
+            "its task is {'type': 'worker', 'index': 1}",
+        ),
+    ],
+)
+def test_what_cannot_be_is_one_sentence(monkeypatch, name, environment, message):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    if environment:
+        monkeypatch.setenv("TF_CONFIG", environment)
+    with pytest.raises(InputError, match=message):
+        make_strategy(name)

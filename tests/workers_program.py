@@ -1,0 +1,42 @@
+"""One of the processes that train together: python workers_program.py MODE RUN_DIRECTORY DATA
+
+MODE is one_device, mirrored (two replicas in this process) or multi_worker (TF_CONFIG).
+"""
+
+import sys
+
+import tensorflow as tf
+
+from cvrl_tf.training.loop import LoopOptions
+from cvrl_tf.training.pretrain import pretrain
+from cvrl_tf.training.run_directory import PretrainConfig
+from cvrl_tf.training.strategy import make_strategy
+
+STEPS = 20
+
+
+def main(mode: str, directory: str, data: str) -> None:
+    """Trains 20 steps of eight videos."""
+    if mode == "mirrored":
+        tf.config.set_logical_device_configuration(
+            tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+        )
+        strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    else:
+        strategy = make_strategy(mode)
+    config = PretrainConfig(
+        train_data=data,
+        num_frames=4,
+        crop_size=32,
+        backbone="r3d_small",
+        batch_size=8,
+        steps=STEPS,
+        warmup_epochs=0.0,
+        learning_rate=2e-6,  # small clips: rounding grows fast with larger steps
+    )
+    options = LoopOptions(log_every_steps=1, save_every_steps=10)
+    pretrain(config, directory, options=options, strategy=strategy)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
