@@ -6,6 +6,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from absl import app, flags
 from absl import logging as absl_logging
@@ -14,7 +15,20 @@ from cvrl_tf.errors import STOPPED_STATUS, InputError, Stopped
 
 FlagGroups = Mapping[str, Sequence[flags.FlagHolder]]
 
-Argument = tuple[str, str]  # the name of a positional argument, in capitals, and its help
+
+class Argument(NamedTuple):
+    """What is given without a flag, and must be given.
+
+    Attributes:
+      name: in capitals, for messages.
+      help: what it is.
+      several: whether one or more may be given, instead of exactly one.
+    """
+
+    name: str
+    help: str
+    several: bool = False
+
 
 VALUE_NAMES = {
     "int": "INTEGER",
@@ -37,10 +51,10 @@ def run(
     status 75; otherwise the status is what `main` returns.
 
     Args:
-      main: the entry point; reads its flags itself. Called with the value of `argument`, if any.
+      main: the entry point; reads its flags itself. Called with the values of `argument`, if any.
       groups: the flags of this entry point, by heading.
       description: the head of the help.
-      argument: the one positional argument, which must then be given; None for flags only.
+      argument: the positional argument; None for flags only.
     """
     if {"--help", "-help", "-h", "-?"} & set(sys.argv[1:]):
         print(help_text(description, groups, argument))
@@ -89,11 +103,12 @@ def _check_arguments(found: Sequence[str], argument: Argument | None) -> None:
             " --help lists them."
         )
     if argument and not found:
-        raise InputError(f"{argument[0]} is missing; --help explains it.")
-    if argument and len(found) > 1:
+        raise InputError(f"{argument.name} is missing; --help explains it.")
+    if argument and len(found) > 1 and not argument.several:
         raise InputError(
             f"Found {len(found)} arguments, {found[0]!r} to {found[-1]!r}, expected one"
-            f" {argument[0]}: put quotes around a glob pattern, so that the shell leaves it alone."
+            f" {argument.name}: put quotes around a glob pattern, so that the shell leaves it"
+            " alone."
         )
 
 
@@ -107,7 +122,8 @@ def help_text(
     width = width or min(shutil.get_terminal_size((80, 24)).columns, 100)
     lines = [description.strip(), ""]
     if argument:
-        lines += [argument[0], *_indented(argument[1], width), ""]
+        name = f"{argument.name} ..." if argument.several else argument.name
+        lines += [name, *_indented(argument.help, width), ""]
     for heading, holders in groups.items():
         lines.append(heading)
         for holder in holders:

@@ -73,17 +73,19 @@ ARGUMENT_PROGRAM = """
 from absl import flags
 from cvrl_tf import commandline
 SIZE = flags.DEFINE_integer("size", 3, "Size of it.")
-def main(pattern):
-    print(pattern, SIZE.value)
+def main(*patterns):
+    print(*patterns, SIZE.value)
     return SIZE.value
-commandline.run(main, {"All": [SIZE]}, "Does something.", ("PATTERN", "What to do it to."))
+argument = commandline.Argument("PATTERN", "What to do it to."{several})
+commandline.run(main, {{"All": [SIZE]}}, "Does something.", argument)
 """
 
 
 def test_a_positional_argument_and_a_status():
-    result = _run("a*", "--size=4", program=ARGUMENT_PROGRAM)
+    program = ARGUMENT_PROGRAM.format(several="")
+    result = _run("a*", "--size=4", program=program)
     assert (result.stdout, result.returncode) == ("a* 4\n", 4)
-    help_lines = _run("--help", program=ARGUMENT_PROGRAM).stdout.splitlines()
+    help_lines = _run("--help", program=program).stdout.splitlines()
     assert help_lines[2:6] == ["PATTERN", "      What to do it to.", "", "All"]
     for arguments, message in (
         ([], "error: PATTERN is missing; --help explains it.\n"),
@@ -93,8 +95,16 @@ def test_a_positional_argument_and_a_status():
             " pattern, so that the shell leaves it alone.\n",
         ),
     ):
-        result = _run(*arguments, program=ARGUMENT_PROGRAM)
+        result = _run(*arguments, program=program)
         assert (result.returncode, result.stdout, result.stderr) == (2, "", message)
+
+
+def test_one_or_more_positional_arguments():
+    program = ARGUMENT_PROGRAM.format(several=", several=True")
+    assert _run("a", "--size=4", "b", "c", program=program).stdout == "a b c 4\n"
+    assert _run("--help", program=program).stdout.splitlines()[2] == "PATTERN ..."
+    missing = _run(program=program)
+    assert missing.stderr == "error: PATTERN is missing; --help explains it.\n"
 
 
 def test_table_sets_figures_right():

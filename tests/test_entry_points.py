@@ -2,17 +2,15 @@
 
 import dataclasses
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 
 import keras
 import numpy as np
 import pytest
 import small_tfds
 import tensorflow as tf
+from commands import run as _run
 from official_network import random_weights, write_checkpoint
 from small_records import make_video, write_shard
 
@@ -30,21 +28,12 @@ SMALL = [
 ]
 
 
-def _run(module, *arguments, **options):
-    return subprocess.run(
-        [sys.executable, "-m", module, *arguments],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": os.getcwd(), "COLUMNS": "80"},
-        **options,
-    )
-
-
 @pytest.fixture(scope="module")
 def model_dir(shards, tmp_path_factory):
     """A run of train on the small shards."""
     directory = tmp_path_factory.mktemp("runs") / "first"
-    result = _run("cvrl_tf.train", f"--train_data={shards}", f"--model_dir={directory}", *SMALL)
+    flags = [f"--train_data={shards}", f"--model_dir={directory}", *SMALL]
+    result = _run("cvrl_tf.train", *flags, fresh=True)
     assert result.returncode == 0, result.stderr
     assert f"python -m cvrl_tf.knn_eval --model_dir={directory}" in result.stdout
     assert [line for line in result.stderr.splitlines() if "pre-training" not in line] == []
@@ -65,11 +54,8 @@ def test_flags_txt_runs_the_same_again(model_dir, tmp_path):
 def test_knn_eval_writes_its_result(model_dir, shards, tmp_path):
     data = [f"--model_dir={model_dir}", f"--train_data={shards}", f"--test_data={shards}"]
     page = tmp_path / "neighbors.html"
-    result = _run(
-        "cvrl_tf.knn_eval",
-        *data,
-        *("--num_neighbors=1,3", "--num_clips=2", "--logistic_regression", f"--html={page}"),
-    )
+    flags = ["--num_neighbors=1,3", "--num_clips=2", "--logistic_regression", f"--html={page}"]
+    result = _run("cvrl_tf.knn_eval", *data, *flags, fresh=True)
     assert result.returncode == 0, result.stderr
     output = model_dir / "evaluations" / "knn_ckpt-6"
     knn = json.loads((output / "results.json").read_text())
@@ -117,7 +103,8 @@ def test_features_are_extracted(model_dir, shards, tmp_path):
 
 def test_export_hands_the_backbone_over(model_dir, tmp_path):
     output = tmp_path / "export"
-    result = _run("cvrl_tf.export", f"--model_dir={model_dir}", f"--output_dir={output}/")
+    flags = [f"--model_dir={model_dir}", f"--output_dir={output}/"]
+    result = _run("cvrl_tf.export", *flags, fresh=True)
     assert result.returncode == 0, result.stderr
     first, written, verified, following = result.stdout.splitlines()
     assert first == "exporting r3d_small of step 6, then reloading it in a fresh process"

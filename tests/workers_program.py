@@ -32,9 +32,9 @@ def main(mode: str, directory: str, data: str) -> None:
         batch_size=8,
         steps=STEPS,
         warmup_epochs=0.0,
-        learning_rate=2e-6,  # small clips: rounding grows fast with larger steps
+        learning_rate=2e-8,  # rounding grows tenfold a step with larger ones, on one device too
     )
-    options = LoopOptions(log_every_steps=1, save_every_steps=10)
+    options = LoopOptions(log_every_steps=1, save_every_steps=5)
     pretrain(config, directory, options=options, strategy=strategy)
 
 

@@ -15,7 +15,7 @@ from cvrl_tf import commandline, files
 from cvrl_tf.errors import InputError
 from cvrl_tf.inspection import dataset, page, tables
 
-PATTERN = (
+PATTERN = commandline.Argument(
     "PATTERN",
     "The shards: a directory of them, or a glob pattern in quotes; several with commas. What a"
     " conversion writes beside them (labels.txt, dataset_info.json, failures.csv) is read too.",

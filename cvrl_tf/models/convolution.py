@@ -10,8 +10,15 @@ class ClipConv3D(keras.layers.Conv3D):
     A strided 1x1x1 kernel takes the inputs that it looks at and leaves the stride to that: in
     bfloat16 on CPUs the gradient of the strided kernel takes up to six times as long.
 
-    A kernel (t, 1, 1) becomes a 2-D convolution over (time, space folded) in reduced precision:
-    there TensorFlow 2.17's 3-D convolution now and then gives NaN on CPUs, forward and backward.
+    In reduced precision
+    - a 1x1x1 kernel is a matrix product: its gradient is one too, and takes a sixth to a half of
+      the time of a convolution's on CPUs;
+    - a kernel (t, 1, 1) is a 2-D convolution over (time, space folded): TensorFlow 2.17's 3-D
+      convolution now and then gives NaN there on CPUs, forward and backward;
+    - a kernel over time and space of spatial stride 2, the first convolution, takes 2x2 pixels as
+      the channels of one, with stride 1: half of the time on CPUs. Zeros beyond the border are
+      real ones: where a kernel reaches over all of a short clip, TensorFlow's own padding gives
+      NaN there, or the process crashes.
 
     Inputs are (N, T, H, W, C); outputs (N, T', H', W', filters) in the compute dtype.
     """
@@ -21,13 +28,79 @@ class ClipConv3D(keras.layers.Conv3D):
         inputs = tf.cast(inputs, self.compute_dtype)
         kernel = tf.cast(self.kernel, self.compute_dtype)
         strides = self.strides
-        if self.kernel_size == (1, 1, 1) and strides != (1, 1, 1):
-            inputs = inputs[:, :: strides[0], :: strides[1], :: strides[2]]
-            strides = (1, 1, 1)
-        temporal = self.kernel_size[1:] == (1, 1) and self.kernel_size[0] > 1
-        if temporal and strides == (1, 1, 1) and self.compute_dtype != "float32":
-            shape = tf.shape(inputs)
-            folded = tf.reshape(inputs, [shape[0], shape[1], -1, inputs.shape[-1]])
-            outputs = tf.nn.conv2d(folded, tf.squeeze(kernel, axis=1), strides=1, padding="SAME")
-            return tf.reshape(outputs, tf.concat([shape[:4], [self.filters]], axis=0))
+        reduced = self.compute_dtype != "float32"
+        if self.kernel_size == (1, 1, 1):
+            inputs, strides = _subsample(inputs, strides), (1, 1, 1)
+            if reduced:
+                return _product(inputs, tf.squeeze(kernel, [0, 1, 2]))
+        if reduced and self.kernel_size[1:] == (1, 1) and strides == (1, 1, 1):
+            return _over_time(inputs, tf.squeeze(kernel, 2))
+        if reduced and strides[1:] == (2, 2) and self.kernel_size[0] > 1:
+            return _of_pixel_blocks(inputs, kernel, strides[0])
         return tf.nn.conv3d(inputs, kernel, strides=[1, *strides, 1], padding="SAME")
+
+
+def _subsample(inputs: tf.Tensor, strides: tuple[int, int, int]) -> tf.Tensor:
+    """Every n-th frame, row and column."""
+    inputs = inputs[:, :: strides[0]] if strides[0] > 1 else inputs
+    if strides[1:] == (1, 1):
+        return inputs
+    # A strided slice and its gradient take ten times as long on CPUs.
+    frames = _fold_time(inputs)
+    frames = tf.nn.avg_pool2d(frames, ksize=1, strides=strides[1:], padding="SAME")
+    return _unfold_time(frames, inputs)
+
+
+def _fold_time(clips: tf.Tensor) -> tf.Tensor:
+    """(N, T, H, W, C) to (N * T, H, W, C)."""
+    frames = tf.reshape(clips, tf.concat([[-1], tf.shape(clips)[2:]], axis=0))
+    return tf.ensure_shape(frames, [None, None, None, clips.shape[-1]])
+
+
+def _unfold_time(frames: tf.Tensor, clips: tf.Tensor) -> tf.Tensor:
+    """(N * T, H, W, C) to (N, T, H, W, C), with N and T of `clips`."""
+    return tf.reshape(frames, tf.concat([tf.shape(clips)[:2], tf.shape(frames)[1:]], axis=0))
+
+
+def _product(inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    outputs = tf.matmul(tf.reshape(inputs, [-1, kernel.shape[0]]), kernel)
+    return tf.reshape(outputs, tf.concat([tf.shape(inputs)[:-1], [kernel.shape[1]]], axis=0))
+
+
+def _over_time(inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    """A convolution over the second axis; `kernel` is (t, 1, channels, filters)."""
+    shape = tf.shape(inputs)
+    folded = tf.reshape(inputs, [shape[0], shape[1], -1, inputs.shape[-1]])
+    outputs = tf.nn.conv2d(folded, kernel, strides=1, padding="SAME")
+    return tf.reshape(outputs, tf.concat([shape[:4], [kernel.shape[-1]]], axis=0))
+
+
+def _of_pixel_blocks(inputs: tf.Tensor, kernel: tf.Tensor, time_stride: int) -> tf.Tensor:
+    """A convolution of spatial stride 2 as one of stride 1 over blocks of 2x2 pixels."""
+    time, height, width, channels, filters = kernel.shape
+    tall, wide = -(-height // 2), -(-width // 2)
+    padding = [
+        _same_padding(tf.shape(inputs)[axis], size, stride, covered)
+        for axis, size, stride, covered in (
+            (1, time, time_stride, time),
+            (2, height, 2, 2 * tall),
+            (3, width, 2, 2 * wide),
+        )
+    ]
+    padded = tf.pad(inputs, [[0, 0], *padding, [0, 0]])
+    blocks = _unfold_time(tf.nn.space_to_depth(_fold_time(padded), 2), padded)
+    # The kernel's odd rows and columns are filled up with zeros, and fold in the same way.
+    kernel = tf.pad(kernel, [[0, 0], [0, 2 * tall - height], [0, 2 * wide - width], [0, 0], [0, 0]])
+    kernel = tf.reshape(kernel, [time, tall, 2, wide, 2, channels, filters])
+    kernel = tf.transpose(kernel, [0, 1, 3, 2, 4, 5, 6])
+    kernel = tf.reshape(kernel, [time, tall, wide, 4 * channels, filters])
+    return tf.nn.conv3d(blocks, kernel, strides=[1, time_stride, 1, 1, 1], padding="VALID")
+
+
+def _same_padding(
+    length: tf.Tensor, size: int, stride: int, covered: int
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Zeros before and after an axis as in 'SAME', the last place `covered` wide."""
+    last = ((length - 1) // stride) * stride
+    before = tf.maximum(last + size - length, 0) // 2
+    return before, tf.maximum(last + covered - length - before, 0)

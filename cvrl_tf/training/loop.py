@@ -183,7 +183,7 @@ def train(
             if stopping and not last:
                 raise Stopped(
                     f"Stopped at step {step} of {total_steps} by {stop.received or 'a signal'},"
-                    f" saved to {checkpoints.latest}: the same command goes on from there."
+                    f" saved to {model_dir}: the same command goes on from there."
                 )
 
 

@@ -118,7 +118,8 @@ class Workers:
     @tf.function
     def _gather(self, row: tf.Tensor) -> tf.Tensor:
         def run(row: tf.Tensor) -> tf.Tensor:
-            return tf.distribute.get_replica_context().all_gather(row, axis=0)
+            # A copy has a device, which the collective operation wants of what it gathers.
+            return tf.distribute.get_replica_context().all_gather(tf.identity(row), axis=0)
 
         gathered = self._strategy.run(run, args=(row,))
         return self._strategy.experimental_local_results(gathered)[0]
@@ -135,7 +136,7 @@ class Workers:
         except tf.errors.OpError as error:
             if self.share.count == 1:
                 raise
-            reason = str(error.message).splitlines()[0]
+            reason = str(error.message).strip().splitlines()[-1]
             raise InputError(
                 f"Another worker is gone, or cannot be reached ({reason}): start all of them again"
                 " with the same commands; they go on from"

@@ -100,9 +100,12 @@ def parent(log, tmp_path):
     path.write_text(
         textwrap.dedent(
             f"""
+            import signal
             from small_jobs import Job
             from cvrl_tf.conversion.workers import WorkerPool
             if __name__ == "__main__":
+                # A shell has background commands ignore it.
+                signal.signal(signal.SIGINT, signal.default_int_handler)
                 try:
                     with WorkerPool(2) as pool:
                         pool.run([Job({log!r}, ("hang",))] * 2, lambda *counts: None)

@@ -1,23 +1,11 @@
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import tensorflow as tf
+from commands import run as _run
 from official_network import random_weights, write_checkpoint
 
 from cvrl_tf.models import build_backbone, build_projection_head, official
 from cvrl_tf.training import run_directory
-
-
-def _run(module, *arguments):
-    return subprocess.run(
-        [sys.executable, "-m", module, *arguments],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": os.getcwd()},
-    )
 
 
 @pytest.fixture(scope="module")

@@ -1,28 +1,15 @@
-import os
-import pathlib
-import subprocess
-import sys
+import functools
 
+import commands
 import pytest
 from small_records import make_video, write_shard
 
-ROOT = pathlib.Path(__file__).parents[2]
-
-
-def _run(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "tools.inspect_tfrecords", *map(str, arguments)],
-        cwd=ROOT,
-        env=os.environ | {"COLUMNS": "70"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+_run = functools.partial(commands.run, "tools.inspect_tfrecords", COLUMNS="70")
 
 
 def test_good_records_with_a_page(tmp_path):
     write_shard(tmp_path / "train-00000-of-00001", [make_video(n, 4 + n) for n in range(3)])
-    done = _run(tmp_path, f"--html={tmp_path}/page.html")
+    done = _run(tmp_path, f"--html={tmp_path}/page.html", fresh=True)
     assert done.returncode == 0, done.stderr
     size = f"{(tmp_path / 'train-00000-of-00001').stat().st_size / 1e6:.1f}"
     assert done.stdout.splitlines() == [

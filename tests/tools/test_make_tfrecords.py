@@ -1,9 +1,7 @@
+import functools
 import json
-import os
-import pathlib
-import subprocess
-import sys
 
+import commands
 import numpy as np
 import pytest
 from small_videos import draw, write_class_folders, write_video
@@ -11,18 +9,7 @@ from small_videos import draw, write_class_folders, write_video
 from cvrl_tf.conversion import catalogs, shards
 from cvrl_tf.data import records
 
-ROOT = pathlib.Path(__file__).parents[2]
-
-
-def _run(*flags):
-    return subprocess.run(
-        [sys.executable, "-m", "tools.make_tfrecords", *map(str, flags)],
-        cwd=ROOT,
-        env=os.environ | {"COLUMNS": "70"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+_run = functools.partial(commands.run, "tools.make_tfrecords")
 
 
 def test_folder_split_by_split(tmp_path):
@@ -178,7 +165,7 @@ def test_bad_videos_are_summed_up_and_the_same_command_goes_on(tmp_path):
         "--max_seconds=0.9",
         "--min_frames=2",
     ]
-    done = _run(*flags, "--max_failures=0.1")
+    done = _run(*flags, "--max_failures=0.1", fresh=True)
     assert done.returncode == 2
     *_, error = done.stderr.splitlines()
     assert error == (

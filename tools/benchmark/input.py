@@ -25,9 +25,10 @@ from absl import flags
 from cvrl_tf import commandline
 from cvrl_tf.data import augment, pipeline, records, stream
 from cvrl_tf.data.augment import Parameters
+from cvrl_tf.data.index import RecordIndex
 from cvrl_tf.data.pipeline import ClipSpec, ViewPair
 from cvrl_tf.data.sampling import Purpose, fold
-from cvrl_tf.data.source import find_source
+from cvrl_tf.data.source import Source, find_source
 from cvrl_tf.progress import Progress
 from cvrl_tf.training.run_directory import PretrainConfig
 from tools.benchmark import reference, report
@@ -43,6 +44,13 @@ NUM_FRAMES = flags.DEFINE_integer("num_frames", DEFAULTS.num_frames, "As of cvrl
 STRIDE = flags.DEFINE_integer("stride", DEFAULTS.stride, "As of cvrl_tf.train.", 1)
 CROP_SIZE = flags.DEFINE_integer("crop_size", DEFAULTS.crop_size, "As of cvrl_tf.train.", 32)
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 8, "Videos of a batch of one device.", 1)
+RECORDS = flags.DEFINE_integer(
+    "records",
+    240_000,
+    "Records of the data set: the data's are taken again and again in the index, for memory as with"
+    " so many; Kinetics-400 has 240,000.",
+    1,
+)
 VIDEOS = flags.DEFINE_integer(
     "videos", 96, "Videos of a run, after half as many that are not counted.", 1
 )
@@ -50,7 +58,7 @@ RUNS = flags.DEFINE_integer("runs", 3, "How often everything is measured.", 1)
 JSON = flags.DEFINE_string("json", None, "File for all figures, machine, versions and settings.")
 
 GROUPS = {
-    "Work": [DATA, NUM_FRAMES, STRIDE, CROP_SIZE, BATCH_SIZE],
+    "Work": [DATA, RECORDS, NUM_FRAMES, STRIDE, CROP_SIZE, BATCH_SIZE],
     "Measurement": [VIDEOS, RUNS],
     "Output": [JSON],
 }
@@ -79,15 +87,17 @@ def main() -> None:
         name = DATA.value or render(os.path.join(directory, "records"))
         source = find_source(name, "data")
         pipeline.check_shards(source, clip)
-        arguments = (name, clip, BATCH_SIZE.value, VIDEOS.value)
+        arguments = (name, RECORDS.value, clip)
         runs: dict[str, list[Figures]] = {which: [] for which in PIPELINES}
         phases: list[Figures] = []
         with Progress("measuring", RUNS.value * (len(PIPELINES) + 1), "run") as progress:
             for _ in range(RUNS.value):
                 for which in PIPELINES:
-                    runs[which].append(_in_a_process(_measure, which, *arguments))
+                    runs[which].append(
+                        _in_a_process(_measure, *arguments, which, BATCH_SIZE.value, VIDEOS.value)
+                    )
                     progress.update()
-                phases.append(_in_a_process(_measure_phases, name, clip, VIDEOS.value))
+                phases.append(_in_a_process(_measure_phases, *arguments, VIDEOS.value))
                 progress.update()
     _tell(runs, phases)
 
@@ -118,9 +128,19 @@ def _in_a_process(function: Callable[..., Figures], *arguments: Any) -> Figures:
         return pool.submit(function, *arguments).result()
 
 
-def _measure(which: str, name: str, clip: ClipSpec, batch_size: int, num_videos: int) -> Figures:
-    source, pair = find_source(name, "data"), ViewPair(clip)
+def _index(source: Source, num_records: int) -> RecordIndex:
+    """An index of `num_records` records: those of the source, again and again."""
     index = source.index()
+    return RecordIndex(
+        index.paths, np.resize(index.shards, num_records), np.resize(index.offsets, num_records)
+    )
+
+
+def _measure(
+    name: str, num_records: int, clip: ClipSpec, which: str, batch_size: int, num_videos: int
+) -> Figures:
+    source, pair = find_source(name, "data"), ViewPair(clip)
+    index = _index(source, num_records)
     if which == "plain":
 
         def sample(serialized: tf.Tensor, epoch_seed: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -153,9 +173,10 @@ def _consume(batches: Iterator[Any], batch_size: int, num_videos: int) -> Figure
     }
 
 
-def _measure_phases(name: str, clip: ClipSpec, num_videos: int) -> Figures:
+def _measure_phases(name: str, num_records: int, clip: ClipSpec, num_videos: int) -> Figures:
     """CPU seconds a video of each phase: what a pipeline up to it costs more than one without."""
     source, pair = find_source(name, "data"), ViewPair(clip)
+    index = _index(source, num_records)
 
     def crop(sample: dict[str, tf.Tensor]) -> list[tf.Tensor]:
         views = []
@@ -177,7 +198,8 @@ def _measure_phases(name: str, clip: ClipSpec, num_videos: int) -> Figures:
         return pipeline.sample_clips(source.parse(serialized), pair, tf.constant([0, 0]))
 
     augment.start_compiler()
-    serialized = tf.data.TFRecordDataset(list(source.paths)).repeat()
+    order = stream.epoch_order(len(index), stream.run_seed(0))
+    serialized = parallel(tf.data.Dataset.from_tensor_slices(order).repeat(), index.read)
     samples = parallel(serialized, sample)
     cropped = parallel(samples, lambda sample: pipeline.crop_views(sample, pair))
     augmented = parallel(cropped, lambda *views: tuple(augment.apply(*view) for view in views))

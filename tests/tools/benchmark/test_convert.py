@@ -1,28 +1,15 @@
+import functools
 import json
 import math
-import os
-import pathlib
 import shutil
-import subprocess
-import sys
 
+import commands
 import pytest
 from small_videos import draw, write_video
 
 from tools.benchmark import convert
 
-ROOT = pathlib.Path(__file__).parents[3]
-
-
-def _run(*arguments, path=None):
-    return subprocess.run(
-        [sys.executable, "-m", "tools.benchmark", *map(str, arguments)],
-        cwd=ROOT,
-        env=os.environ | {"COLUMNS": "80"} | ({"PATH": path} if path else {}),
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+_run = functools.partial(commands.run, "tools.benchmark")
 
 
 def test_the_start_of_processes_is_left_out_of_the_speeds():
@@ -79,7 +66,7 @@ def test_convert_prints_and_writes_the_same_figures(tmp_path):
         "--runs=1",
         "--frames=500",
         f"--json={tmp_path}/out.json",
-        path="/nowhere",
+        PATH="/nowhere",
     )
     assert done.returncode == 0, done.stderr
     assert "There is no ffmpeg command on the PATH" in done.stdout

@@ -1,20 +1,12 @@
 """The benchmarks of input, step and loop, as a stranger runs them, on small work."""
 
+import functools
 import json
-import os
-import subprocess
-import sys
 
+import commands
 import pytest
 
-
-def _run(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "tools.benchmark", *arguments],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": os.getcwd(), "COLUMNS": "80"},
-    )
+_run = functools.partial(commands.run, "tools.benchmark")
 
 
 def _results(path):

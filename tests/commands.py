@@ -1,0 +1,78 @@
+"""Commands as a user starts them, without waiting for TensorFlow each time.
+
+`python -m MODULE` takes 4 s of CPU to import TensorFlow and Keras. Here a server process (of the
+standard library, one for each pytest worker) imports them once and forks for every command: a
+process of its own, with its own arguments, environment, directory, output and exit status, which
+imports all of this project anew. It has no threads but those of OpenBLAS, which may be forked.
+"""
+
+import multiprocessing
+import os
+import pathlib
+import runpy
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+
+ROOT = pathlib.Path(__file__).parents[1]
+_SERVER = multiprocessing.get_context("forkserver")
+_SERVER.set_forkserver_preload(["tensorflow", "keras", "sklearn.linear_model"])
+
+
+def run(
+    module: str,
+    *arguments: object,
+    cwd: str | os.PathLike = ROOT,
+    fresh: bool = False,
+    timeout: float = 300.0,
+    **environment: str,
+) -> subprocess.CompletedProcess:
+    """Does what `python -m module arguments...` does, on a terminal of 80 columns.
+
+    Args:
+      module: the command.
+      *arguments: of the command.
+      cwd: the directory to run in.
+      fresh: whether Python starts anew, as for a user, so that imports are part of what is tested.
+      timeout: seconds after which the command is killed.
+      **environment: variables beside those of this process.
+
+    Raises:
+      subprocess.TimeoutExpired: it was killed.
+    """
+    command = [module, *map(str, arguments)]
+    variables = {**os.environ, "COLUMNS": "80", "PYTHONPATH": str(ROOT), **environment}
+    if fresh:
+        return subprocess.run(
+            [sys.executable, "-m", *command],
+            cwd=cwd,
+            env=variables,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+    with tempfile.TemporaryDirectory() as directory:
+        outputs = [pathlib.Path(directory, name) for name in ("stdout", "stderr")]
+        process = _SERVER.Process(target=_run, args=(command, str(cwd), variables, outputs))
+        process.start()
+        process.join(timeout)
+        if process.is_alive():
+            process.kill()
+            process.join()
+            raise subprocess.TimeoutExpired(command, timeout)
+        texts = [output.read_text() for output in outputs]
+        return subprocess.CompletedProcess(command, process.exitcode, *texts)
+
+
+def _run(
+    command: Sequence[str], cwd: str, variables: Mapping[str, str], outputs: Sequence[pathlib.Path]
+) -> None:
+    for descriptor, output in zip((1, 2), outputs, strict=True):
+        with open(output, "wb") as file:
+            os.dup2(file.fileno(), descriptor)
+    os.chdir(cwd)
+    os.environ.clear()
+    os.environ.update(variables)
+    sys.argv[1:] = command[1:]  # runpy sets the first
+    runpy.run_module(command[0], run_name="__main__", alter_sys=True)
