@@ -6,6 +6,7 @@ of several takes each count-th position, whatever their number.
 """
 
 import dataclasses
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,7 @@ from cvrl_tf.data.index import RecordIndex
 from cvrl_tf.data.sampling import Purpose, fold
 
 Sample = dict[str, tf.Tensor]
+PARALLEL_CALLS = len(os.sched_getaffinity(0))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +29,17 @@ class Share:
 
 
 WHOLE = Share()
+
+
+def steady_options() -> tf.data.Options:
+    """Options of a dataset whose parallelism is `PARALLEL_CALLS`, not found by trial.
+
+    TensorFlow's search for it runs in a thread that sleeps, in the end a minute at a time, and that
+    the end of a dataset waits for: a run that is stopped would not leave before.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return options
 
 
 def run_seed(seed: int) -> tf.Tensor:
@@ -117,15 +130,16 @@ def read_stream(
     return (
         tf.data.Dataset.counter(first_position // num_videos)
         .flat_map(one_epoch)
-        .map(read, num_parallel_calls=tf.data.AUTOTUNE)
+        .map(read, num_parallel_calls=PARALLEL_CALLS)
         .map(
             lambda kept, position, tick: (finish(kept), position, tick),
-            num_parallel_calls=tf.data.AUTOTUNE,
+            num_parallel_calls=PARALLEL_CALLS,
         )
         .ignore_errors()
         .scan(tf.constant(0), check_epoch)
         .filter(lambda element, position, tick: tf.logical_not(tick))
         .map(lambda element, position, tick: (element, position))
+        .with_options(steady_options())
     )
 
 
