@@ -34,6 +34,7 @@ from cvrl_tf.training.supervised_config import SupervisedConfig
 CONFIG_FILE = "config.json"
 FLAGS_FILE = "flags.txt"
 LOCK_FILE = "lock"
+RETIRED = ("shuffle_buffer",)  # settings of earlier versions that no network depends on
 REFERENCE_BATCH = 1024  # videos; that the default learning rate is made for
 
 
@@ -216,9 +217,10 @@ def _write(model_dir: str, config: RunConfig, flagfile: str | None) -> None:
 
 def _read_config(model_dir: str) -> dict[str, Any]:
     try:
-        return files.read_json(os.path.join(model_dir, CONFIG_FILE))
+        values = files.read_json(os.path.join(model_dir, CONFIG_FILE))
     except ValueError as error:
         raise InputError(f"{os.path.join(model_dir, CONFIG_FILE)} is damaged: {error}") from None
+    return {name: values[name] for name in values if name not in RETIRED}
 
 
 def load_config(model_dir: str) -> RunConfig:

@@ -5,14 +5,24 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from cvrl_tf import files
 from cvrl_tf.errors import InputError
 from cvrl_tf.training import metrics, pretrain, run_directory
+from cvrl_tf.training.contrastive_trainer import ContrastiveTrainer
+from cvrl_tf.training.loop import LoopOptions
 
 
 def test_pretrain_writes_what_it_says(config, tmp_path, one_replica):
     directory = str(tmp_path / "run")
+    options = LoopOptions(save_every_steps=4, log_every_steps=2)
     pretrain.pretrain(
-        config, directory, "--x\n", save_every_steps=4, log_every_steps=2, strategy=one_replica
+        config,
+        directory,
+        "--x\n",
+        options,
+        strategy=one_replica,
+        evaluate=lambda backbone: {"size": backbone.output_shape[-1]},
+        evaluate_every_epochs=2.0,
     )
     rows = metrics.read_metrics(directory)
     assert [row["step"] for row in rows] == [2, 4, 6]
@@ -23,10 +33,17 @@ def test_pretrain_writes_what_it_says(config, tmp_path, one_replica):
         "loss",
         "contrast_accuracy",
         "contrast_entropy",
+        "positive_similarity",
+        "negative_similarity",
+        "feature_std",
+        "gradient_norm",
         "learning_rate",
+        "skipped_steps",
         "videos_per_second",
         "input_wait",
+        "bad_records",
     }
+    assert [row.get("size") for row in rows] == [None, None, 512]
     assert all(0 < row["input_wait"] < 1 for row in rows)
     # Six steps, two of warm-up: the rate of the sixth step is that after five.
     assert rows[-1]["learning_rate"] == pytest.approx(0.001 * (1 + np.cos(np.pi * 5 / 6)), rel=1e-5)
@@ -49,23 +66,26 @@ def test_pretrain_writes_what_it_says(config, tmp_path, one_replica):
 
 def test_a_stopped_run_goes_on_to_the_same_weights(config, tmp_path, one_replica, monkeypatch):
     whole, stopped = str(tmp_path / "whole"), str(tmp_path / "stopped")
-    options = {"save_every_steps": 2, "log_every_steps": 1, "strategy": one_replica}
-    pretrain.pretrain(config, whole, **options)
+    arguments = {
+        "options": LoopOptions(save_every_steps=2, log_every_steps=1),
+        "strategy": one_replica,
+    }
+    pretrain.pretrain(config, whole, **arguments)
 
-    step, calls = pretrain.Trainer.step, []
+    step, calls = ContrastiveTrainer.step, []
 
-    def failing_step(self, views):
+    def failing_step(self, batch):
         calls.append(1)
         if len(calls) == 4:
             raise KeyboardInterrupt
-        return step(self, views)
+        return step(self, batch)
 
-    monkeypatch.setattr(pretrain.Trainer, "step", failing_step)
+    monkeypatch.setattr(ContrastiveTrainer, "step", failing_step)
     with pytest.raises(KeyboardInterrupt):
-        pretrain.pretrain(config, stopped, **options)
-    monkeypatch.setattr(pretrain.Trainer, "step", step)
+        pretrain.pretrain(config, stopped, **arguments)
+    monkeypatch.setattr(ContrastiveTrainer, "step", step)
     assert [row["step"] for row in metrics.read_metrics(stopped)] == [1, 2, 3]
-    pretrain.pretrain(config, stopped, augment_on="host", **options)
+    pretrain.pretrain(config, stopped, augment_on="host", **arguments)
 
     rows, expected = metrics.read_metrics(stopped), metrics.read_metrics(whole)
     assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6]
@@ -77,34 +97,37 @@ def test_a_stopped_run_goes_on_to_the_same_weights(config, tmp_path, one_replica
     ):
         np.testing.assert_array_equal(one.numpy(), two.numpy())
 
-
-def test_a_finished_run_is_left_alone(config, tmp_path, one_replica):
-    directory = str(tmp_path / "run")
-    pretrain.pretrain(config, directory, strategy=one_replica)
-    checkpoints = {
-        path.name: path.read_bytes() for path in (tmp_path / "run/checkpoints").iterdir()
-    }
-    pretrain.pretrain(config, directory, strategy=one_replica)
-    again = {path.name: path.read_bytes() for path in (tmp_path / "run/checkpoints").iterdir()}
-    assert checkpoints == again
-    assert len(metrics.read_metrics(directory)) == 1
+    # Other flags are refused, or named and taken.
+    longer = dataclasses.replace(config, epochs=3.0)
+    with pytest.raises(
+        InputError, match=r"epochs=2.0 \(now 3.0\): give the same flags .*--override"
+    ):
+        pretrain.pretrain(longer, whole, **arguments)
+    pretrain.pretrain(longer, whole, override=True, **arguments)
+    assert metrics.read_metrics(whole)[-1]["step"] == 9
+    assert run_directory.load_config(whole) == longer
 
 
-def test_a_damaged_checkpoint_is_named(config, tmp_path, one_replica):
-    directory = str(tmp_path / "run")
-    pretrain.pretrain(config, directory, strategy=one_replica)
-    data = tmp_path / "run" / "checkpoints" / "ckpt-6.data-00000-of-00001"
-    data.write_bytes(data.read_bytes()[:1000])
-    with pytest.raises(InputError, match="ckpt-6 is damaged or of another network"):
-        run_directory.load_backbone(directory)
-    with pytest.raises(InputError, match="ckpt-6 is damaged"):
-        pretrain.pretrain(config, directory, strategy=one_replica)
+def test_two_processes_do_not_share_a_directory(config, tmp_path, one_replica):
+    directory = tmp_path / "run"
+    directory.mkdir()
+    run_directory.prepare(str(directory), config)
+    with (
+        files.locked(str(directory / "lock"), "training"),
+        pytest.raises(
+            InputError,
+            match=rf"Another process \({os.getpid()} on .*\) is training in --model_dir=",
+        ),
+    ):
+        pretrain.pretrain(config, str(directory), strategy=one_replica)
+    assert sorted(path.name for path in directory.iterdir()) == ["config.json", "lock"]
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"batch_size": 16}, r"--batch_size=16 is more than the 12 videos"),
+        ({"accumulate": 3}, r"evenly over 1 devices and --accumulate=3, .*: give a multiple of 3"),
         ({"epochs": 0.1}, r"--epochs=0.1 of 12 videos is less than one step"),
         ({"warmup_epochs": 2.0}, r"--warmup_epochs=2.0 is not less than --epochs=2.0"),
         ({"crop_size": 64}, r"frames of 48x40 pixels, smaller than --crop_size=64"),
@@ -126,9 +149,3 @@ def test_an_uneven_batch_is_named(config, tmp_path, two_replicas):
     uneven = dataclasses.replace(config, batch_size=5)
     with pytest.raises(InputError, match=r"--batch_size=5 does not divide evenly over 2 devices"):
         pretrain.pretrain(uneven, str(tmp_path / "run"), strategy=two_replicas)
-
-
-def test_a_loss_that_is_not_finite_stops_the_run(config, tmp_path, one_replica):
-    wild = dataclasses.replace(config, learning_rate=1e30, warmup_epochs=0.0)
-    with pytest.raises(InputError, match=r"The loss is nan at step \d: lower --learning_rate"):
-        pretrain.pretrain(wild, str(tmp_path / "run"), log_every_steps=1, strategy=one_replica)
