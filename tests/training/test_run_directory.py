@@ -36,6 +36,15 @@ def test_prepare_accepts_the_same_configuration_again(tmp_path):
     assert (tmp_path / "flags.txt").read_text() == "--first\n"
 
 
+def test_a_setting_of_earlier_versions_does_not_matter(tmp_path):
+    run_directory.prepare(str(tmp_path), CONFIG)
+    values = json.loads((tmp_path / "config.json").read_text())
+    del values["accumulate"]  # which they did not have
+    (tmp_path / "config.json").write_text(json.dumps(values | {"shuffle_buffer": 1024}))
+    assert run_directory.load_config(str(tmp_path)) == CONFIG
+    run_directory.prepare(str(tmp_path), CONFIG)
+
+
 def test_prepare_names_what_differs_and_changes_nothing(tmp_path):
     run_directory.prepare(str(tmp_path), CONFIG)
     other = dataclasses.replace(CONFIG, batch_size=8, temperature=0.2)
