@@ -89,6 +89,20 @@ def test_knn_eval_writes_its_result(model_dir, shards, tmp_path):
     _assert_one_sentence(wrong, "--num_neighbors=5,x: expected a number above 0")
 
 
+def test_training_measures_neighbours_on_the_way(shards, tmp_path):
+    flags = [f"--train_data={shards}", *SMALL, "--eval_every_epochs=1", "--epochs=2"]
+    result = _run("cvrl_tf.train", f"--model_dir={tmp_path}/run", f"--eval_data={shards}", *flags)
+    assert result.returncode == 0, result.stderr
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert [row["step"] for row in rows if "knn_top1" in row] == [3, 6]
+    assert all(0.0 <= row.get("knn_top1", 0.0) <= 1.0 for row in rows)
+    unlabelled = write_shard(tmp_path / "unlabelled", [make_video(0, label=None)])
+    result = _run("cvrl_tf.train", f"--model_dir={tmp_path}/x", f"--eval_data={unlabelled}", *flags)
+    _assert_one_sentence(result, "has no labels, which --eval_data needs of both")
+    assert not (tmp_path / "x").exists()
+
+
 def test_features_are_extracted(model_dir, shards, tmp_path):
     output = tmp_path / "features.npz"
     run = [f"--model_dir={model_dir}", f"--data={shards}", f"--output={output}", "--num_clips=2"]
