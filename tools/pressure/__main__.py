@@ -6,7 +6,7 @@ Small runs of python -m cvrl_tf.train, on records that are rendered for it, in a
 directory: killed at random moments, as one process and as one of two workers; with damaged records;
 without room for a checkpoint; with a second process in their directory; stopped by SIGTERM. Each is
 started again and compared with a run without trouble: final weights and optimizer state bit for
-bit, every line of metrics but for its times, the files left. It takes some minutes, most of them for
+bit, every line of metrics but for its times, the files left. It takes minutes, mostly for
 starting processes. It needs Linux, and 3 GB of memory for the two workers. The exit status is 1
 when anything was lost.
 """

@@ -31,7 +31,7 @@ def _no_jpegs(video: records.Video, serialized: bytes, rng: np.random.Generator)
 DAMAGES: dict[str, Damage | None] = {
     "bytes flipped": None,
     "record cut to a third": _cut,
-    "frames that are no JPEGs": _no_jpegs,
+    "no JPEGs as frames": _no_jpegs,
 }
 
 

@@ -151,8 +151,9 @@ class Training:
         return self._errors.read()
 
     def said_last(self) -> str:
-        """The last line of that, empty if there is none."""
-        return (self.said().strip().splitlines() or [""])[-1]
+        """The sentence of its end: the last line for users, empty if there is none."""
+        lines = [line for line in self.said().splitlines() if line.startswith(("error:", "Stopped"))]
+        return (lines or self.said().strip().splitlines() or [""])[-1]
 
 
 def expect_end(training: Training, status: int, sentence: str = "") -> tuple[list[str], float]:
@@ -161,7 +162,7 @@ def expect_end(training: Training, status: int, sentence: str = "") -> tuple[lis
     Args:
       training: the process.
       status: the exit status expected.
-      sentence: regular expression that the last line on stderr must match.
+      sentence: regular expression that a line on stderr must match; TensorFlow's own may follow.
 
     Returns:
       A phrase for each way in which it was other; the seconds since it was started.
@@ -173,6 +174,6 @@ def expect_end(training: Training, status: int, sentence: str = "") -> tuple[lis
         phrases.append(f"exit status {found} instead of {status}: {last}")
     if "Traceback" in said:
         phrases.append(f"a traceback: {last}")
-    if not re.search(sentence, last):
+    if not re.search(sentence, said, re.MULTILINE):
         phrases.append(f"it said {last!r} instead of {sentence!r}")
     return phrases, seconds
