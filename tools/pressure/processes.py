@@ -152,7 +152,9 @@ class Training:
 
     def said_last(self) -> str:
         """The sentence of its end: the last line for users, empty if there is none."""
-        lines = [line for line in self.said().splitlines() if line.startswith(("error:", "Stopped"))]
+        lines = [
+            line for line in self.said().splitlines() if line.startswith(("error:", "Stopped"))
+        ]
         return (lines or self.said().strip().splitlines() or [""])[-1]
 
 
