@@ -26,8 +26,6 @@ SAVE_EVERY, LOG_EVERY, BATCH_SIZE = 3, 2, 4  # lines go over checkpoints
 WORKERS = 2
 CLOSE = 1e-4  # relative, of losses of several workers
 _SAVING_SECONDS = 0.03  # that a kill comes after the first file of a checkpoint, at most
-# Moments lie in this many times the steps that a kill has on average: the run outlasts the kills.
-_SPREAD = 1.5
 
 
 @dataclasses.dataclass
@@ -164,7 +162,8 @@ class Campaign:
         return Result("SIGKILL at random moments, started again", self._kills, lost, figures)
 
     def _sleep_some_steps(self, kills: int) -> None:
-        steps = self._rng.uniform(0, _SPREAD * self._steps / max(kills, 2))
+        # Not more than its part of the run, which must outlast all kills.
+        steps = self._rng.uniform(0, self._steps / (kills + 1))
         time.sleep(steps * self._step_seconds)
 
     def workers(self) -> Result:
