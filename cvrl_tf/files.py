@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import socket
 import tempfile
 import uuid
@@ -16,6 +17,7 @@ import tensorflow as tf
 from cvrl_tf.errors import InputError
 
 _COPY_BYTES = 8 * 2**20
+_TEMPORARY = re.compile(r"\.tmp-[0-9a-f]{32}$")
 
 
 def write_atomically(path: str, content: bytes | str) -> None:
@@ -32,6 +34,17 @@ def write_atomically(path: str, content: bytes | str) -> None:
         if tf.io.gfile.exists(temporary):
             tf.io.gfile.remove(temporary)
         raise
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a name is of what `write_atomically` leaves when its process is killed."""
+    return bool(_TEMPORARY.search(name))
+
+
+def remove_temporaries(directory: str) -> None:
+    """Removes such files from a directory in which no other process writes."""
+    for name in filter(is_temporary, names_in(directory)):
+        tf.io.gfile.remove(os.path.join(directory, name))
 
 
 @contextlib.contextmanager
@@ -62,8 +75,8 @@ def locked(path: str, what: str) -> Iterator[None]:
         except OSError:  # a network disk without locks
             pass
         file.truncate(0)
-        file.write(f"{os.getpid()} on {socket.gethostname()}\n")
-        file.flush()
+        with contextlib.suppress(OSError):  # a full disk, which whoever writes more tells
+            os.write(file.fileno(), f"{os.getpid()} on {socket.gethostname()}\n".encode())
         yield
 
 

@@ -121,6 +121,7 @@ def train(
     state = trainer.checkpoint.loop = LoopState()
     checkpoints = RunCheckpoints(trainer.checkpoint, model_dir, options.keep_checkpoints)
     if workers.is_chief:
+        files.remove_temporaries(model_dir)
         checkpoints.remove_temporaries()
     checkpoints.restore()
     done = int(trainer.checkpoint.step.numpy())

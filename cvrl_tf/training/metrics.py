@@ -1,12 +1,15 @@
 """What a run tells about itself: metrics.jsonl, TensorBoard scalars, pictures of clip pairs."""
 
+import contextlib
 import json
 import os
+from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
 
 from cvrl_tf import files
+from cvrl_tf.errors import InputError
 
 METRICS_FILE = "metrics.jsonl"
 PAIRS_FILE = "clip_pairs.png"
@@ -19,36 +22,55 @@ class MetricsWriter:
     Args:
       directory: of the run.
       first_step: finished steps; lines of later steps, of a killed run, are dropped.
+
+    Raises:
+      InputError: anything cannot be written, here or in the methods.
     """
 
     def __init__(self, directory: str, first_step: int = 0):
         self._path = os.path.join(directory, METRICS_FILE)
         lines = [json.dumps(row) for row in read_metrics(directory) if row["step"] <= first_step]
-        files.write_atomically(self._path, "".join(line + "\n" for line in lines))
-        self._events = tf.summary.create_file_writer(directory)
+        with self._naming_full_disk():
+            files.write_atomically(self._path, "".join(line + "\n" for line in lines))
+            self._events = tf.summary.create_file_writer(directory)
+
+    @contextlib.contextmanager
+    def _naming_full_disk(self) -> Iterator[None]:
+        try:
+            yield
+        except (tf.errors.OpError, OSError) as error:
+            directory = os.path.dirname(self._path)
+            raise InputError(
+                f"Metrics cannot be written to {directory} ({getattr(error, 'message', error)}):"
+                " make room, or mend the disk; the same command then goes on from the last"
+                " checkpoint."
+            ) from None
 
     def write(self, step: int, **figures: float) -> None:
         """Writes one line, and one TensorBoard scalar for each figure."""
-        with tf.io.gfile.GFile(self._path, "a") as file:
-            file.write(json.dumps({"step": step, **figures}) + "\n")
-        with self._events.as_default(step=step):
-            for name, value in figures.items():
-                tf.summary.scalar(name, value)
-        self._events.flush()
+        with self._naming_full_disk():
+            with tf.io.gfile.GFile(self._path, "a") as file:
+                file.write(json.dumps({"step": step, **figures}) + "\n")
+            with self._events.as_default(step=step):
+                for name, value in figures.items():
+                    tf.summary.scalar(name, value)
+            self._events.flush()
 
     def write_histogram(self, step: int, name: str, values: np.ndarray) -> None:
         """Shows the distribution of `values`, of any shape, in TensorBoard."""
-        with self._events.as_default(step=step):
-            tf.summary.histogram(name, values)
-        self._events.flush()
+        with self._naming_full_disk():
+            with self._events.as_default(step=step):
+                tf.summary.histogram(name, values)
+            self._events.flush()
 
     def write_pairs(self, step: int, views: np.ndarray) -> None:
         """Draws clip pairs, see `clip_sheet`, to `clip_pairs.png` and to TensorBoard."""
         sheet = clip_sheet(views)
-        write_png(os.path.join(os.path.dirname(self._path), PAIRS_FILE), sheet)
-        with self._events.as_default(step=step):
-            tf.summary.image("clip_pairs", sheet[np.newaxis])
-        self._events.flush()
+        with self._naming_full_disk():
+            write_png(os.path.join(os.path.dirname(self._path), PAIRS_FILE), sheet)
+            with self._events.as_default(step=step):
+                tf.summary.image("clip_pairs", sheet[np.newaxis])
+            self._events.flush()
 
 
 def read_metrics(directory: str) -> list[dict[str, float]]:

@@ -168,7 +168,7 @@ def prepare(
         _write(model_dir, config, flagfile)
         return
     if tf.io.gfile.exists(model_dir) and (
-        not tf.io.gfile.isdir(model_dir) or tf.io.gfile.listdir(model_dir)
+        not tf.io.gfile.isdir(model_dir) or _names_of_others(model_dir)
     ):
         raise InputError(
             f"{model_dir} is not empty and is not a run of cvrl_tf (no {CONFIG_FILE} in it): name"
@@ -203,6 +203,12 @@ def training_in(
     prepare(model_dir, config, flagfile, override)
     with files.locked(os.path.join(model_dir, LOCK_FILE), f"training in {model_dir}"):
         yield
+
+
+def _names_of_others(model_dir: str) -> list[str]:
+    """What is in a directory but is not of a `prepare` that was killed before its configuration."""
+    names = files.names_in(model_dir)
+    return [name for name in names if name != FLAGS_FILE and not files.is_temporary(name)]
 
 
 def _write(model_dir: str, config: RunConfig, flagfile: str | None) -> None:

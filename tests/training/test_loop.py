@@ -270,6 +270,14 @@ def test_checkpoints_by_the_clock(shard, tmp_path, one_replica):
     assert _checkpoints(tmp_path) == list(range(1, 13))
 
 
+def test_what_a_kill_left_half_written_is_removed(shard, tmp_path, one_replica):
+    left = tmp_path / f"metrics.jsonl.tmp-{'0a' * 16}"
+    left.write_text('{"step": 2')
+    (tmp_path / "notes.tmp-old").write_text("of somebody")
+    _train(shard, tmp_path, one_replica)
+    assert not left.exists() and (tmp_path / "notes.tmp-old").exists()
+
+
 def test_a_finished_run_is_left_alone(shard, tmp_path, one_replica):
     _train(shard, tmp_path, one_replica)
     before = (tmp_path / "metrics.jsonl").read_text()

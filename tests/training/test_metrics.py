@@ -1,8 +1,10 @@
 import json
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
+from cvrl_tf.errors import InputError
 from cvrl_tf.training import metrics
 
 
@@ -26,6 +28,21 @@ def test_lines_after_the_restored_step_are_dropped(tmp_path):
     assert [row["step"] for row in metrics.read_metrics(str(tmp_path))] == [10, 20, 25]
     for line in (tmp_path / "metrics.jsonl").read_text().splitlines():
         json.loads(line)
+
+
+def test_a_full_disk_is_one_sentence(tmp_path, monkeypatch):
+    writer = metrics.MetricsWriter(str(tmp_path))
+    writer.write(1, loss=2.0)
+
+    def full(*arguments, **options):
+        raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
+
+    monkeypatch.setattr(tf.io.gfile, "GFile", full)
+    message = r"Metrics cannot be written to .* \(No space left on device\): make room"
+    with pytest.raises(InputError, match=message):
+        writer.write(2, loss=1.0)
+    with pytest.raises(InputError, match=message):
+        writer.write_pairs(2, np.zeros((1, 2, 1, 4, 4, 3), np.float32))
 
 
 def test_tensorboard_events_hold_scalars_and_pictures(tmp_path):

@@ -63,6 +63,14 @@ def test_prepare_refuses_the_directory_of_something_else(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
+def test_prepare_goes_on_where_it_was_killed(tmp_path):
+    """Killed after the flags and within the configuration, it must not refuse its own files."""
+    (tmp_path / "flags.txt").write_text("--batch_size=4\n")
+    (tmp_path / f"config.json.tmp-{'0a' * 16}").write_text("{")
+    run_directory.prepare(str(tmp_path), CONFIG, "--batch_size=4\n")
+    assert run_directory.load_config(str(tmp_path)) == CONFIG
+
+
 def test_prepare_refuses_a_file(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="not a run of cvrl_tf"):

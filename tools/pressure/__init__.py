@@ -1,0 +1,1 @@
+"""A campaign of trouble for training: what is lost when runs are killed, stopped and starved."""
