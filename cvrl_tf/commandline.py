@@ -16,7 +16,12 @@ FlagGroups = Mapping[str, Sequence[flags.FlagHolder]]
 
 Argument = tuple[str, str]  # the name of a positional argument, in capitals, and its help
 
-VALUE_NAMES = {"int": "INTEGER", "float": "NUMBER", "string": "TEXT"}
+VALUE_NAMES = {
+    "int": "INTEGER",
+    "float": "NUMBER",
+    "string": "TEXT",
+    "comma separated list of strings": "LIST",
+}
 
 
 def run(
@@ -113,7 +118,8 @@ def help_text(
             else:
                 lines.append(f"  --{flag.name}={values or VALUE_NAMES[flag.flag_type()]}")
                 text = text.removeprefix(f"<{values}>: ")  # absl adds it
-            default = "" if flag.default in (None, "") else f" (default: {flag.default})"
+            default = ",".join(flag.default) if isinstance(flag.default, list) else flag.default
+            default = "" if default in (None, "") else f" (default: {default})"
             lines += _indented(text + default, width)
         lines.append("")
     lines.append("--flagfile=FILE reads flags from a file, one to a line.")
