@@ -4,7 +4,7 @@ import sys
 import pytest
 from absl import flags
 
-from cvrl_tf import commandline, loop_flags
+from cvrl_tf import commandline, loop_flags, train
 
 PROGRAM = """
 from absl import flags
