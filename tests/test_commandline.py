@@ -4,7 +4,7 @@ import sys
 import pytest
 from absl import flags
 
-from cvrl_tf import commandline, train
+from cvrl_tf import commandline, loop_flags, train
 
 PROGRAM = """
 from absl import flags
@@ -123,3 +123,10 @@ def test_every_flag_of_training_has_a_sentence_and_a_group():
     assert grouped == defined
     for name in grouped:
         assert flags.FLAGS[name].help.rstrip().endswith("."), name
+
+
+def test_help_knows_lists():
+    """--profile is one, without a default."""
+    text = commandline.help_text("Trains.", {"Output": [loop_flags.PROFILE]}, width=100)
+    assert "  --profile=LIST\n      FIRST,LAST: profile these steps for TensorBoard" in text
+    assert "default" not in text
