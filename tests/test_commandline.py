@@ -128,5 +128,5 @@ def test_every_flag_of_training_has_a_sentence_and_a_group():
 def test_help_knows_lists():
     """--profile is one, without a default."""
     text = commandline.help_text("Trains.", {"Output": [loop_flags.PROFILE]}, width=100)
-    assert "  --profile=LIST\n      FIRST,LAST: profile these steps for TensorBoard" in text
+    assert "  --profile=TEXT,TEXT\n      FIRST,LAST: profile these steps for TensorBoard" in text
     assert "default" not in text
