@@ -1,23 +1,30 @@
 """Batch normalisation of clips that is exact over replicas and fused on one."""
 
 import contextlib
+import threading
 from collections.abc import Iterator
 
 import keras
 import tensorflow as tf
 
-_moving = True
+
+class _Moving(threading.local):
+    """Whether statistics move; of each thread, for every replica is traced in one of its own."""
+
+    on = True
+
+
+_moving = _Moving()
 
 
 @contextlib.contextmanager
 def fixed_moving_statistics(fixed: bool = True) -> Iterator[None]:
     """Inside, if `fixed`, training does not move the moving statistics; all else is as always."""
-    global _moving
-    before, _moving = _moving, _moving and not fixed
+    before, _moving.on = _moving.on, _moving.on and not fixed
     try:
         yield
     finally:
-        _moving = before
+        _moving.on = before
 
 
 class ClipBatchNormalization(keras.layers.BatchNormalization):
@@ -60,7 +67,7 @@ class ClipBatchNormalization(keras.layers.BatchNormalization):
         return tf.reshape(outputs, tf.shape(inputs))
 
     def _move(self, mean: tf.Tensor, variance: tf.Tensor) -> None:
-        if not _moving:
+        if not _moving.on:
             return
         for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
             moved = moving * self.momentum + value * (1.0 - self.momentum)

@@ -176,25 +176,40 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(
         np.testing.assert_allclose(one, two, atol=1e-5 * largest)
 
 
-def test_accumulation_moves_the_statistics_once_for_each_micro_batch(config, one_replica):
+@pytest.mark.parametrize("on_two", [False, True])
+def test_accumulation_moves_the_statistics_once_for_each_micro_batch(
+    config, one_replica, two_replicas, on_two
+):
     parts = dataclasses.replace(config, batch_size=12, accumulate=3)
-    with one_replica.scope():
+    strategy = two_replicas if on_two else one_replica
+    with strategy.scope():
         trainer = ContrastiveTrainer(parts, 0, 1000)
-    (batch,) = _batches(parts, 1, 12)
     with one_replica.scope():
         reference = ContrastiveTrainer(parts, 0, 1000)
-    for first in (0, 4, 8):
-        clips = tf.concat([view[first : first + 4] for view in batch.views], axis=0)
+    (whole,) = _batches(parts, 1, 12)
+    # Each replica has half of the batch, and a third of that in each micro-batch.
+    rows = [[0, 1, 6, 7], [2, 3, 8, 9], [4, 5, 10, 11]] if on_two else np.arange(12).reshape(3, 4)
+    for numbers in rows:
+        clips = tf.concat([tf.gather(view, numbers) for view in whole.views], axis=0)
         reference.backbone(clips, training=True)
-    trainer.step(batch)
+    batches = iter(
+        strategy.distribute_datasets_from_function(
+            lambda context: _batches(parts, -1, context.get_per_replica_batch_size(12))
+        )
+    )
+    trainer.step(next(batches))
     for one, two in zip(
         trainer.backbone.non_trainable_variables,
         reference.backbone.non_trainable_variables,
         strict=True,
     ):
         np.testing.assert_allclose(one.numpy(), two.numpy(), atol=1e-5, err_msg=one.path)
-    trainer.step(batch)  # the sums start from zero again
+    trainer.step(next(batches))  # the sums start from zero again
     assert int(trainer.checkpoint.step.numpy()) == 2
+    # Nor are they fixed for whoever comes next.
+    before = reference.backbone.get_layer("conv1_bn").moving_mean.numpy()
+    reference.backbone(tf.concat(whole.views, axis=0), training=True)
+    assert np.any(reference.backbone.get_layer("conv1_bn").moving_mean.numpy() != before)
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])

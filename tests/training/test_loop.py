@@ -178,7 +178,9 @@ def test_a_signal_saves_and_ends_the_run(shard, tmp_path, one_replica, number):
 
     trainer.step = signalled_step
     stopped = tmp_path / "stopped"
-    with pytest.raises(Stopped, match=rf"at step 7 of 12 by {number.name}, saved to .*ckpt-7: the"):
+    with pytest.raises(
+        Stopped, match=rf"at step 7 of 12 by {number.name}, saved to .*stopped: the"
+    ):
         _train(shard, stopped, one_replica, trainer)
     assert _checkpoints(stopped) == [5, 7]
     found = _train(shard, stopped, one_replica)
