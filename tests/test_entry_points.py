@@ -167,10 +167,11 @@ def test_export_of_what_is_not_whole_writes_nothing(model_dir, tmp_path):
     damaged = tmp_path / "run"
     shutil.copytree(model_dir, damaged)
     (data,) = (damaged / "checkpoints").glob("*.data-*")
-    data.write_bytes(data.read_bytes()[:1000])
-    _assert_one_sentence(
-        _run("cvrl_tf.export", f"--model_dir={damaged}", output), "ckpt-6 is damaged ("
-    )
+    whole = data.read_bytes()
+    data.write_bytes(whole[:1000])
+    result = _run("cvrl_tf.export", f"--model_dir={damaged}", output)
+    _assert_one_sentence(result, "ckpt-6 is damaged (")
+    data.write_bytes(whole)
     config = json.loads((model_dir / "config.json").read_text())
     (damaged / "config.json").write_text(json.dumps(config | {"backbone": "r3d_50"}))
     _assert_one_sentence(_run("cvrl_tf.export", f"--model_dir={damaged}", output), "of another net")
