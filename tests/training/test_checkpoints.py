@@ -1,3 +1,6 @@
+import resource
+import signal
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -108,3 +111,23 @@ def test_what_a_killed_process_left_is_removed(tmp_path):
     checkpoints.remove_temporaries()
     assert sorted(path.name for path in directory.iterdir()) == before
     np.testing.assert_array_equal(_restored(tmp_path).weight.numpy(), 1.0)
+
+
+def test_a_full_disk_is_told_and_leaves_the_one_before(tmp_path):
+    checkpoints = _save_steps(tmp_path, 1)
+    before = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # then writing fails, as on a full disk
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limit[1]))
+    try:
+        with pytest.raises(
+            InputError, match=r"checkpoint of step 2 cannot be written .*the last one is .*ckpt-1\."
+        ):
+            checkpoints.save(2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == before
+    np.testing.assert_array_equal(_restored(tmp_path).weight.numpy(), 1.0)
+    checkpoints.save(2)  # there is room again
+    assert checkpoints.latest == f"{tmp_path}/checkpoints/ckpt-2"

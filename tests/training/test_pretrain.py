@@ -4,6 +4,7 @@ import os
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.core.util import event_pb2
 
 from cvrl_tf import files
 from cvrl_tf.errors import InputError
@@ -47,6 +48,13 @@ def test_pretrain_writes_what_it_says(config, tmp_path, one_replica):
     assert all(0 < row["input_wait"] < 1 for row in rows)
     # Six steps, two of warm-up: the rate of the sixth step is that after five.
     assert rows[-1]["learning_rate"] == pytest.approx(0.001 * (1 + np.cos(np.pi * 5 / 6)), rel=1e-5)
+    (events,) = (tmp_path / "run").glob("events.out.tfevents.*")
+    tags = {
+        value.tag
+        for record in tf.data.TFRecordDataset(str(events)).as_numpy_iterator()
+        for value in event_pb2.Event.FromString(record).summary.value
+    }
+    assert tags == {*rows[0], *rows[2], "clip_pairs", "interval"} - {"step"}
     picture = tf.io.decode_png(tf.io.read_file(os.path.join(directory, "clip_pairs.png")))
     assert picture.shape == (6 * (2 * 34 + 4) - 6, 4 * 34 - 2, 3)
     assert sorted(os.listdir(os.path.join(directory, "checkpoints"))) == [

@@ -18,6 +18,12 @@ def test_steps_of_the_released_schedule():
     assert config.steps_of(5, 366_016) == 1_787
 
 
+def test_the_linear_scaling_rule_is_for_a_batch_of_1024():
+    assert PretrainConfig("", batch_size=256).peak_learning_rate == 0.32
+    scaled = PretrainConfig("", batch_size=256, scale_learning_rate=True)
+    assert scaled.peak_learning_rate == pytest.approx(0.08)
+
+
 def test_prepare_writes_configuration_and_flags(tmp_path):
     directory = str(tmp_path / "run")
     run_directory.prepare(directory, CONFIG, "--batch_size=4\n")
