@@ -1,5 +1,7 @@
 """What ends a command other than by a defect."""
 
+import re
+
 
 class InputError(ValueError):
     """A flag value, file, record or directory that cannot be used as it is.
@@ -17,3 +19,9 @@ class Stopped(Exception):
 
 
 STOPPED_STATUS = 75
+
+
+def reason(error: Exception) -> str:
+    """The first line of an error, for a sentence: TensorFlow's without the names of graph nodes."""
+    text = re.sub(r"{{.*?}}", "", str(getattr(error, "message", error))).strip()
+    return text.splitlines()[0].strip() if text else type(error).__name__

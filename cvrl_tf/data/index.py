@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from cvrl_tf import files
 from cvrl_tf.data import tfrecords
+from cvrl_tf.errors import reason
 
 _READ_BUFFER = 2**18  # bytes, read at a time
 _REMOTE_SHARDS_AT_ONCE = 16
@@ -88,7 +89,7 @@ class RecordIndex:
         except StopIteration:
             return "the file ends before it"
         except tf.errors.OpError as error:
-            return f"the file cannot be read: {error.message}"
+            return f"the file cannot be read: {reason(error)}"
 
 
 def index_records(paths: Sequence[str]) -> RecordIndex:

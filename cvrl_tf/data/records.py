@@ -21,14 +21,13 @@ All frames of a record have one height and width.
 
 import contextlib
 import dataclasses
-import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import tensorflow as tf
 
 from cvrl_tf import files
-from cvrl_tf.errors import InputError
+from cvrl_tf.errors import InputError, reason
 
 FRAMES_KEY = "image/encoded"
 LABEL_KEY = "clip/label/index"
@@ -424,8 +423,7 @@ def naming_bad_records(pattern: str) -> Iterator[None]:
     try:
         yield
     except (tf.errors.InvalidArgumentError, tf.errors.DataLossError) as error:
-        reason = re.sub(r"{{.*?}}", "", str(error.message)).splitlines()[0].strip()
         raise InputError(
-            f"A record of {pattern} cannot be read ({reason}): convert its video again, or leave"
-            " it out."
+            f"A record of {pattern} cannot be read ({reason(error)}): convert its video"
+            " again, or leave it out."
         ) from None

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from cvrl_tf.data import records
 from cvrl_tf.data.index import RecordIndex, index_records
+from cvrl_tf.errors import reason
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,12 +46,12 @@ class Source:
         try:
             frames = self.parse(index.read(tf.constant(number)))["frames"]
         except tf.errors.OpError as error:
-            return f"the record cannot be parsed: {str(error.message).splitlines()[0]}"
+            return f"the record cannot be parsed: {reason(error)}"
         for frame in range(len(frames)):
             try:
                 tf.io.decode_jpeg(frames[frame])
             except tf.errors.OpError as error:
-                return f"frame {frame} cannot be decoded: {str(error.message).splitlines()[0]}"
+                return f"frame {frame} cannot be decoded: {reason(error)}"
         return "the record has no frames" if not len(frames) else "it can be read now"
 
     def count_records(self) -> int:

@@ -8,7 +8,7 @@ import sys
 import tensorflow as tf
 
 from cvrl_tf import files
-from cvrl_tf.errors import InputError
+from cvrl_tf.errors import InputError, reason
 
 CHECKPOINTS = "checkpoints"
 
@@ -97,11 +97,10 @@ class RunCheckpoints:
             self._manager.save(checkpoint_number=step)
         except (tf.errors.OpError, OSError) as error:
             self.remove_temporaries()
-            reason = getattr(error, "message", error)
             raise InputError(
-                f"The checkpoint of step {step} cannot be written to {self._directory} ({reason}):"
-                f" the last one is {before or 'none'}. Make room, or mend the disk; the same"
-                " command then goes on from there."
+                f"The checkpoint of step {step} cannot be written to {self._directory}"
+                f" ({reason(error)}): the last one is {before or 'none'}. Make room, or mend the"
+                " disk; the same command then goes on from there."
             ) from None
 
     def remove_temporaries(self) -> None:
@@ -131,9 +130,7 @@ def restore(checkpoint: tf.train.Checkpoint, prefix: str) -> None:
         status.assert_existing_objects_matched()
         status.expect_partial()  # an evaluation has neither projection head nor optimizer
     except (tf.errors.OpError, IndexError) as error:  # IndexError: a file is cut off
-        raise DamagedCheckpoint(
-            f"The checkpoint {prefix} is damaged ({str(getattr(error, 'message', error))})."
-        ) from None
+        raise DamagedCheckpoint(f"The checkpoint {prefix} is damaged ({reason(error)}).") from None
     except (AssertionError, ValueError) as error:
         raise InputError(
             f"The checkpoint {prefix} is of another network ({error}): give the flags that it was"

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from cvrl_tf import files
-from cvrl_tf.errors import InputError
+from cvrl_tf.errors import InputError, reason
 
 METRICS_FILE = "metrics.jsonl"
 PAIRS_FILE = "clip_pairs.png"
@@ -41,7 +41,7 @@ class MetricsWriter:
         except (tf.errors.OpError, OSError) as error:
             directory = os.path.dirname(self._path)
             raise InputError(
-                f"Metrics cannot be written to {directory} ({getattr(error, 'message', error)}):"
+                f"Metrics cannot be written to {directory} ({reason(error)}):"
                 " make room, or mend the disk; the same command then goes on from the last"
                 " checkpoint."
             ) from None
