@@ -131,9 +131,7 @@ def _in_a_process(function: Callable[..., Figures], *arguments: Any) -> Figures:
 def _index(source: Source, num_records: int) -> RecordIndex:
     """An index of `num_records` records: those of the source, again and again."""
     index = source.index()
-    return RecordIndex(
-        index.paths, np.resize(index.shards, num_records), np.resize(index.offsets, num_records)
-    )
+    return index.select(np.arange(num_records) % len(index))
 
 
 def _measure(
