@@ -34,7 +34,11 @@ TRIALS = {  # and how many processes each starts, for 0 kills
 KILLS = flags.DEFINE_integer("kills", 20, "Kills of the run of one process.", 1)
 WORKER_KILLS = flags.DEFINE_integer("worker_kills", 3, "Kills of one of two workers.", 1)
 STEPS = flags.DEFINE_integer(
-    "steps", 120, "Steps of each run: several a kill, or the run ends before its last kill.", 40
+    "steps",
+    120,
+    "Steps of each run: several a kill, or the run ends before its last kill; an epoch at least, so"
+    " that every damaged record is met.",
+    75,
 )
 TRIALS_FLAG = flags.DEFINE_list("trials", list(TRIALS), f"Which: {', '.join(TRIALS)}.")
 SEED = flags.DEFINE_integer("seed", 0, "Seed of the random moments and of the damage.", 0)

@@ -32,7 +32,7 @@ def test_an_unknown_trial_is_one_sentence():
 def test_nothing_is_lost(tmp_path):
     output = tmp_path / "pressure.json"
     trials = "--trials=kills,bad_records,two_processes,sigterm"
-    result = _run("--kills=2", "--steps=60", trials, f"--output={output}")
+    result = _run("--kills=2", "--steps=80", trials, f"--output={output}")
     assert result.returncode == 0, result.stdout + result.stderr
     results = json.loads(output.read_text())["results"]
     assert {name: found["lost"] for name, found in results.items()} == {
