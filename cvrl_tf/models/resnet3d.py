@@ -11,6 +11,7 @@ import keras
 from keras import layers
 
 from cvrl_tf.errors import InputError
+from cvrl_tf.models.activation import ClipReLU
 from cvrl_tf.models.convolution import ClipConv3D
 from cvrl_tf.models.normalization import ClipBatchNormalization
 from cvrl_tf.models.pooling import ClipMaxPooling3D
@@ -63,7 +64,7 @@ class _Builder:
             dtype=self._dtype,
             name=f"{name}_bn",
         )(x)
-        return layers.ReLU(dtype=self._dtype, name=f"{name}_relu")(x) if relu else x
+        return ClipReLU(dtype=self._dtype, name=f"{name}_relu")(x) if relu else x
 
     def bottleneck(self, x, name, filters, temporal_kernel, stride, project):
         shortcut, strides = x, (1, stride, stride)
@@ -74,7 +75,7 @@ class _Builder:
         x = self.conv_bn(x, f"{name}_b", filters, (1, 3, 3), strides)
         x = self.conv_bn(x, f"{name}_c", outputs, (1, 1, 1), relu=False)
         x = layers.Add(dtype=self._dtype, name=f"{name}_add")([x, shortcut])
-        return layers.ReLU(dtype=self._dtype, name=f"{name}_relu")(x)
+        return ClipReLU(dtype=self._dtype, name=f"{name}_relu")(x)
 
 
 def build_backbone(

@@ -68,13 +68,19 @@ class SGD(tf.Module):
         return {"gradient_norm": norm, "skipped": skipped}
 
     def _update(self, index: int, gradient: tf.Tensor, learning_rate: tf.Tensor) -> None:
-        variable = self._variables[index]
+        variable, momentum = self._variables[index].value, self.momentums[index]
+        rate = self._rate(index, gradient, learning_rate)
         if self._decays(index):
-            gradient = gradient + self._weight_decay * variable.value
+            # Into the momentum, in place: added to the gradient it makes two copies of a weight.
+            tf.raw_ops.ResourceApplyGradientDescent(
+                var=momentum.handle,
+                alpha=rate * (self._weight_decay / MOMENTUM),
+                delta=variable,
+            )
         tf.raw_ops.ResourceApplyKerasMomentum(
-            var=variable.value.handle,  # this replica's
-            accum=self.momentums[index].handle,
-            lr=self._rate(index, gradient, learning_rate),
+            var=variable.handle,  # this replica's
+            accum=momentum.handle,
+            lr=rate,
             grad=gradient,
             momentum=MOMENTUM,
         )
@@ -97,8 +103,9 @@ class LARS(SGD):
     def _rate(self, index: int, gradient: tf.Tensor, learning_rate: tf.Tensor) -> tf.Tensor:
         if not self._decays(index):
             return learning_rate
-        weight_norm = tf.norm(self._variables[index].value)
-        gradient_norm = tf.norm(gradient)
+        weight = self._variables[index].value
+        weight_norm = tf.norm(weight)
+        gradient_norm = tf.norm(gradient + self._weight_decay * weight)
         ratio = LARS_COEFFICIENT * tf.math.divide_no_nan(weight_norm, gradient_norm)
         return learning_rate * tf.where(ratio > 0.0, ratio, 1.0)
 

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cvrl_tf.models.convolution import ClipConv3D
+from cvrl_tf.models.convolution import CHANNELS_OF_PRODUCTS, ClipConv3D
 
 
 def _layers(channels, dtype, kernel=(3, 1, 1), strides=(1, 1, 1)):
@@ -41,6 +41,34 @@ def test_equals_keras_forward_and_backward(num_frames, kernel, strides, dtype, t
             outputs = tf.cast(layer(inputs), tf.float32)
             loss = tf.reduce_sum(tf.sin(outputs))
         results.append([outputs, *tape.gradient(loss, [inputs, layer.kernel.value])])
+    for their, our in zip(*results, strict=True):
+        assert their.shape == our.shape
+        np.testing.assert_allclose(our, their, atol=tolerance * np.abs(their).max())
+
+
+@pytest.mark.parametrize("num_frames", [1, 3])
+@pytest.mark.parametrize(
+    ("kernel", "strides"),
+    [((3, 1, 1), (1, 1, 1)), ((1, 3, 3), (1, 1, 1)), ((1, 3, 3), (1, 2, 2))],
+)
+def test_gradients_of_many_channels_are_those_of_keras(num_frames, kernel, strides):
+    shape, tolerance = (2, num_frames, 5, 6, CHANNELS_OF_PRODUCTS), 0.02
+    inputs = tf.constant(np.random.default_rng(0).normal(size=shape).astype("float32"))
+    results, products = [], []
+    for layer in _layers(CHANNELS_OF_PRODUCTS, "mixed_bfloat16", kernel, strides):
+
+        @tf.function
+        def gradients(layer=layer):
+            with tf.GradientTape() as tape:
+                tape.watch(inputs)
+                outputs = tf.cast(layer(inputs), tf.float32)
+                loss = tf.reduce_sum(tf.sin(outputs))
+            return [outputs, *tape.gradient(loss, [inputs, layer.kernel.value])]
+
+        results.append(gradients())
+        operations = gradients.get_concrete_function().graph.get_operations()
+        products.append(sum(operation.type == "MatMul" for operation in operations))
+    assert products == [0, 1]
     for their, our in zip(*results, strict=True):
         assert their.shape == our.shape
         np.testing.assert_allclose(our, their, atol=tolerance * np.abs(their).max())

@@ -154,6 +154,7 @@ def _use_keras_layers() -> None:
     """Builds backbones of stock layers from here on, in this process."""
     resnet3d.ClipConv3D = keras.layers.Conv3D
     resnet3d.ClipBatchNormalization = keras.layers.BatchNormalization
+    resnet3d.ClipReLU = keras.layers.ReLU
 
 
 def _memory_mb() -> float:
