@@ -102,6 +102,12 @@ def random_flip(seed: tf.Tensor) -> tf.Tensor:
     return _uniform(fold(seed, Purpose.FLIP, 0)) < FLIP_PROBABILITY
 
 
+@tf.function(jit_compile=True)
+def flip(clip: tf.Tensor) -> tf.Tensor:
+    """Flips a clip, (T, H, W, 3) of static shape, from left to right."""
+    return tf.reverse(clip, [2])
+
+
 def draw(view: View, seed: tf.Tensor) -> Parameters:
     """Draws the parameters of one clip.
 
@@ -203,13 +209,12 @@ def _gaussian_taps(sigma: tf.Tensor, radius: int) -> tf.Tensor:
 
 
 def _convolve(channels: tf.Tensor, taps: tf.Tensor, axis: int) -> tf.Tensor:
-    """Convolves along one axis, with zeros beyond the border, as a sum of shifted copies."""
-    radius, size = taps.shape[0] // 2, channels.shape[axis]
-    padded = tf.pad(channels, [[radius * (dimension == axis)] * 2 for dimension in range(4)])
+    """Convolves along one axis, within the border, as a sum of shifted copies."""
+    size = channels.shape[axis] - taps.shape[0] + 1
     return sum(
         taps[first]
         * tf.slice(
-            padded,
+            channels,
             [first * (dimension == axis) for dimension in range(4)],
             [size if dimension == axis else -1 for dimension in range(4)],
         )
@@ -228,22 +233,28 @@ def _separate(clip: tf.Tensor) -> tf.Tensor:
 
 @tf.function(jit_compile=True)
 def _color(clip: tf.Tensor, parameters: Parameters, jitter: bool) -> tf.Tensor:
-    """Colour jitter and grayscale; (T, H, W, 3) uint8 to (3, T, H, W) float32 in [0, 1]."""
+    """Colour jitter; (T, H, W, 3) uint8 to (3, T, H, W) float32 in [0, 1]."""
     channels = _separate(clip)
-    if jitter:
-        channels = _jitter(channels, parameters)
-    return tf.where(parameters.grayscale, _grayscale(channels), channels)
+    return _jitter(channels, parameters) if jitter else channels
 
 
 @tf.function(jit_compile=True)
 def _blur(channels: tf.Tensor, taps: tf.Tensor) -> tf.Tensor:
-    return _convolve(_convolve(channels, taps, axis=2), taps, axis=3)
+    """Convolves height and width, with zeros beyond the border."""
+    border = [taps.shape[0] // 2] * 2
+    padded = tf.pad(channels, [[0, 0], [0, 0], border, border])
+    return _convolve(_convolve(padded, taps, axis=2), taps, axis=3)
 
 
 @tf.function(jit_compile=True)
-def _finish(channels: tf.Tensor, solarize: tf.Tensor) -> tf.Tensor:
-    """Solarisation; (3, T, H, W) to (T, H, W, 3), both float32 in [0, 1]."""
-    channels = tf.where(solarize & (channels >= 0.5), 1.0 - channels, channels)
+def _finish(channels: tf.Tensor, parameters: Parameters) -> tf.Tensor:
+    """Grayscale and solarisation; (3, T, H, W) to (T, H, W, 3), both float32 in [0, 1].
+
+    Grayscale comes before the blur; a weighted sum of the channels may as well come after it, where
+    it takes no pass of its own.
+    """
+    channels = tf.where(parameters.grayscale, _grayscale(channels), channels)
+    channels = tf.where(parameters.solarize & (channels >= 0.5), 1.0 - channels, channels)
     return tf.stack(tf.unstack(tf.clip_by_value(channels, 0.0, 1.0)), axis=-1)
 
 
@@ -293,4 +304,4 @@ def apply(clip: tf.Tensor, parameters: Parameters) -> tf.Tensor:
         lambda radius=radius: _blur(channels, taps[largest - radius : largest + radius + 1])
         for radius in radii[1:]
     ]
-    return _finish(tf.switch_case(choice, branches), parameters.solarize)
+    return _finish(tf.switch_case(choice, branches), parameters)

@@ -159,7 +159,8 @@ def decode_and_crop(frames: tf.Tensor, window: tf.Tensor) -> tf.Tensor:
 
 def resize(frames: tf.Tensor, height: int | tf.Tensor, width: int | tf.Tensor) -> tf.Tensor:
     """Resizes (..., H, W, 3) uint8 bilinearly to (..., height, width, 3) uint8, rounded down."""
-    return tf.cast(tf.image.resize(frames, [height, width]), tf.uint8)
+    # As float32 already: resizing bytes gives the same and takes 1.5 times as long.
+    return tf.cast(tf.image.resize(tf.cast(frames, tf.float32), [height, width]), tf.uint8)
 
 
 class CroppedClip(NamedTuple):
@@ -191,7 +192,7 @@ def crop_clip(frames: tf.Tensor, size: int, seed: tf.Tensor) -> tf.Tensor:
         fn_output_signature=tf.TensorSpec([size, size, 3], tf.uint8),
     )
     pixels = tf.ensure_shape(pixels, [frames.shape[0], size, size, 3])
-    return tf.cond(augment.random_flip(seed), lambda: tf.reverse(pixels, [2]), lambda: pixels)
+    return tf.cond(augment.random_flip(seed), lambda: augment.flip(pixels), lambda: pixels)
 
 
 def crop_views(sample: dict[str, tf.Tensor], pair: ViewPair) -> tuple[CroppedClip, CroppedClip]:
