@@ -13,29 +13,6 @@ from cvrl_tf.evaluation.features import Features
 
 VOTE_TEMPERATURE = 0.07
 COSINES = 2**25  # of test videos with all training videos, in memory at a time
-SHOWN_CLASSES = 5  # in messages
-
-
-def check_labels(train: Features, test: Features) -> None:
-    """Checks that a classifier can be trained and tested.
-
-    Raises:
-      InputError: fewer than two classes in `train`, or a class of `test` that `train` lacks.
-    """
-    train_classes, test_classes = set(train.labels.tolist()), set(test.labels.tolist())
-    if len(train_classes) < 2:
-        raise InputError(
-            f"--train_data has {len(train_classes)} class, expected two or more: give labelled"
-            " records of several classes."
-        )
-    unknown = sorted(test_classes - train_classes)
-    if unknown:
-        more = ", ..." if len(unknown) > SHOWN_CLASSES else ""
-        raise InputError(
-            f"--test_data has {len(unknown)} of its {len(test_classes)} classes that --train_data"
-            f" lacks (labels {', '.join(map(str, unknown[:SHOWN_CLASSES]))}{more}): convert both"
-            " with the same class list, and train on all classes."
-        )
 
 
 def check_number(num_videos: int, num_neighbors: int) -> None:

@@ -47,6 +47,14 @@ def test_the_task_has_the_classes_of_the_training_labels(shards, tmp_path):
     assert few.train.labels.labels.tolist() == [0, 1]
     assert few.train.index.origin(1).endswith("train-00001-of-00002, record 1")
     assert len(few.test.index) == 12
+    held_out = _task(shards, test_ids=str(ids))
+    assert list(held_out.test.labels.ids) == ["video_2", "video_7"]
+    assert len(held_out.train.index) == 12
+    described = held_out.test.describe()
+    assert (described.videos, described.ids_file) == (2, str(ids))
+    softmax = lambda clips: tf.reduce_mean(clips, axis=[1, 2, 3])  # noqa: E731
+    every, some = (classification.predict(softmax, x.test, CLIP, 1, 1) for x in (few, held_out))
+    np.testing.assert_allclose(some, every[[2, 7]], atol=1e-6)
 
 
 @pytest.mark.parametrize(
