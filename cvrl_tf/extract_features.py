@@ -34,7 +34,8 @@ FILES = flags.DEFINE_string(
     "files",
     "",
     "Instead of --data, video files: a glob pattern, in which ** is any number of folders, or a"
-    " .txt file with one path a line. They are decoded as tools.make_tfrecords does by default.",
+    " .txt file with one path a line. They are decoded as tools.make_tfrecords does by default;"
+    " those smaller than --crop_size are enlarged.",
 )
 OUTPUT = flags.DEFINE_string(
     "output",

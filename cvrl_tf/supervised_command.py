@@ -25,7 +25,8 @@ DEFAULTS = SupervisedConfig(train_data="", num_classes=0, frozen=False)
 TEST_CROP_SIZE = flags.DEFINE_integer(
     "test_crop_size",
     256,
-    "Height and width of a test clip in pixels; the shorter side of the video is resized to it.",
+    "Height and width of a test clip in pixels; the shorter side of the video is resized to it, a"
+    " smaller video enlarged.",
     lower_bound=32,
 )
 BATCH_SIZE = flags.DEFINE_integer(
