@@ -32,6 +32,13 @@ TEST_IDS = flags.DEFINE_string(
 GROUP = (TRAIN_DATA, TRAIN_IDS, TEST_DATA, TEST_IDS)
 
 
+def check_given() -> None:
+    """Raises InputError if the data to learn from or to test on are missing."""
+    for holder in (TRAIN_DATA, TEST_DATA):
+        if not holder.value:
+            raise InputError(f"--{holder.name} is missing; --help shows an example.")
+
+
 def read_task(clip: ClipSpec) -> Task:
     """The data that the user gave.
 
@@ -39,11 +46,9 @@ def read_task(clip: ClipSpec) -> Task:
       clip: the clips to be taken.
 
     Raises:
-      InputError: as `classification.read_task`, or one of them is missing.
+      InputError: as `check_given` and `classification.read_task`.
     """
-    for holder in (TRAIN_DATA, TEST_DATA):
-        if not holder.value:
-            raise InputError(f"--{holder.name} is missing; --help shows an example.")
+    check_given()
     return classification.read_task(
         TRAIN_DATA.value, TEST_DATA.value, clip, TRAIN_IDS.value, TEST_IDS.value
     )

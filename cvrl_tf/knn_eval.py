@@ -65,6 +65,7 @@ def main() -> None:
     """Evaluates as the flags say."""
     start = time.monotonic()
     neighbors = _num_neighbors()
+    data_flags.check_given()
     page_directory = os.path.dirname(HTML.value)
     if page_directory and not tf.io.gfile.isdir(page_directory):
         raise InputError(f"--html={HTML.value}: there is no directory {page_directory}: make it.")

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from cvrl_tf.data.pipeline import ClipSpec
-from cvrl_tf.evaluation import bootstrap, metrics, probes
+from cvrl_tf.evaluation import bootstrap, linear, metrics, probes
 from cvrl_tf.evaluation.bootstrap import Estimate
 from cvrl_tf.evaluation.classification import LabelledData
 from cvrl_tf.evaluation.features import Features, extract_features
@@ -67,7 +67,8 @@ def classify(
         figures |= _accuracies(f"knn_{k}", predictions[-1], test.labels)
     figures |= metrics.retrieval_figures(train.labels[neighbors.indices], test.labels)
     if logistic_regression:
-        predicted = probes.logistic_regression_predict(train, test)
+        predict = linear.fit_logistic_regression(train.values[:, np.newaxis], train.labels)
+        predicted = predict(test.values[:, np.newaxis]).argmax(axis=1)
         figures |= _accuracies("logistic_regression", predicted, test.labels)
     return KnnResult(train, test, num_neighbors, figures, predictions[0], neighbors)
 

@@ -1,12 +1,8 @@
-"""Classifiers on fixed features: nearest neighbours and logistic regression."""
+"""Nearest neighbours among fixed features, and their votes."""
 
 import dataclasses
-import warnings
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.preprocessing import StandardScaler
 
 from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation.features import Features
@@ -89,22 +85,3 @@ def knn_votes(
     classes = train_labels[neighbors.indices[:, :num_neighbors]]
     np.add.at(votes, (np.arange(len(cosines))[:, None], classes), weights)
     return votes
-
-
-def logistic_regression_predict(train: Features, test: Features) -> np.ndarray:
-    """Multinomial logistic regression on standardised features, scikit-learn's with C = 1.
-
-    Args:
-      train: labelled features.
-      test: features.
-
-    Returns:
-      (N,) int64, the predicted class of each test video.
-    """
-    scaler = StandardScaler().fit(train.values)
-    classifier = LogisticRegression(max_iter=2000)
-    with warnings.catch_warnings():
-        # 2000 iterations that have not converged to 1e-4 classify as well as more would.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        classifier.fit(scaler.transform(train.values), train.labels)
-    return classifier.predict(scaler.transform(test.values))

@@ -43,12 +43,6 @@ def test_tiny_temperature_does_not_overflow():
     assert _predict(train, test, 2, temperature=1e-4).tolist() == [1]
 
 
-def test_logistic_regression_separates_classes():
-    train = _features([0, 10, 20, 90, 100, 110], [3, 3, 3, 8, 8, 8])
-    test = _features([5, 95, 15], [3, 8, 3])
-    assert probes.logistic_regression_predict(train, test).tolist() == [3, 8, 3]
-
-
 def test_the_nearest_come_first_and_equals_in_their_order():
     train = _features([50, 10, 80, 10, 30], [0, 1, 2, 3, 4])
     neighbors = probes.nearest(train, _features([8, 85], [0, 0]), 3)
