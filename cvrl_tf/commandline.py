@@ -73,6 +73,9 @@ def run(
             return main(*argv[1:])
         except InputError as error:
             print(f"error: {error}", file=sys.stderr)
+            # At the end of the process TensorFlow warns of every variable of a checkpoint that
+            # was of another network.
+            logging.getLogger("tensorflow").setLevel(logging.ERROR)
             sys.exit(2)
         except Stopped as stop:
             print(stop, file=sys.stderr)

@@ -16,8 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from cvrl_tf.conversion import catalogs, shards
-from cvrl_tf.data.source import find_source
-from cvrl_tf.evaluation import knn, report
+from cvrl_tf.evaluation import classification, knn, report
 from cvrl_tf.exporting import directory as export_directory
 from cvrl_tf.progress import Progress
 from cvrl_tf.training.origin import load_run, untrained
@@ -267,10 +266,13 @@ def _knn_top1(model_dir: str, config: PretrainConfig, records: str, pretrained: 
     else:
         backbone, about = untrained(config.backbone, config.width_multiplier, seed=config.seed)
     name = "pretrained" if pretrained else "random init"
-    data = [os.path.join(records, f"{split}-*") for split in VIDEOS_PER_CLASS]
+    data = [
+        classification.read_data(os.path.join(records, f"{split}-*"), "data", config.clip)
+        for split in VIDEOS_PER_CLASS
+    ]
     found = knn.evaluate(
         backbone,
-        *(find_source(pattern, "data") for pattern in data),
+        *data,
         config.clip,
         NUM_CLIPS,
         num_neighbors=[NUM_NEIGHBORS],

@@ -7,7 +7,8 @@
 
 Axis 1 of the features is the views of a video, all crops of its first clip first: take the mean of
 it for one feature a video. They are the pooled outputs of the backbone, not normalised. The same
-command goes on after any stop; until it is done, what there is lies in OUTPUT.partial.
+command goes on after any stop; until it is done, what there is lies in OUTPUT.partial. The paper's
+views are --num_frames=32 --stride=2 --crop_size=256 --num_clips=10 --num_crops=3.
 """
 
 import sys
@@ -33,7 +34,8 @@ FILES = flags.DEFINE_string(
     "files",
     "",
     "Instead of --data, video files: a glob pattern, in which ** is any number of folders, or a"
-    " .txt file with one path a line. They are decoded as tools.make_tfrecords does by default.",
+    " .txt file with one path a line. They are decoded as tools.make_tfrecords does by default;"
+    " those smaller than --crop_size are enlarged.",
 )
 OUTPUT = flags.DEFINE_string(
     "output",
@@ -45,7 +47,7 @@ OUTPUT = flags.DEFINE_string(
 GROUPS = {
     "Backbone": backbone_flags.HOLDERS,
     "Videos": (DATA, FILES),
-    "Views": view_flags.GROUP,
+    view_flags.HEADING: view_flags.GROUP,
     "Output": (OUTPUT,),
 }
 
@@ -65,8 +67,8 @@ def main() -> None:
     views = clip, view_flags.NUM_CLIPS.value, int(view_flags.NUM_CROPS.value)
     if DATA.value:
         source = find_source(DATA.value, DATA.name)
-        pipeline.check_shards(source, clip)
-        stored = extraction.from_records(backbone, source, *views, OUTPUT.value)
+        index = pipeline.check_shards(source, clip)
+        stored = extraction.from_records(backbone, source, index, *views, OUTPUT.value)
     else:
         files.load_file_systems(FILES.value)
         catalog = catalogs.files(FILES.value)

@@ -15,7 +15,14 @@ import time
 
 from absl import flags
 
-from cvrl_tf import backbone_flags, commandline, loop_flags, supervised_command
+from cvrl_tf import (
+    backbone_flags,
+    clip_flags,
+    commandline,
+    data_flags,
+    loop_flags,
+    supervised_command,
+)
 from cvrl_tf.errors import InputError
 from cvrl_tf.supervised_command import DEFAULTS
 from cvrl_tf.training.origin import COLOR_HISTOGRAM
@@ -50,8 +57,8 @@ OUTPUT_DIR = flags.DEFINE_string(
 
 GROUPS = {
     "Backbone": backbone_flags.HOLDERS,
-    "Data": supervised_command.DATA,
-    "Training clips": supervised_command.CLIPS,
+    "Data": data_flags.GROUP,
+    "Training clips": clip_flags.GROUP,
     "Training": (*supervised_command.TRAINING, WEIGHT_DECAY, DROPOUT, LABEL_SMOOTHING),
     "Test": supervised_command.TEST_VIEWS,
     "Devices and trouble": (loop_flags.STRATEGY, *loop_flags.TROUBLE),

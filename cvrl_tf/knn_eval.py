@@ -5,7 +5,8 @@
 
 A video's feature is the mean over its views of the normalised features. Its nearest training videos
 vote for its class (knn_K_top1: K of them do), and are what is retrieved for it (recall_at_K: any of
-the K nearest has its class). Figures have 95 % intervals over the test videos.
+the K nearest has its class). Figures have 95 % intervals over the test videos. The paper's views
+are --num_frames=32 --stride=2 --crop_size=256 --num_clips=10 --num_crops=3.
 """
 
 import os
@@ -14,22 +15,11 @@ import time
 import tensorflow as tf
 from absl import flags
 
-from cvrl_tf import backbone_flags, commandline, files, view_flags
-from cvrl_tf.data import pipeline
-from cvrl_tf.data.source import find_source
+from cvrl_tf import backbone_flags, commandline, data_flags, files, view_flags
 from cvrl_tf.errors import InputError
-from cvrl_tf.evaluation import class_names, confusion, knn, metrics, neighbor_page, probes, report
+from cvrl_tf.evaluation import confusion, knn, metrics, neighbor_page, probes, report
 
 SEED = flags.DEFINE_integer("seed", 0, "Seed of the random weights of --backbone.", 0, 2**31 - 1)
-TRAIN_DATA = flags.DEFINE_string(
-    "train_data",
-    "",
-    "The labelled TFRecord shards that hold the neighbours: a glob pattern or tfds:NAME:SPLIT, as"
-    " in training.",
-)
-TEST_DATA = flags.DEFINE_string(
-    "test_data", "", "The labelled TFRecord shards to classify: the same."
-)
 NUM_NEIGHBORS = flags.DEFINE_string(
     "num_neighbors",
     ",".join(map(str, knn.NUM_NEIGHBORS)),
@@ -54,8 +44,8 @@ HTML = flags.DEFINE_string(
 
 GROUPS = {
     "Backbone": (*backbone_flags.HOLDERS, SEED),
-    "Data": (TRAIN_DATA, TEST_DATA),
-    "Views": view_flags.GROUP,
+    "Data": data_flags.GROUP,
+    view_flags.HEADING: view_flags.GROUP,
     "Classifier": (NUM_NEIGHBORS, LOGISTIC_REGRESSION),
     "Output": (OUTPUT_DIR, HTML),
 }
@@ -75,9 +65,7 @@ def main() -> None:
     """Evaluates as the flags say."""
     start = time.monotonic()
     neighbors = _num_neighbors()
-    for holder in (TRAIN_DATA, TEST_DATA):
-        if not holder.value:
-            raise InputError(f"--{holder.name} is missing; --help shows an example.")
+    data_flags.check_given()
     page_directory = os.path.dirname(HTML.value)
     if page_directory and not tf.io.gfile.isdir(page_directory):
         raise InputError(f"--html={HTML.value}: there is no directory {page_directory}: make it.")
@@ -89,17 +77,16 @@ def main() -> None:
         )
     clip = view_flags.clip(origin.config)
     num_clips, num_crops = view_flags.NUM_CLIPS.value, int(view_flags.NUM_CROPS.value)
-    sources = [find_source(holder.value, holder.name) for holder in (TRAIN_DATA, TEST_DATA)]
-    num_videos = [len(pipeline.check_shards(source, clip)) for source in sources]
-    probes.check_number(num_videos[0], max(neighbors))
-    class_names.check_same(TRAIN_DATA.value, TEST_DATA.value)
+    task = data_flags.read_task(clip)
+    probes.check_number(len(task.train.index), max(neighbors))
     output = OUTPUT_DIR.value or report.default_directory(
         origin.model_dir, "knn", origin.checkpoint
     )
     report.make_directory(output)
     found = knn.evaluate(
         backbone,
-        *sources,
+        task.train,
+        task.test,
         clip,
         num_clips,
         num_crops,
@@ -109,22 +96,20 @@ def main() -> None:
     result = knn.describe(
         found,
         report.Checkpoint.of(backbone, origin),
-        TRAIN_DATA.value,
-        TEST_DATA.value,
+        task.train,
+        task.test,
         report.Views.of(clip, num_clips, num_crops),
         time.monotonic() - start,
     )
-    names = class_names.name_all(
-        class_names.read(TRAIN_DATA.value), int(found.train.labels.max()) + 1
-    )
     written = [report.write(output, result), os.path.join(output, confusion.CONFUSION_FILE)]
     labels, k = found.test.labels, neighbors[0]
-    matrix = metrics.confusion_matrix(found.predictions, labels, len(names))
+    matrix = metrics.confusion_matrix(found.predictions, labels, task.num_classes)
     top1 = found.figures[f"knn_{k}_top1"].value
     title = f"k-NN, k = {k}: top-1 {top1:.3f} of {len(labels)} videos"
-    confusion.write(written[1], matrix, names, title)
+    confusion.write(written[1], matrix, task.class_names, title)
     if HTML.value:
-        files.write_atomically(HTML.value, neighbor_page.render(result, found, *sources, names))
+        page = neighbor_page.render(result, found, task)
+        files.write_atomically(HTML.value, page)
         written.append(HTML.value)
     print(report.table(result))
     print(f"\nwritten: {', '.join(written)}")

@@ -18,7 +18,14 @@ import keras
 import numpy as np
 from absl import flags
 
-from cvrl_tf import backbone_flags, commandline, loop_flags, supervised_command
+from cvrl_tf import (
+    backbone_flags,
+    clip_flags,
+    commandline,
+    data_flags,
+    loop_flags,
+    supervised_command,
+)
 from cvrl_tf.data import subset
 from cvrl_tf.data.pipeline import ClipSpec
 from cvrl_tf.errors import InputError
@@ -58,17 +65,17 @@ OUTPUT_DIR = flags.DEFINE_string(
 )
 for holder, value in (
     (supervised_command.BATCH_SIZE, 1024),
-    (supervised_command.EPOCHS, 100.0),
+    (loop_flags.EPOCHS, 100.0),
     (supervised_command.LEARNING_RATE, 32.0),
-    (supervised_command.WARMUP_EPOCHS, 5.0),
+    (loop_flags.WARMUP_EPOCHS, 5.0),
 ):
     flags.set_default(holder, value)
 
 GROUPS = {
     "Backbone": backbone_flags.HOLDERS,
-    "Data": supervised_command.DATA,
+    "Data": data_flags.GROUP,
     "Protocol": (MODE, FEATURE_CLIPS, FEATURE_DIR),
-    "Training clips": supervised_command.CLIPS,
+    "Training clips": clip_flags.GROUP,
     "Training": supervised_command.TRAINING,
     "Test": supervised_command.TEST_VIEWS,
     "Devices and trouble": (loop_flags.STRATEGY, *loop_flags.TROUBLE),
@@ -130,20 +137,34 @@ def _classify_stored(
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """The class probabilities of the test videos by a fast mode, and what decides them."""
     feature_dir = FEATURE_DIR.value or os.path.join(directory, "features")
-    train_source, test_source = task.train.source, task.test.source
+    source = task.train.source
+    # Of all training videos, for the next subset of them.
     train = cached_features(
-        backbone, train_source, clip, FEATURE_CLIPS.value, 1, feature_dir, "training features"
+        backbone,
+        source,
+        source.index(),
+        clip,
+        FEATURE_CLIPS.value,
+        1,
+        feature_dir,
+        "training features",
     )
     test = cached_features(
-        backbone, test_source, clip, num_clips, num_crops, feature_dir, "test features"
+        backbone,
+        task.test.source,
+        task.test.index,
+        clip,
+        num_clips,
+        num_crops,
+        feature_dir,
+        "test features",
     )
     values, labels = train.values, task.train.labels.labels
     if config.train_ids:
-        rows = subset.positions(train_source.name, train.ids, task.train.labels.ids)
-        values = values[rows]
+        values = values[subset.positions(source.name, train.ids, task.train.labels.ids)]
     if MODE.value == "fast":
         predict = linear.fit_logistic_regression(values, labels)
-        settings = {"init": config.init, "train_ids": config.train_ids}
+        settings = {"init": config.init}
     else:
         predict = linear.fit_sgd(config, values, labels)
         settings = supervised_command.settings(config)

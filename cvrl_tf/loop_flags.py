@@ -1,10 +1,11 @@
-"""The flags of the training loop, which every command that trains has."""
+"""The flags of training that every command that trains has."""
 
 from absl import flags
 
 from cvrl_tf.errors import InputError
 from cvrl_tf.training.log import ON_NAN
 from cvrl_tf.training.loop import DEFAULT_OPTIONS, LoopOptions
+from cvrl_tf.training.precision import DTYPE_POLICIES
 from cvrl_tf.training.strategy import STRATEGIES, TPU
 
 STRATEGY = flags.DEFINE_string(
@@ -14,6 +15,16 @@ STRATEGY = flags.DEFINE_string(
     " machines of the environment variable TF_CONFIG, on each of which the same command is started,"
     " with the same files in reach; a TPU. auto: multi_worker if TF_CONFIG names several workers,"
     " otherwise mirrored.",
+)
+EPOCHS = flags.DEFINE_float("epochs", None, "Passes over the data.", lower_bound=0)
+WARMUP_EPOCHS = flags.DEFINE_float(
+    "warmup_epochs", None, "Epochs of linear warm-up.", lower_bound=0
+)
+PRECISION = flags.DEFINE_enum(
+    "precision",
+    "float32",
+    list(DTYPE_POLICIES),
+    "Type of the computation; weights are float32 in any case.",
 )
 SAVE_EVERY_STEPS = flags.DEFINE_integer(
     "save_every_steps",

@@ -8,10 +8,9 @@ import keras
 import tensorflow as tf
 from absl import flags
 
-from cvrl_tf import backbone_flags, commandline, loop_flags
+from cvrl_tf import backbone_flags, clip_flags, commandline, data_flags, loop_flags, view_flags
 from cvrl_tf.commandline import FlagGroups
 from cvrl_tf.data.pipeline import ClipSpec
-from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation import classification
 from cvrl_tf.evaluation.classification import Task
 from cvrl_tf.evaluation.report import Checkpoint, Views, fingerprint_weights
@@ -23,64 +22,21 @@ from cvrl_tf.training.supervised_config import SupervisedConfig
 
 DEFAULTS = SupervisedConfig(train_data="", num_classes=0, frozen=False)
 
-TRAIN_DATA = flags.DEFINE_string(
-    "train_data",
-    "",
-    "The labelled TFRecord shards to train on: a glob pattern or tfds:NAME:SPLIT, as in"
-    " pre-training. Their largest label decides how many outputs the classifier has.",
-)
-TRAIN_IDS = flags.DEFINE_string(
-    "train_ids",
-    "",
-    "Train on these of the records only: a text file with an id on each line, as python -m"
-    " tools.make_subset writes it for evaluations with 1 % and 10 % of the labels.",
-)
-TEST_DATA = flags.DEFINE_string(
-    "test_data", "", "The labelled TFRecord shards to test on: the same."
-)
-NUM_FRAMES = flags.DEFINE_integer(
-    "num_frames", DEFAULTS.num_frames, "Frames of a clip.", lower_bound=1
-)
-STRIDE = flags.DEFINE_integer(
-    "stride", DEFAULTS.stride, "Frames of the video from one frame of a clip to the next.", 1
-)
-CROP_SIZE = flags.DEFINE_integer(
-    "crop_size", DEFAULTS.crop_size, "Height and width of a training clip in pixels.", 32
-)
 TEST_CROP_SIZE = flags.DEFINE_integer(
     "test_crop_size",
     256,
-    "Height and width of a test clip in pixels; the shorter side of the video is resized to it.",
+    "Height and width of a test clip in pixels; the shorter side of the video is resized to it, a"
+    " smaller video enlarged.",
     lower_bound=32,
-)
-NUM_CLIPS = flags.DEFINE_integer(
-    "num_clips", 10, "Evenly spaced clips of each test video.", lower_bound=1
-)
-NUM_CROPS = flags.DEFINE_enum(
-    "num_crops",
-    "3",
-    ["1", "3"],
-    "Crops of each of them: the centre, or three along the longer side. The softmax is averaged"
-    " over all views.",
 )
 BATCH_SIZE = flags.DEFINE_integer(
     "batch_size", DEFAULTS.batch_size, "Videos of a step over all devices; one clip of each.", 1
 )
-EPOCHS = flags.DEFINE_float("epochs", DEFAULTS.epochs, "Passes over the data.", lower_bound=0)
 LEARNING_RATE = flags.DEFINE_float(
     "learning_rate",
     DEFAULTS.learning_rate,
     "Learning rate before warm-up and cosine decay, for the batch as it is.",
     lower_bound=0,
-)
-WARMUP_EPOCHS = flags.DEFINE_float(
-    "warmup_epochs", DEFAULTS.warmup_epochs, "Epochs of linear warm-up.", lower_bound=0
-)
-PRECISION = flags.DEFINE_enum(
-    "precision",
-    DEFAULTS.precision,
-    list(DTYPE_POLICIES),
-    "Type of the computation; weights are float32 in any case.",
 )
 SEED = flags.DEFINE_integer(
     "seed",
@@ -91,30 +47,35 @@ SEED = flags.DEFINE_integer(
     2**31 - 1,
 )
 
-DATA = (TRAIN_DATA, TRAIN_IDS, TEST_DATA)
-CLIPS = (NUM_FRAMES, STRIDE, CROP_SIZE)
-TEST_VIEWS = (TEST_CROP_SIZE, NUM_CLIPS, NUM_CROPS)
-TRAINING = (BATCH_SIZE, EPOCHS, LEARNING_RATE, WARMUP_EPOCHS, PRECISION, SEED)
+TEST_VIEWS = (TEST_CROP_SIZE, view_flags.NUM_CLIPS, view_flags.NUM_CROPS)
+TRAINING = (
+    BATCH_SIZE,
+    loop_flags.EPOCHS,
+    LEARNING_RATE,
+    loop_flags.WARMUP_EPOCHS,
+    loop_flags.PRECISION,
+    SEED,
+)
+for holder in (*clip_flags.GROUP, loop_flags.EPOCHS, loop_flags.WARMUP_EPOCHS):
+    flags.set_default(holder, getattr(DEFAULTS, holder.name))
+flags.set_default(view_flags.NUM_CLIPS, 10)
+flags.set_default(view_flags.NUM_CROPS, "3")
 
 
 def read_task() -> Task:
-    """The data that the user gave; raises as `classification.read_task`, or if one is missing."""
-    for holder in (TRAIN_DATA, TEST_DATA):
-        if not holder.value:
-            raise InputError(f"--{holder.name} is missing; --help shows an example.")
-    clip = ClipSpec(NUM_FRAMES.value, STRIDE.value, CROP_SIZE.value)
-    return classification.read_task(TRAIN_DATA.value, TEST_DATA.value, clip, TRAIN_IDS.value)
+    """The data that the user gave; raises as `data_flags.read_task`."""
+    return data_flags.read_task(ClipSpec(*(holder.value for holder in clip_flags.GROUP)))
 
 
 def load_backbone(strategy: tf.distribute.Strategy) -> tuple[keras.Model, Origin]:
     """The backbone that the user chose, in the scope of `strategy`; raises as the flags' `load`."""
     with strategy.scope():
-        return backbone_flags.load(DTYPE_POLICIES[PRECISION.value], SEED.value)
+        return backbone_flags.load(DTYPE_POLICIES[loop_flags.PRECISION.value], SEED.value)
 
 
 def configure(task: Task, found: Origin, frozen: bool, **settings: float) -> SupervisedConfig:
     """The configuration that the flags say; `settings` are those of one command."""
-    holders = (TRAIN_DATA, TRAIN_IDS, *CLIPS, *TRAINING)
+    holders = (data_flags.TRAIN_DATA, data_flags.TRAIN_IDS, *clip_flags.GROUP, *TRAINING)
     return SupervisedConfig(
         num_classes=task.num_classes,
         frozen=frozen,
@@ -129,8 +90,8 @@ def configure(task: Task, found: Origin, frozen: bool, **settings: float) -> Sup
 
 def test_views() -> tuple[ClipSpec, int, int]:
     """The clips to test on, how many of a video, and how many crops of each."""
-    clip = ClipSpec(NUM_FRAMES.value, STRIDE.value, TEST_CROP_SIZE.value)
-    return clip, NUM_CLIPS.value, int(NUM_CROPS.value)
+    clip = ClipSpec(clip_flags.NUM_FRAMES.value, clip_flags.STRIDE.value, TEST_CROP_SIZE.value)
+    return clip, view_flags.NUM_CLIPS.value, int(view_flags.NUM_CROPS.value)
 
 
 def train_and_test(
@@ -192,4 +153,5 @@ def train_and_test(
 
 def settings(config: SupervisedConfig) -> dict[str, Any]:
     """What decides the figures, beside the data, for the result."""
-    return {name: x for name, x in dataclasses.asdict(config).items() if name != "train_data"}
+    data = ("train_data", "train_ids")
+    return {name: x for name, x in dataclasses.asdict(config).items() if name not in data}

@@ -11,16 +11,14 @@ from collections.abc import Callable
 import keras
 from absl import flags
 
-from cvrl_tf import commandline, demo, loop_flags
-from cvrl_tf.data import pipeline, records
+from cvrl_tf import clip_flags, commandline, demo, loop_flags
 from cvrl_tf.data.augment import AUGMENTATIONS
+from cvrl_tf.data.labels import UNLABELLED, check_classes
 from cvrl_tf.data.sampling import INTERVALS
-from cvrl_tf.data.source import find_source
 from cvrl_tf.errors import InputError
-from cvrl_tf.evaluation import knn
+from cvrl_tf.evaluation import classification, knn
 from cvrl_tf.models import BACKBONES
 from cvrl_tf.training.optimizer import OPTIMIZERS
-from cvrl_tf.training.precision import DTYPE_POLICIES
 from cvrl_tf.training.pretrain import AUGMENT_ON, pretrain
 from cvrl_tf.training.run_directory import PretrainConfig
 from cvrl_tf.training.strategy import make_strategy
@@ -36,25 +34,13 @@ TRAIN_DATA = flags.DEFINE_string(
     " as tfds:ucf101/ucf101_1_256:train; TFDS_DATA_DIR says where. Without it a small data set is"
     " rendered into --model_dir and the demonstration's settings hold.",
 )
-NUM_FRAMES = flags.DEFINE_integer(
-    "num_frames",
-    DEFAULTS.num_frames,
-    "Frames of a clip; a network of 1 can be inflated for clips later, with --inflate.",
-    lower_bound=1,
-)
-STRIDE = flags.DEFINE_integer(
-    "stride", DEFAULTS.stride, "Frames of the video from one frame of a clip to the next.", 1
-)
-CROP_SIZE = flags.DEFINE_integer(
-    "crop_size", DEFAULTS.crop_size, "Height and width of a clip in pixels.", lower_bound=32
-)
 INTERVAL = flags.DEFINE_enum(
     "interval",
     DEFAULTS.interval,
     list(INTERVALS),
     "Distribution of the time x between the two clips of a video, 0 to the longest that fits:"
     " 1 - x^power, uniform, x^power, or always 0. With --num_frames=1, zero is SimCLR on single"
-    " images.",
+    " images; the network can be inflated for clips later, with --inflate.",
 )
 INTERVAL_POWER = flags.DEFINE_float(
     "interval_power",
@@ -94,7 +80,6 @@ ACCUMULATE = flags.DEFINE_integer(
     " a second forward pass. Batch normalisation takes its statistics from each micro-batch.",
     lower_bound=1,
 )
-EPOCHS = flags.DEFINE_float("epochs", DEFAULTS.epochs, "Passes over the data.", lower_bound=0)
 STEPS = flags.DEFINE_integer(
     "steps", DEFAULTS.steps, "Steps of the run; 0 for those of --epochs.", lower_bound=0
 )
@@ -116,9 +101,6 @@ SCALE_LEARNING_RATE = flags.DEFINE_bool(
     DEFAULTS.scale_learning_rate,
     "Multiply --learning_rate by --batch_size / 1024 (the linear scaling rule).",
 )
-WARMUP_EPOCHS = flags.DEFINE_float(
-    "warmup_epochs", DEFAULTS.warmup_epochs, "Epochs of linear warm-up.", lower_bound=0
-)
 WEIGHT_DECAY = flags.DEFINE_float(
     "weight_decay",
     DEFAULTS.weight_decay,
@@ -127,12 +109,6 @@ WEIGHT_DECAY = flags.DEFINE_float(
 )
 TEMPERATURE = flags.DEFINE_float(
     "temperature", DEFAULTS.temperature, "Divides the cosine similarities.", lower_bound=1e-3
-)
-PRECISION = flags.DEFINE_enum(
-    "precision",
-    DEFAULTS.precision,
-    list(DTYPE_POLICIES),
-    "Type of the computation; weights are float32 in any case.",
 )
 SEED = flags.DEFINE_integer(
     "seed", DEFAULTS.seed, "Seed of the initial weights and of all random draws.", 0, 2**31 - 1
@@ -167,23 +143,25 @@ MODEL_DIR = flags.DEFINE_string(
     "Directory for checkpoints, metrics and pictures. If it holds a run of the same settings, that"
     f" run goes on. The demonstration's default is {demo.DIRECTORY}.",
 )
+for holder in (*clip_flags.GROUP, loop_flags.EPOCHS, loop_flags.WARMUP_EPOCHS):
+    flags.set_default(holder, getattr(DEFAULTS, holder.name))
 
 CONFIG_GROUPS = {
     "Data": (TRAIN_DATA,),
-    "Views": (NUM_FRAMES, STRIDE, CROP_SIZE, INTERVAL, INTERVAL_POWER, AUGMENTATION),
+    "Views": (*clip_flags.GROUP, INTERVAL, INTERVAL_POWER, AUGMENTATION),
     "Network": (BACKBONE, WIDTH_MULTIPLIER, INIT_CHECKPOINT),
     "Training": (
         BATCH_SIZE,
         ACCUMULATE,
-        EPOCHS,
+        loop_flags.EPOCHS,
         STEPS,
         OPTIMIZER,
         LEARNING_RATE,
         SCALE_LEARNING_RATE,
-        WARMUP_EPOCHS,
+        loop_flags.WARMUP_EPOCHS,
         WEIGHT_DECAY,
         TEMPERATURE,
-        PRECISION,
+        loop_flags.PRECISION,
         SEED,
     ),
 }
@@ -198,18 +176,20 @@ GROUPS = {
 
 def _knn_evaluation(config: PretrainConfig) -> Callable[[keras.Model], dict[str, float]]:
     """Measures a backbone by the nearest neighbours of --eval_data in --train_data."""
-    sources = [find_source(holder.value, holder.name) for holder in (TRAIN_DATA, EVAL_DATA)]
-    for source, holder in zip(sources, (TRAIN_DATA, EVAL_DATA), strict=True):
-        pipeline.check_shards(source, config.clip)
-        if records.first_record(source.paths[0], source.summarize).label is None:
+    data = []
+    for holder in (TRAIN_DATA, EVAL_DATA):
+        data.append(classification.read_data(holder.value, holder.name, config.clip))
+        if UNLABELLED in data[-1].labels.labels:
             raise InputError(
-                f"--{holder.name}={source.name} has no labels, which --eval_data needs of both:"
-                " leave --eval_data out, or convert with class folders or lists."
+                f"--{holder.name}={holder.value} has records without labels, which --eval_data"
+                " needs: leave it out, or convert with class folders or lists."
             )
+    train, test = data
+    check_classes(train.source.name, train.labels, test.source.name, test.labels)
 
     def evaluate(backbone: keras.Model) -> dict[str, float]:
         found = knn.evaluate(
-            backbone, *sources, config.clip, KNN_CLIPS, num_neighbors=[KNN_NEIGHBORS]
+            backbone, train, test, config.clip, KNN_CLIPS, num_neighbors=[KNN_NEIGHBORS]
         )
         return {"knn_top1": found.figures[f"knn_{KNN_NEIGHBORS}_top1"].value}
 

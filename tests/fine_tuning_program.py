@@ -97,7 +97,7 @@ def check_reloading(name, model):
     assert not np.allclose(fresh.predict(CLIPS, verbose=0), expected, atol=1e-2)
     fresh.load_weights(weights)
     np.testing.assert_allclose(fresh.predict(CLIPS, verbose=0), expected, rtol=1e-5, atol=1e-5)
-    print(f"{name}: saved and reloaded")
+    print(f"{name} reloaded: from a .keras file and from weights")
 
 
 def check_replicas(name, way):

@@ -2,24 +2,14 @@
 
 import json
 import os
-import subprocess
-import sys
 
 import pytest
+from commands import run as _run
 
 from cvrl_tf.training import run_directory
 from cvrl_tf.training.run_directory import PretrainConfig
 
 SMALL = ["--num_frames=4", "--crop_size=32", "--test_crop_size=32", "--num_clips=2", "--seed=1"]
-
-
-def _run(module, *arguments):
-    return subprocess.run(
-        [sys.executable, "-m", module, *arguments],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": os.getcwd(), "COLUMNS": "80"},
-    )
 
 
 def _results(directory):
@@ -62,8 +52,18 @@ def test_a_fine_tuned_run_is_evaluated_from_stored_features(finetuned, data):
     assert result.returncode == 0, result.stderr
     found = _results(finetuned / "evaluations" / "linear_fast_ckpt-6")
     assert found["figures"]["top1"]["value"] == 1.0  # 12 videos, 512 features: separable
-    assert found["settings"] == {"init": "run", "train_ids": "", "feature_clips": 3}
+    assert found["settings"] == {"init": "run", "feature_clips": 3}
     assert len(os.listdir(finetuned / "features")) == 2  # three clips in one crop, two in three
+
+
+def test_colours_are_not_fine_tuned(data, tmp_path):
+    flags = ["--backbone=color_histogram", f"--output_dir={tmp_path}/run"]
+    result = _run("cvrl_tf.finetune", *data, *flags)
+    assert result.returncode == 2 and not list(tmp_path.iterdir())
+    assert result.stderr == (
+        "error: --backbone=color_histogram has no weights to train: evaluate it with python -m"
+        " cvrl_tf.linear_eval or cvrl_tf.knn_eval.\n"
+    )
 
 
 def test_linear_evaluation_by_sgd_leaves_the_backbone(data, tmp_path):

@@ -3,14 +3,14 @@
 import keras
 
 
-def tiny_backbone(seed: int = 0) -> keras.Model:
+def tiny_backbone(seed: int = 0, dtype: str = "float32") -> keras.Model:
     """From clips (n, T, H, W, 3) to (n, 16), with a batch normalisation."""
     keras.utils.set_random_seed(seed)
     return keras.Sequential(
         [
             keras.layers.Input((None, None, None, 3)),
-            keras.layers.Conv3D(16, 3, strides=4, activation="relu"),
-            keras.layers.BatchNormalization(),
-            keras.layers.GlobalAveragePooling3D(),
+            keras.layers.Conv3D(16, 3, strides=4, activation="relu", dtype=dtype),
+            keras.layers.BatchNormalization(dtype=dtype),
+            keras.layers.GlobalAveragePooling3D(dtype=dtype),
         ]
     )

@@ -26,15 +26,25 @@ class LabelledData:
       source: how they are read.
       index: where they are.
       labels: of all of them, in the order of `index`.
+      ids_file: the list of ids that chose them; empty where they are all records.
     """
 
     source: Source
     index: RecordIndex
     labels: RecordLabels
+    ids_file: str = ""
 
     def describe(self) -> report.Data:
         """For the result."""
-        return report.describe_data(self.source.name, self.labels.ids, self.labels.labels)
+        return report.describe_data(
+            self.source.name, self.labels.ids, self.labels.labels, self.ids_file
+        )
+
+    def restrict(self, ids_file: str) -> "LabelledData":
+        """Those that a list of ids names; raises as `subset.read_ids` and `subset.restrict`."""
+        chosen = subset.read_ids(ids_file)
+        restricted = subset.restrict(self.source.name, self.index, self.labels, chosen)
+        return LabelledData(self.source, *restricted, ids_file)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,32 +67,45 @@ class Task:
         return len(self.class_names)
 
 
-def read_task(train_data: str, test_data: str, clip: ClipSpec, train_ids: str = "") -> Task:
+def read_task(
+    train_data: str, test_data: str, clip: ClipSpec, train_ids: str = "", test_ids: str = ""
+) -> Task:
     """Finds and checks labelled records before any long work.
 
     Args:
       train_data: what `source.find_source` takes.
       test_data: the same.
-      clip: the clips to train on.
+      clip: the clips to be taken.
       train_ids: text file with the ids of the training records to use; all when empty.
+      test_ids: the same of the test records.
 
     Raises:
-      InputError: as `source.find_source`, `pipeline.check_shards`, `labels.check_classes`,
-        `class_names.check_same`, `subset.read_ids` and `subset.restrict`.
+      InputError: as `read_data`, `LabelledData.restrict`, `labels.check_classes` and
+        `class_names.check_same`.
     """
-    train = _read(train_data, "train_data", clip)
-    test = _read(test_data, "test_data", clip)
+    train = read_data(train_data, "train_data", clip)
+    test = read_data(test_data, "test_data", clip)
     if train_ids:
-        chosen = subset.read_ids(train_ids)
-        restricted = subset.restrict(train.source.name, train.index, train.labels, chosen)
-        train = LabelledData(train.source, *restricted)
+        train = train.restrict(train_ids)
+    if test_ids:
+        test = test.restrict(test_ids)
     class_names.check_same(train_data, test_data)
     num_classes = check_classes(train.source.name, train.labels, test.source.name, test.labels)
     names = class_names.name_all(class_names.read(train_data), num_classes)
     return Task(train, test, names)
 
 
-def _read(name: str, flag: str, clip: ClipSpec) -> LabelledData:
+def read_data(name: str, flag: str, clip: ClipSpec) -> LabelledData:
+    """Finds records and reads their labels; some may have none.
+
+    Args:
+      name: what `source.find_source` takes.
+      flag: name of the flag that holds it, for messages.
+      clip: the clips to be taken.
+
+    Raises:
+      InputError: as `source.find_source` and `pipeline.check_shards`.
+    """
     source = find_source(name, flag)
     index = pipeline.check_shards(source, clip)
     return LabelledData(source, index, read_labels(source, index))
@@ -112,9 +135,7 @@ def predict(
 
     Source: paper section 4.2.
     """
-    views = map_views(
-        probabilities, data.source, len(data.index), clip, num_clips, num_crops, "testing"
-    )
+    views = map_views(probabilities, data.source, data.index, clip, num_clips, num_crops, "testing")
     return np.stack([values.mean(axis=0) for values, _, _ in views])
 
 

@@ -22,13 +22,15 @@ from cvrl_tf import files
 from cvrl_tf.conversion import frames
 from cvrl_tf.conversion.catalogs import Entry
 from cvrl_tf.data import records
+from cvrl_tf.data.index import RecordIndex
 from cvrl_tf.data.pipeline import ClipSpec
 from cvrl_tf.data.source import Source
 from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation import feature_store
 from cvrl_tf.evaluation.feature_store import FeatureStore, StoredFeatures
-from cvrl_tf.evaluation.report import Views, fingerprint_weights
-from cvrl_tf.evaluation.view_stream import map_views, stream_views
+from cvrl_tf.evaluation.features import add_records, identify
+from cvrl_tf.evaluation.report import Views
+from cvrl_tf.evaluation.view_stream import stream_views
 from cvrl_tf.progress import Progress
 
 FEATURES_KEY, SHAPE_KEY = "features", "features/shape"
@@ -51,6 +53,7 @@ def check_output(path: str) -> None:
 def from_records(
     backbone: keras.Model,
     source: Source,
+    index: RecordIndex,
     clip: ClipSpec,
     num_clips: int,
     num_crops: int,
@@ -60,7 +63,8 @@ def from_records(
 
     Args:
       backbone: from clips (n, T, H, W, 3) to features (n, D); run in inference mode.
-      source: what to read, checked with `pipeline.check_shards`.
+      source: how records are read.
+      index: of those to take, checked with `pipeline.check_shards`.
       clip: the clips to be taken.
       num_clips: evenly spaced clips of each video.
       num_crops: crops of each, 1 or 3.
@@ -77,20 +81,13 @@ def from_records(
     """
 
     def add(store: FeatureStore) -> None:
-        for values, label, record_id in map_views(
-            _pooled(backbone),
-            source,
-            source.count_records(),
-            clip,
-            num_clips,
-            num_crops,
-            _DESCRIPTION,
-            first_video=len(store.ids),
-        ):
-            store.append(values, label, record_id)
+        add_records(
+            store, _pooled(backbone), source, index, clip, num_clips, num_crops, _DESCRIPTION
+        )
 
-    data = source.index().fingerprint()
-    return _extract(backbone, data, Views.of(clip, num_clips, num_crops), output, add)
+    return _extract(
+        backbone, index.fingerprint(), Views.of(clip, num_clips, num_crops), output, add
+    )
 
 
 def from_files(
@@ -159,13 +156,7 @@ def _extract(
 ) -> StoredFeatures:
     """Fills the store beside the output, makes the output of it, and removes it."""
     check_output(output)
-    identity = {
-        "features": "pooled",
-        "dtype": "float32",
-        "weights": fingerprint_weights(backbone),
-        "data": data,
-        "views": dataclasses.asdict(views),
-    }
+    identity = identify(backbone, "pooled", "float32", data, views)
     directory = f"{output}.partial"
     row = views.clips * views.crops, backbone.output_shape[-1]
     with feature_store.open_store(directory, identity, row) as store:

@@ -5,16 +5,18 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from cvrl_tf.data.index import RecordIndex
 from cvrl_tf.data.pipeline import ClipSpec
 from cvrl_tf.data.source import Source
 from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation import feature_store
-from cvrl_tf.evaluation.feature_store import StoredFeatures
+from cvrl_tf.evaluation.feature_store import FeatureStore, StoredFeatures
 from cvrl_tf.evaluation.report import Views, fingerprint_weights
 from cvrl_tf.evaluation.view_stream import map_views
 
@@ -46,6 +48,7 @@ def frozen(backbone: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
 def extract_features(
     backbone: keras.Model,
     source: Source,
+    index: RecordIndex,
     clip: ClipSpec,
     num_clips: int,
     num_crops: int = 1,
@@ -55,7 +58,8 @@ def extract_features(
 
     Args:
       backbone: from clips (N, T, H, W, 3) to features (N, D); run in inference mode.
-      source: what to read, checked with `pipeline.check_shards`.
+      source: how records are read.
+      index: of those to take, checked with `pipeline.check_shards`.
       clip: the clips to be taken.
       num_clips: evenly spaced clips of each video.
       num_crops: crops of each, 1 or 3.
@@ -69,7 +73,7 @@ def extract_features(
     """
     values, labels, ids = [], [], []
     for views, label, record_id in map_views(
-        frozen(backbone), source, source.count_records(), clip, num_clips, num_crops, description
+        frozen(backbone), source, index, clip, num_clips, num_crops, description
     ):
         if label < 0:
             raise InputError(
@@ -83,9 +87,49 @@ def extract_features(
     return Features(np.stack(values), np.array(labels, np.int64), ids)
 
 
+def identify(
+    backbone: keras.Model, features: str, dtype: str, data: str, views: Views
+) -> dict[str, Any]:
+    """What decides the features that are stored, as `feature_store.open_store` takes it.
+
+    Args:
+      backbone: that computes them.
+      features: which of its features.
+      dtype: of the file.
+      data: fingerprint of the videos.
+      views: of each.
+    """
+    return {
+        "features": features,
+        "dtype": dtype,
+        "weights": fingerprint_weights(backbone),
+        "precision": sorted({layer.compute_dtype for layer in backbone.layers}),
+        "data": data,
+        "views": dataclasses.asdict(views),
+    }
+
+
+def add_records(
+    store: FeatureStore,
+    function: Callable[[tf.Tensor], tf.Tensor],
+    source: Source,
+    index: RecordIndex,
+    clip: ClipSpec,
+    num_clips: int,
+    num_crops: int,
+    description: str,
+) -> None:
+    """Adds to a store the records that it lacks; the other arguments are those of `map_views`."""
+    for values, label, record_id in map_views(
+        function, source, index, clip, num_clips, num_crops, description, len(store.ids)
+    ):
+        store.append(values, label, record_id)
+
+
 def cached_features(
     backbone: keras.Model,
     source: Source,
+    index: RecordIndex,
     clip: ClipSpec,
     num_clips: int,
     num_crops: int,
@@ -94,13 +138,15 @@ def cached_features(
 ) -> StoredFeatures:
     """The normalised features of all views of each video, computed once and kept on disk.
 
-    They lie in a directory of `cache_dir` whose name comes from the weights, the content of the
-    records and the views, so those of another checkpoint or other data are never taken for them. A
-    computation that was stopped goes on after the last whole video.
+    They lie in a directory of `cache_dir` whose name comes from the weights, the type of the
+    computation, the content of the records and the views, so those of another checkpoint or other
+    data are never taken for them. A computation that was stopped goes on after the last whole
+    video.
 
     Args:
       backbone: from clips (N, T, H, W, 3) to features (N, D); run in inference mode.
-      source: what to read, checked with `pipeline.check_shards`.
+      source: how records are read.
+      index: of those to take, checked with `pipeline.check_shards`.
       clip: the clips to be taken.
       num_clips: evenly spaced clips of each video.
       num_crops: crops of each, 1 or 3.
@@ -114,28 +160,15 @@ def cached_features(
     Raises:
       InputError: a record that is damaged or not in the layout; another process computes the same.
     """
-    identity = {
-        "features": "pooled, of norm 1",
-        "dtype": "float16",
-        "weights": fingerprint_weights(backbone),
-        "data": source.index().fingerprint(),
-        "views": dataclasses.asdict(Views.of(clip, num_clips, num_crops)),
-    }
+    views = Views.of(clip, num_clips, num_crops)
+    identity = identify(backbone, "pooled, of norm 1", "float16", index.fingerprint(), views)
     name = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
     directory = os.path.join(cache_dir, name)
     row = num_clips * num_crops, backbone.output_shape[-1]
     with feature_store.open_store(directory, identity, row) as store:
         if not store.complete:
-            for views, label, record_id in map_views(
-                frozen(backbone),
-                source,
-                source.count_records(),
-                clip,
-                num_clips,
-                num_crops,
-                description,
-                first_video=len(store.ids),
-            ):
-                store.append(views, label, record_id)
+            add_records(
+                store, frozen(backbone), source, index, clip, num_clips, num_crops, description
+            )
             store.finish()
         return store.read()

@@ -7,9 +7,9 @@ import keras
 import numpy as np
 
 from cvrl_tf.data.pipeline import ClipSpec
-from cvrl_tf.data.source import Source
-from cvrl_tf.evaluation import bootstrap, metrics, probes, report
+from cvrl_tf.evaluation import bootstrap, linear, metrics, probes
 from cvrl_tf.evaluation.bootstrap import Estimate
+from cvrl_tf.evaluation.classification import LabelledData
 from cvrl_tf.evaluation.features import Features, extract_features
 from cvrl_tf.evaluation.probes import Neighbors
 from cvrl_tf.evaluation.report import Checkpoint, Result, Views
@@ -54,10 +54,8 @@ def classify(
       logistic_regression: whether to fit one too.
 
     Raises:
-      InputError: labels that cannot be evaluated (`probes.check_labels`), or fewer training videos
-        than neighbours.
+      InputError: fewer training videos than neighbours.
     """
-    probes.check_labels(train, test)
     # Recalls that the training videos do not suffice for are left out; votes are an error.
     count = max(*num_neighbors, min(max(metrics.RECALLS), len(train.labels)))
     neighbors = probes.nearest(train, test, count)
@@ -69,7 +67,8 @@ def classify(
         figures |= _accuracies(f"knn_{k}", predictions[-1], test.labels)
     figures |= metrics.retrieval_figures(train.labels[neighbors.indices], test.labels)
     if logistic_regression:
-        predicted = probes.logistic_regression_predict(train, test)
+        predict = linear.fit_logistic_regression(train.values[:, np.newaxis], train.labels)
+        predicted = predict(test.values[:, np.newaxis]).argmax(axis=1)
         figures |= _accuracies("logistic_regression", predicted, test.labels)
     return KnnResult(train, test, num_neighbors, figures, predictions[0], neighbors)
 
@@ -84,8 +83,8 @@ def _accuracies(name: str, predictions: np.ndarray, labels: np.ndarray) -> dict[
 
 def evaluate(
     backbone: keras.Model,
-    train: Source,
-    test: Source,
+    train: LabelledData,
+    test: LabelledData,
     clip: ClipSpec,
     num_clips: int,
     num_crops: int = 1,
@@ -97,8 +96,8 @@ def evaluate(
 
     Args:
       backbone: from clips (N, T, H, W, 3) to features (N, D); run in inference mode.
-      train: labelled videos, checked with `pipeline.check_shards`.
-      test: the same.
+      train: the videos to learn from.
+      test: the videos to classify, of no other classes.
       clip: the clips to be taken.
       num_clips: evenly spaced clips of each video; its feature is the mean over its views.
       num_crops: crops of each, 1 or 3.
@@ -110,8 +109,16 @@ def evaluate(
       InputError: as `extract_features` and `classify`.
     """
     features = [
-        extract_features(backbone, source, clip, num_clips, num_crops, f"{description} {name}")
-        for name, source in (("training videos", train), ("test videos", test))
+        extract_features(
+            backbone,
+            data.source,
+            data.index,
+            clip,
+            num_clips,
+            num_crops,
+            f"{description} {name}",
+        )
+        for name, data in (("training videos", train), ("test videos", test))
     ]
     return classify(*features, num_neighbors, logistic_regression)
 
@@ -119,8 +126,8 @@ def evaluate(
 def describe(
     found: KnnResult,
     checkpoint: Checkpoint,
-    train_name: str,
-    test_name: str,
+    train: LabelledData,
+    test: LabelledData,
     views: Views,
     wall_seconds: float,
 ) -> Result:
@@ -129,16 +136,16 @@ def describe(
     Args:
       found: by `evaluate`.
       checkpoint: the weights.
-      train_name: what the user calls the training data.
-      test_name: what the user calls the test data.
+      train: the videos that were learnt from.
+      test: the videos that were classified.
       views: of each video.
       wall_seconds: of the whole evaluation.
     """
     return Result(
         protocol="knn",
         checkpoint=checkpoint,
-        train=report.describe_data(train_name, found.train.ids, found.train.labels),
-        test=report.describe_data(test_name, found.test.ids, found.test.labels),
+        train=train.describe(),
+        test=test.describe(),
         views=views,
         settings={
             "num_neighbors": list(found.num_neighbors),

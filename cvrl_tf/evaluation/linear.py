@@ -1,7 +1,7 @@
-"""Linear classifiers on the stored features of a frozen backbone: the fast linear evaluation.
+"""Linear classifiers on features of a frozen backbone that are there: the fast linear evaluation.
 
-Each video has several clips, each with its feature. A clip is a sample in training, as in the
-paper's protocol, but without augmentation; in testing the softmax of a video's views is averaged.
+Each video has clips, each with its feature. A clip is a sample in training, as in the paper's
+protocol, but without augmentation; in testing the softmax of a video's views is averaged.
 """
 
 import warnings

@@ -1,15 +1,14 @@
 """Test videos and their nearest training videos as one HTML file, in which they play."""
 
 import dataclasses
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from cvrl_tf import pages
 from cvrl_tf.data.pipeline import ClipSpec
-from cvrl_tf.data.source import Source
 from cvrl_tf.evaluation import report, thumbnails
+from cvrl_tf.evaluation.classification import Task
 from cvrl_tf.evaluation.features import Features
 from cvrl_tf.evaluation.knn import KnnResult
 from cvrl_tf.evaluation.report import Result
@@ -30,13 +29,7 @@ class _Video:
     name: str
 
 
-def render(
-    result: Result,
-    found: KnnResult,
-    train_source: Source,
-    test_source: Source,
-    names: Sequence[str],
-) -> str:
+def render(result: Result, found: KnnResult, task: Task) -> str:
     """Renders some queries with their neighbours as one self-contained page of some 2 MB.
 
     Random queries show what is usual; then come more of those that are classified wrongly.
@@ -44,21 +37,21 @@ def render(
     Args:
       result: the figures, and what they are of.
       found: predictions and neighbours.
-      train_source: the videos of `found.train`, in the same order.
-      test_source: the videos of `found.test`, in the same order.
-      names: of the classes, by label.
+      task: the videos of `found`, in the same order.
     """
-    train, test = found.train, found.test
+    train, test, names = found.train, found.test, task.class_names
     clip = ClipSpec(result.views.frames, result.views.stride, result.views.size)
     queries, num_random = choose(found.predictions == test.labels)
     neighbors = found.neighbors.indices[:, :SHOWN]
     strips = {
         f"{prefix}{number}": strip
-        for prefix, source, numbers in (
-            ("test", test_source, queries),
-            ("train", train_source, np.unique(neighbors[queries])),
+        for prefix, data, numbers in (
+            ("test", task.test, queries),
+            ("train", task.train, np.unique(neighbors[queries])),
         )
-        for number, strip in thumbnails.read_strips(source, numbers.tolist(), clip).items()
+        for number, strip in thumbnails.read_strips(
+            data.source, data.index, numbers.tolist(), clip
+        ).items()
     }
 
     def video(prefix: str, features: Features, number: int) -> _Video:
@@ -87,8 +80,8 @@ def render(
         "cvrl_tf.evaluation",
         "neighbors.html",
         title=f"{checkpoint.path or 'random weights'} (step {checkpoint.step})",
-        test=f"{result.test.name} ({result.test.videos} videos)",
-        train=f"{result.train.name} ({result.train.videos} videos)",
+        test=str(result.test),
+        train=str(result.train),
         figures=report.figure_rows(result),
         views=report.views_text(result.views),
         k=found.num_neighbors[0],

@@ -1,41 +1,14 @@
-"""Classifiers on fixed features: nearest neighbours and logistic regression."""
+"""Nearest neighbours among fixed features, and their votes."""
 
 import dataclasses
-import warnings
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.preprocessing import StandardScaler
 
 from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation.features import Features
 
 VOTE_TEMPERATURE = 0.07
 COSINES = 2**25  # of test videos with all training videos, in memory at a time
-SHOWN_CLASSES = 5  # in messages
-
-
-def check_labels(train: Features, test: Features) -> None:
-    """Checks that a classifier can be trained and tested.
-
-    Raises:
-      InputError: fewer than two classes in `train`, or a class of `test` that `train` lacks.
-    """
-    train_classes, test_classes = set(train.labels.tolist()), set(test.labels.tolist())
-    if len(train_classes) < 2:
-        raise InputError(
-            f"--train_data has {len(train_classes)} class, expected two or more: give labelled"
-            " records of several classes."
-        )
-    unknown = sorted(test_classes - train_classes)
-    if unknown:
-        more = ", ..." if len(unknown) > SHOWN_CLASSES else ""
-        raise InputError(
-            f"--test_data has {len(unknown)} of its {len(test_classes)} classes that --train_data"
-            f" lacks (labels {', '.join(map(str, unknown[:SHOWN_CLASSES]))}{more}): convert both"
-            " with the same class list, and train on all classes."
-        )
 
 
 def check_number(num_videos: int, num_neighbors: int) -> None:
@@ -112,22 +85,3 @@ def knn_votes(
     classes = train_labels[neighbors.indices[:, :num_neighbors]]
     np.add.at(votes, (np.arange(len(cosines))[:, None], classes), weights)
     return votes
-
-
-def logistic_regression_predict(train: Features, test: Features) -> np.ndarray:
-    """Multinomial logistic regression on standardised features, scikit-learn's with C = 1.
-
-    Args:
-      train: labelled features.
-      test: features.
-
-    Returns:
-      (N,) int64, the predicted class of each test video.
-    """
-    scaler = StandardScaler().fit(train.values)
-    classifier = LogisticRegression(max_iter=2000)
-    with warnings.catch_warnings():
-        # 2000 iterations that have not converged to 1e-4 classify as well as more would.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        classifier.fit(scaler.transform(train.values), train.labels)
-    return classifier.predict(scaler.transform(test.values))

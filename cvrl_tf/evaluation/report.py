@@ -5,7 +5,8 @@
 | `protocol`      | `knn`, `linear`, `finetune`, ...                                               |
 | `version`       | of this package                                                                |
 | `checkpoint`    | `path` (null where there is none), `step`, `fingerprint`, `kind`               |
-| `train`, `test` | `name` as given, `videos`, `classes`, `fingerprint` of the ids and labels used |
+| `train`, `test` | `name` as given, `videos`, `classes`, `fingerprint` of the ids and labels      |
+|                 | used, `ids_file` that chose them, empty for all                                |
 | `views`         | of a test video: `clips`, `crops`, `frames`, `stride`, `size`                  |
 | `settings`      | what else decides the figures                                                  |
 | `figures`       | by name: `value`, `low`, `high`                                                |
@@ -73,12 +74,18 @@ class Data:
       videos: how many.
       classes: how many different labels they have.
       fingerprint: of their ids and labels, whatever their order and files.
+      ids_file: the list of ids that chose them among more; empty where they are all.
     """
 
     name: str
     videos: int
     classes: int
     fingerprint: str
+    ids_file: str = ""
+
+    def __str__(self) -> str:
+        chosen = f" ({self.ids_file})" if self.ids_file else ""
+        return f"{self.name}{chosen}: {self.videos} videos, {self.classes} classes"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,17 +150,18 @@ class Result:
         }
 
 
-def describe_data(name: str, ids: Sequence[str], labels: np.ndarray) -> Data:
+def describe_data(name: str, ids: Sequence[str], labels: np.ndarray, ids_file: str = "") -> Data:
     """Describes the videos that were used.
 
     Args:
       name: what the user called them.
       ids: N record ids.
       labels: (N,) integers, class indices.
+      ids_file: the list of ids that chose them; empty where they are all.
     """
     pairs = sorted(f"{record_id}\t{label}\n" for record_id, label in zip(ids, labels, strict=True))
     digest = hashlib.sha256("".join(pairs).encode())
-    return Data(name, len(pairs), len(np.unique(labels)), digest.hexdigest()[:16])
+    return Data(name, len(pairs), len(np.unique(labels)), digest.hexdigest()[:16], ids_file)
 
 
 def fingerprint_weights(*models: keras.Model) -> str:
@@ -211,7 +219,7 @@ def table(result: Result) -> str:
     lines = [f"{result.protocol}: {result.checkpoint}"]
     for name, data in ("train", result.train), ("test", result.test):
         if data:
-            lines.append(f"{name:<5}  {data.name}: {data.videos} videos, {data.classes} classes")
+            lines.append(f"{name:<5}  {data}")
     lines.append(f"views  {views_text(result.views)}")
     return "\n".join([*lines, "", commandline.table(figure_rows(result))])
 

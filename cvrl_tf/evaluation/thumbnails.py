@@ -9,6 +9,7 @@ import simplejpeg
 import tensorflow as tf
 
 from cvrl_tf.data import sampling
+from cvrl_tf.data.index import RecordIndex
 from cvrl_tf.data.pipeline import ClipSpec
 from cvrl_tf.data.source import Source
 from cvrl_tf.inspection.shards import spaced
@@ -34,18 +35,21 @@ class Strip:
     width: int
 
 
-def read_strips(source: Source, numbers: Iterable[int], clip: ClipSpec) -> dict[int, Strip]:
+def read_strips(
+    source: Source, index: RecordIndex, numbers: Iterable[int], clip: ClipSpec
+) -> dict[int, Strip]:
     """The middle clip of some videos, thinned to a few frames.
 
     Args:
-      source: that they are in.
-      numbers: which, by their position among all records.
+      source: how their records are read.
+      index: of the records.
+      numbers: which, by their position in the index.
       clip: as the network sees it.
 
     Returns:
       Strips by number.
     """
-    index, strips = source.index(), {}
+    strips = {}
     for number in numbers:
         frames = source.parse(index.read(tf.constant(number)))["frames"]
         count = len(frames)

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from cvrl_tf.data import records
+from cvrl_tf.data.index import RecordIndex
 from cvrl_tf.data.pipeline import ClipSpec
 from cvrl_tf.data.source import Source
 from cvrl_tf.evaluation.views import sample_view_pixels
@@ -23,7 +24,7 @@ _PEAK_FACTOR = 5
 def map_views(
     function: Callable[[tf.Tensor], tf.Tensor],
     source: Source,
-    num_videos: int,
+    index: RecordIndex,
     clip: ClipSpec,
     num_clips: int,
     num_crops: int,
@@ -35,7 +36,7 @@ def map_views(
     Args:
       function: from clips (n, T, size, size, 3) float32 in [0, 1] to (n, K), clip by clip.
       source: what to read, checked with `pipeline.check_shards`.
-      num_videos: its records.
+      index: of the records to take.
       clip: the clips to be taken.
       num_clips: evenly spaced clips of each video.
       num_crops: crops of each, 1 or 3.
@@ -48,7 +49,7 @@ def map_views(
     Raises:
       InputError: a record that cannot be read.
     """
-    index = source.index()
+    num_videos = len(index)
 
     def parse(number: tf.Tensor) -> dict[str, tf.Tensor]:
         return source.parse(index.read(number))

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -6,7 +7,9 @@ import tensorflow as tf
 from small_records import make_video, write_shard
 
 from cvrl_tf.data import subset
+from cvrl_tf.data.labels import RecordLabels
 from cvrl_tf.data.pipeline import ClipSpec
+from cvrl_tf.data.source import Source
 from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation import classification, report, views
 from cvrl_tf.evaluation.report import Checkpoint, Views
@@ -37,6 +40,23 @@ def test_predictions_are_the_mean_of_the_softmax_over_views(shards, monkeypatch)
         np.testing.assert_allclose(predicted[number], softmaxes.mean(axis=0), atol=1e-5)
 
 
+def test_the_mean_of_the_softmax_by_hand(tmp_path):
+    """A black clip and a white one: logits 0, 0 and ln 3, 0; their mean would give 0.634."""
+    frames = [tf.io.encode_jpeg(np.full((32, 32, 3), 255 * (i > 3), "uint8")) for i in range(8)]
+    video = dataclasses.replace(
+        make_video(0, 8, 32, 32), frames=[frame.numpy() for frame in frames]
+    )
+    source = Source("x", [write_shard(tmp_path / "shard", [video])])
+    data = classification.LabelledData(source, source.index(), RecordLabels(np.array([0]), ["a"]))
+
+    def softmax(clips):
+        white = tf.reduce_mean(clips, axis=[1, 2, 3])[:, 0]
+        return tf.nn.softmax(tf.stack([white * np.log(3.0), 0.0 * white], axis=1))
+
+    predicted = classification.predict(softmax, data, ClipSpec(4, 1, 32), 2, 1)
+    np.testing.assert_allclose(predicted, [[(0.5 + 0.75) / 2, (0.5 + 0.25) / 2]], atol=1e-5)
+
+
 def test_the_task_has_the_classes_of_the_training_labels(shards, tmp_path):
     task = _task(shards)
     assert task.num_classes == 2 and task.class_names == ["label 0", "label 1"]
@@ -47,6 +67,14 @@ def test_the_task_has_the_classes_of_the_training_labels(shards, tmp_path):
     assert few.train.labels.labels.tolist() == [0, 1]
     assert few.train.index.origin(1).endswith("train-00001-of-00002, record 1")
     assert len(few.test.index) == 12
+    held_out = _task(shards, test_ids=str(ids))
+    assert list(held_out.test.labels.ids) == ["video_2", "video_7"]
+    assert len(held_out.train.index) == 12
+    described = held_out.test.describe()
+    assert (described.videos, described.ids_file) == (2, str(ids))
+    softmax = lambda clips: tf.reduce_mean(clips, axis=[1, 2, 3])  # noqa: E731
+    every, some = (classification.predict(softmax, x.test, CLIP, 1, 1) for x in (few, held_out))
+    np.testing.assert_allclose(some, every[[2, 7]], atol=1e-6)
 
 
 @pytest.mark.parametrize(

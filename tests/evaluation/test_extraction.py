@@ -52,7 +52,9 @@ def test_files_give_the_features_of_their_records(backbone, entries, tmp_path):
     videos = [frames.read_video(entry)[0] for entry in entries if entry.video_id != "b"]
     source = Source("x", [write_shard(tmp_path / "shard", videos)])
     again = tmp_path / "again.npz"
-    assert extraction.from_records(backbone, source, CLIP, 2, 3, str(again)).ids == list("acde")
+    assert extraction.from_records(
+        backbone, source, source.index(), CLIP, 2, 3, str(again)
+    ).ids == list("acde")
     np.testing.assert_array_equal(np.load(again)["features"], found["features"])
     views = sample_views(tf.constant(list(videos[1].frames)), CLIP, 2, 3)
     np.testing.assert_allclose(
@@ -68,7 +70,8 @@ def test_it_goes_on_where_it_was_killed(backbone, entries, shards, tmp_path, mon
         if kind == "files":
             extraction.from_files(backbone, entries, CLIP, 1, 1, str(output))
         else:
-            extraction.from_records(backbone, find_source(shards, "data"), CLIP, 1, 1, str(output))
+            source = find_source(shards, "data")
+            extraction.from_records(backbone, source, source.index(), CLIP, 1, 1, str(output))
         return np.load(output)
 
     whole = extract("whole.npz")
@@ -99,8 +102,10 @@ def test_it_goes_on_where_it_was_killed(backbone, entries, shards, tmp_path, mon
 def test_tfrecords(backbone, tmp_path):
     videos = [make_video(0, label=3), make_video(1, label=None)]
     source = Source("x", [write_shard(tmp_path / "shard", videos)])
-    extraction.from_records(backbone, source, CLIP, 2, 1, str(tmp_path / "a.npz"))
-    extraction.from_records(backbone, source, CLIP, 2, 1, str(tmp_path / "a.tfrecord"))
+    extraction.from_records(backbone, source, source.index(), CLIP, 2, 1, str(tmp_path / "a.npz"))
+    extraction.from_records(
+        backbone, source, source.index(), CLIP, 2, 1, str(tmp_path / "a.tfrecord")
+    )
     expected = np.load(tmp_path / "a.npz")["features"]
     for number, serialized in enumerate(tf.data.TFRecordDataset(str(tmp_path / "a.tfrecord"))):
         features = tf.train.Example.FromString(serialized.numpy()).features.feature

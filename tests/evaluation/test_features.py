@@ -9,7 +9,7 @@ from tiny_backbone import tiny_backbone
 from cvrl_tf.data.pipeline import ClipSpec
 from cvrl_tf.data.source import Source, find_source
 from cvrl_tf.errors import InputError
-from cvrl_tf.evaluation import features
+from cvrl_tf.evaluation import features, report
 from cvrl_tf.evaluation.views import sample_views
 
 CLIP = ClipSpec(frames=4, stride=2, size=32)
@@ -18,7 +18,7 @@ CLIP = ClipSpec(frames=4, stride=2, size=32)
 def test_features_are_normalised_means_in_the_order_of_the_shards(shards):
     backbone = tiny_backbone()
     source = find_source(shards, "train_data")
-    result = features.extract_features(backbone, source, CLIP, num_clips=2)
+    result = features.extract_features(backbone, source, source.index(), CLIP, num_clips=2)
     assert result.ids == [f"video_{index}" for index in range(12)]
     assert result.labels.tolist() == [index % 2 for index in range(6)] * 2
     assert result.values.shape == (12, 16)
@@ -33,18 +33,19 @@ def test_features_are_normalised_means_in_the_order_of_the_shards(shards):
 
 def test_a_record_without_a_label_is_named(tmp_path):
     path = write_shard(tmp_path / "s", [make_video(0, label=0), make_video(1, label=None)])
+    source = Source("some data", [path])
     with pytest.raises(InputError, match="record 'video_1' of some data has no label: evaluation"):
-        features.extract_features(tiny_backbone(), Source("some data", [path]), CLIP, 1)
+        features.extract_features(tiny_backbone(), source, source.index(), CLIP, 1)
 
 
 def test_a_cache_is_of_one_checkpoint_and_one_data_set(shards, tmp_path, monkeypatch):
     backbone = tiny_backbone()
     source = find_source(shards, "train_data")
-    arguments = source, CLIP, 2, 3, str(tmp_path)
+    arguments = source, source.index(), CLIP, 2, 3, str(tmp_path)
     stored = features.cached_features(backbone, *arguments)
     assert stored.values.shape == (12, 6, 16) and stored.values.dtype == np.float16
     assert stored.ids == [f"video_{index}" for index in range(12)]
-    pooled = features.extract_features(backbone, source, CLIP, 2, 3)
+    pooled = features.extract_features(backbone, *arguments[:-1])
     mean = stored.values.astype(np.float32).mean(axis=1)
     np.testing.assert_allclose(
         mean / np.linalg.norm(mean, axis=1, keepdims=True), pooled.values, atol=1e-3
@@ -58,19 +59,27 @@ def test_a_cache_is_of_one_checkpoint_and_one_data_set(shards, tmp_path, monkeyp
     videos = [make_video(index, label=index % 2) for index in range(12)]
     videos[7] = dataclasses.replace(videos[7], label=0)
     relabelled = Source("x", [write_shard(tmp_path / "shard", videos)])
-    assert features.cached_features(backbone, relabelled, *arguments[1:]).labels[7] == 0
+    other_data = relabelled, relabelled.index(), *arguments[2:]
+    assert features.cached_features(backbone, *other_data).labels[7] == 0
     other = features.cached_features(tiny_backbone(seed=1), *arguments)
     assert np.abs(other.values - stored.values).max() > 0.01
-    assert (
-        features.cached_features(backbone, source, CLIP, 1, 1, str(tmp_path)).values.shape[1] == 1
-    )
-    assert len([path for path in tmp_path.iterdir() if path.is_dir()]) == 4
+    other_views = source, source.index(), CLIP, 1, 1, str(tmp_path)
+    assert features.cached_features(backbone, *other_views).values.shape[1] == 1
+    # The same weights in another type of computation.
+    coarse = tiny_backbone(dtype="mixed_bfloat16")
+    assert report.fingerprint_weights(coarse) == report.fingerprint_weights(backbone)
+    rounded = features.cached_features(coarse, *arguments)
+    assert 1e-4 < np.abs(rounded.values - stored.values).max() < 0.05
+    some = source, source.index().select(np.array([3, 8])), *arguments[2:]
+    assert features.cached_features(backbone, *some).ids == ["video_3", "video_8"]
+    assert len([path for path in tmp_path.iterdir() if path.is_dir()]) == 6
 
 
 def test_a_cache_goes_on_where_it_was_stopped(shards, tmp_path, monkeypatch):
     backbone = tiny_backbone()
     source = find_source(shards, "train_data")
-    whole = features.cached_features(backbone, source, CLIP, 2, 1, str(tmp_path / "whole"))
+    arguments = source, source.index(), CLIP, 2, 1
+    whole = features.cached_features(backbone, *arguments, str(tmp_path / "whole"))
     map_views = features.map_views
 
     def stopped(*arguments, **options):
@@ -81,7 +90,7 @@ def test_a_cache_goes_on_where_it_was_stopped(shards, tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(features, "map_views", stopped)
-        features.cached_features(backbone, source, CLIP, 2, 1, str(tmp_path / "half"))
+        features.cached_features(backbone, *arguments, str(tmp_path / "half"))
     seen = []
 
     def counted(*arguments, **options):
@@ -90,7 +99,7 @@ def test_a_cache_goes_on_where_it_was_stopped(shards, tmp_path, monkeypatch):
             yield video
 
     monkeypatch.setattr(features, "map_views", counted)
-    half = features.cached_features(backbone, source, CLIP, 2, 1, str(tmp_path / "half"))
+    half = features.cached_features(backbone, *arguments, str(tmp_path / "half"))
     assert seen == [f"video_{index}" for index in range(5, 12)]
     assert half.ids == whole.ids and half.labels.tolist() == whole.labels.tolist()
     np.testing.assert_allclose(half.values, whole.values, atol=1e-3)

@@ -42,6 +42,12 @@ def test_figures_by_hand():
     ]
 
 
+def test_a_logistic_regression_is_fitted_to_the_same_features():
+    train = _features([0, 10, 20, 90, 100, 110], [3, 3, 3, 8, 8, 8])
+    found = knn.classify(train, _features([5, 95, 15, 15], [3, 8, 3, 8]), [1], True)
+    assert found.figures["logistic_regression_top1"].value == 0.75
+
+
 def test_fewer_videos_than_neighbours_is_named():
     with pytest.raises(InputError, match="has 6 videos, fewer than --num_neighbors=20"):
         knn.classify(TRAIN, TRAIN, [5, 20])

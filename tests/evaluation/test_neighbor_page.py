@@ -11,9 +11,11 @@ import pytest
 import tensorflow as tf
 from small_records import make_video, write_shard
 
+from cvrl_tf.data.labels import read_labels
 from cvrl_tf.data.pipeline import ClipSpec
 from cvrl_tf.data.source import Source
 from cvrl_tf.evaluation import knn, neighbor_page, report, thumbnails
+from cvrl_tf.evaluation.classification import LabelledData, Task
 from cvrl_tf.evaluation.features import Features
 
 CLIP = ClipSpec(frames=8, stride=2, size=32)
@@ -57,10 +59,12 @@ def _features(angles, labels, prefix):
 def content(tmp_path_factory):
     """Six training and three test videos; the third is taken for class 1."""
     directory = tmp_path_factory.mktemp("page")
-    sources = [
-        Source(name, [write_shard(directory / name, [make_video(first + i, 16) for i in range(n)])])
-        for name, first, n in (("train-*", 0, 6), ("test-*", 10, 3))
-    ]
+    data = []
+    for name, first, labels in (("train-*", 0, [0, 0, 0, 1, 1, 1]), ("test-*", 10, [0, 1, 0])):
+        videos = [make_video(first + i, 16, label=label) for i, label in enumerate(labels)]
+        source = Source(name, [write_shard(directory / name, videos)])
+        data.append(LabelledData(source, index := source.index(), read_labels(source, index)))
+    task = Task(*data, ["dive", NASTY])
     found = knn.classify(
         _features([0, 5, 10, 80, 85, 90], [0, 0, 0, 1, 1, 1], "train"),
         _features([3, 88, 89], [0, 1, 0], "test"),
@@ -69,12 +73,11 @@ def content(tmp_path_factory):
     result = knn.describe(
         found,
         report.Checkpoint("runs/first/checkpoints/ckpt-6", 6, "00"),
-        "train-*",
-        "test-*",
+        *data,
         report.Views.of(CLIP, 1, 1),
         1.0,
     )
-    return neighbor_page.render(result, found, *sources, ["dive", NASTY])
+    return neighbor_page.render(result, found, task)
 
 
 def test_queries_and_neighbours_are_marked(content):
@@ -115,7 +118,7 @@ def test_the_strips_are_the_middle_clip(content):
 def test_wide_frames_lose_their_sides(tmp_path):
     video = make_video(0, 16, 48, 160)
     source = Source("x", [write_shard(tmp_path / "shard", [video])])
-    strip = thumbnails.read_strips(source, [0], CLIP)[0]
+    strip = thumbnails.read_strips(source, source.index(), [0], CLIP)[0]
     pixels = tf.io.decode_jpeg(base64.b64decode(strip.data)).numpy()
     assert pixels.shape == (48, 8 * 85, 3) and strip.width == 142
 

@@ -1,7 +1,5 @@
 import numpy as np
-import pytest
 
-from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation import probes
 from cvrl_tf.evaluation.features import Features
 
@@ -43,24 +41,6 @@ def test_knn_in_chunks_is_the_same(monkeypatch):
 def test_tiny_temperature_does_not_overflow():
     train, test = _features([0, 90], [0, 1]), _features([80], [1])
     assert _predict(train, test, 2, temperature=1e-4).tolist() == [1]
-
-
-def test_logistic_regression_separates_classes():
-    train = _features([0, 10, 20, 90, 100, 110], [3, 3, 3, 8, 8, 8])
-    test = _features([5, 95, 15], [3, 8, 3])
-    assert probes.logistic_regression_predict(train, test).tolist() == [3, 8, 3]
-
-
-def test_labels_that_cannot_be_evaluated_are_named():
-    one, two = _features([0, 1], [4, 4]), _features([0, 1], [4, 5])
-    with pytest.raises(InputError, match="--train_data has 1 class"):
-        probes.check_labels(one, one)
-    three = _features([0, 1], [4, 6])
-    with pytest.raises(
-        InputError, match=r"1 of its 2 classes that --train_data lacks \(labels 6\)"
-    ):
-        probes.check_labels(two, three)
-    probes.check_labels(two, one)
 
 
 def test_the_nearest_come_first_and_equals_in_their_order():

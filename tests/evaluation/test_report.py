@@ -13,7 +13,7 @@ from cvrl_tf.models import build_backbone
 RESULT = report.Result(
     protocol="knn",
     checkpoint=report.Checkpoint("runs/first/checkpoints/ckpt-6", 6, "00ff"),
-    train=report.Data("records/train-*", 12, 2, "0a"),
+    train=report.Data("records/train-*", 12, 2, "0a", "ids.txt"),
     test=report.Data("records/test-*", 4, 2, "0b"),
     views=report.Views.of(ClipSpec(8, 2, 64), num_clips=3, num_crops=1),
     settings={"temperature": 0.07},
@@ -34,8 +34,20 @@ def test_results_json(tmp_path):
             "fingerprint": "00ff",
             "kind": "run",
         },
-        "train": {"name": "records/train-*", "videos": 12, "classes": 2, "fingerprint": "0a"},
-        "test": {"name": "records/test-*", "videos": 4, "classes": 2, "fingerprint": "0b"},
+        "train": {
+            "name": "records/train-*",
+            "videos": 12,
+            "classes": 2,
+            "fingerprint": "0a",
+            "ids_file": "ids.txt",
+        },
+        "test": {
+            "name": "records/test-*",
+            "videos": 4,
+            "classes": 2,
+            "fingerprint": "0b",
+            "ids_file": "",
+        },
         "views": {"clips": 3, "crops": 1, "frames": 8, "stride": 2, "size": 64},
         "settings": {"temperature": 0.07},
         "figures": {
@@ -62,7 +74,7 @@ def test_a_directory_that_cannot_be_made_is_named(tmp_path):
 def test_the_table():
     assert report.table(RESULT).splitlines() == [
         "knn: runs/first/checkpoints/ckpt-6 (step 6)",
-        "train  records/train-*: 12 videos, 2 classes",
+        "train  records/train-* (ids.txt): 12 videos, 2 classes",
         "test   records/test-*: 4 videos, 2 classes",
         "views  3 clips x 1 crop, 8 frames at stride 2, 64x64 pixels",
         "",

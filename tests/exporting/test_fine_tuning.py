@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,11 @@ import venv
 import pytest
 
 TESTS = pathlib.Path(__file__).parent.parent
+CHECKS = [
+    f"{way} {check}"
+    for way in ("keras_file", "saved_model")
+    for check in ("adam", "sgd_momentum", "reloaded", "frozen", "over 2 replicas")
+]
 
 
 @pytest.fixture
@@ -38,7 +44,19 @@ def _run(environment, program, export, tmp_path, **variables):
     )
     print(result.stdout)
     assert result.returncode == 0, result.stderr[-3000:]
-    assert len(result.stdout.splitlines()) >= 2
+    return result.stdout.splitlines()
+
+
+def _check(lines, tensorflow):
+    """Every check of the program was made, with the libraries that were meant."""
+    assert lines[0] == f"TensorFlow {tensorflow}, Keras 3.15.1"
+    assert [line.split(":")[0] for line in lines[1:]] == CHECKS
+    for check, line in zip(CHECKS, lines[1:], strict=True):
+        if "reloaded" not in check:
+            first, last = map(float, re.search(r"loss ([\d.]+) to ([\d.]+), ", line).groups())
+            assert last < (1.0 if "frozen" in check else 0.7) * first, line
+            moved = "nothing of the backbone" if "frozen" in check else r"all [1-9]\d* weights"
+            assert re.search(rf"{moved} moved$", line), line
 
 
 @pytest.mark.slow
@@ -46,13 +64,17 @@ def test_fine_tuning_with_the_reference_set_and_then_with_tensorflow_hub(
     environment, export, tmp_path
 ):
     _install(environment, "tensorflow==2.17.1", "keras==3.15.1")
-    _run(environment, "fine_tuning_program.py", export, tmp_path)
+    _check(_run(environment, "fine_tuning_program.py", export, tmp_path), "2.17.1")
     # tensorflow_hub, under tf-keras, imports pkg_resources, which later setuptools lack.
     _install(environment, "tf-keras==2.17.0", "tensorflow-hub==0.16.1", "setuptools<81")
-    _run(environment, "tf_hub_program.py", export, tmp_path, TF_USE_LEGACY_KERAS="1")
+    found = _run(environment, "tf_hub_program.py", export, tmp_path, TF_USE_LEGACY_KERAS="1")
+    for line, trainable in zip(found, (True, False), strict=True):
+        moved, count = map(int, re.search(r", (\d+) of (\d+) weights moved$", line).groups())
+        assert line.startswith(f"trainable={trainable}: ") and count > 0
+        assert moved == (count if trainable else 0)
 
 
 @pytest.mark.slow
 def test_fine_tuning_with_the_newest_tensorflow(environment, export, tmp_path):
     _install(environment, "tensorflow==2.21.0", "keras==3.15.1")
-    _run(environment, "fine_tuning_program.py", export, tmp_path)
+    _check(_run(environment, "fine_tuning_program.py", export, tmp_path), "2.21.0")
