@@ -350,9 +350,9 @@ def _tell(
             ("frames a CPU-second", "frames_per_cpu_second"),
             ("the same with starts", "whole_frames_per_cpu_second"),
         ):
-            ratios[f"{one} to ffmpeg, {label}"] = _ratio(runs[one], runs["ffmpeg"], key)
+            ratios[f"{one} to ffmpeg, {label}"] = report.ratio(runs[one], runs["ffmpeg"], key)
     for count in worker_counts[1:]:
-        ratios[f"{_name(count)} to {one}, frames a second"] = _ratio(
+        ratios[f"{_name(count)} to {one}, frames a second"] = report.ratio(
             runs[_name(count)], runs[one], "frames_per_second"
         )
     print()
@@ -378,10 +378,6 @@ def _tell(
         report.write_json(
             JSON.value, "convert", settings, {**results, "ratios": ratios, "runs": runs}
         )
-
-
-def _ratio(ours: Sequence[Figures], theirs: Sequence[Figures], name: str) -> float:
-    return statistics.median(a[name] / b[name] for a, b in zip(ours, theirs, strict=True))
 
 
 def _ffmpeg_version() -> str:

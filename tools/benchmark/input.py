@@ -4,17 +4,24 @@
 
 Three pipelines are measured on the same records and draws, each in a process of its own: all on the
 host; without the colours, for --augment_on=device; and the plain way, whole frames decoded and
-tf.image's operations, as the authors' code works. Figures are medians of the runs.
+tf.image's operations, as the authors' code works. Figures are medians of the runs; ratios are of
+runs that came one after the other.
+
+The authors' implementation itself (TensorFlow Model Garden) is measured in turn with these on the
+same records, where --authors_python names the Python of an environment that has it. What is equal
+there and what is not stands at the head of tools/benchmark/others/authors_input.py. The environment
+is made by
+
+  python -m venv authors && authors/bin/python -m pip install \\
+      tf-models-official==2.20.0 tensorflow-cpu==2.20.0 tf_keras==2.20.1
 """
 
 import concurrent.futures
 import itertools
 import multiprocessing
 import os
-import resource
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -29,9 +36,11 @@ from cvrl_tf.data.index import RecordIndex
 from cvrl_tf.data.pipeline import ClipSpec, ViewPair
 from cvrl_tf.data.sampling import Purpose, fold
 from cvrl_tf.data.source import Source, find_source
+from cvrl_tf.errors import InputError
 from cvrl_tf.progress import Progress
 from cvrl_tf.training.run_directory import PretrainConfig
-from tools.benchmark import reference, report
+from tools.benchmark import comparison, reference, report
+from tools.benchmark.others import measure
 
 DEFAULTS = PretrainConfig(train_data="")
 DATA = flags.DEFINE_string(
@@ -55,11 +64,18 @@ VIDEOS = flags.DEFINE_integer(
     "videos", 96, "Videos of a run, after half as many that are not counted.", 1
 )
 RUNS = flags.DEFINE_integer("runs", 3, "How often everything is measured.", 1)
+AUTHORS_PYTHON = flags.DEFINE_string(
+    "authors_python",
+    None,
+    "Python interpreter of an environment that has the authors' implementation: measures its own"
+    " pipeline too.",
+)
 JSON = flags.DEFINE_string("json", None, "File for all figures, machine, versions and settings.")
 
 GROUPS = {
     "Work": [DATA, RECORDS, NUM_FRAMES, STRIDE, CROP_SIZE, BATCH_SIZE],
     "Measurement": [VIDEOS, RUNS],
+    "Comparison": [AUTHORS_PYTHON],
     "Output": [JSON],
 }
 PIPELINES = ("host", "device", "plain")
@@ -74,6 +90,7 @@ COLUMNS = [
     ("peak MB", "peak_memory_mb", ".0f"),
     ("x plain", "times_plain", ".2f"),
 ]
+AUTHORS_COLUMN = ("x authors", "times_authors", ".2f")
 PHASES = ("read", "parse", "sample", "decode", "crop and resize", "colour", "blur", "batch")
 BATCH_FOR_PHASES = 8
 RENDERED_VIDEOS, RENDERED_SIZE, RENDERED_FRAMES = 16, (256, 340), 250
@@ -83,23 +100,51 @@ Figures = dict[str, float]
 def main() -> None:
     """Measures, prints the tables and writes the JSON."""
     clip = ClipSpec(NUM_FRAMES.value, STRIDE.value, CROP_SIZE.value)
+    authors = _authors()
     with tempfile.TemporaryDirectory(prefix="cvrl_benchmark_") as directory:
         name = DATA.value or render(os.path.join(directory, "records"))
         source = find_source(name, "data")
         pipeline.check_shards(source, clip)
         arguments = (name, RECORDS.value, clip)
-        runs: dict[str, list[Figures]] = {which: [] for which in PIPELINES}
+        runs: dict[str, list[Figures]] = {which: [] for which in [*PIPELINES, *authors]}
         phases: list[Figures] = []
-        with Progress("measuring", RUNS.value * (len(PIPELINES) + 1), "run") as progress:
+        with Progress("measuring", RUNS.value * (len(runs) + 1), "run") as progress:
             for _ in range(RUNS.value):
                 for which in PIPELINES:
                     runs[which].append(
                         _in_a_process(_measure, *arguments, which, BATCH_SIZE.value, VIDEOS.value)
                     )
                     progress.update()
+                for which, environment in authors.items():
+                    runs[which].append(environment.measure("authors_input", _settings(name, clip)))
+                    progress.update()
                 phases.append(_in_a_process(_measure_phases, *arguments, VIDEOS.value))
                 progress.update()
-    _tell(runs, phases)
+    _tell(runs, phases, authors)
+
+
+def _authors() -> dict[str, comparison.Environment]:
+    """The environment of the authors' implementation, if one is given."""
+    if AUTHORS_PYTHON.value and DATA.value.startswith("tfds:"):
+        raise InputError(
+            f"--data={DATA.value} is not in the layout that the authors' implementation reads:"
+            " expected TFRecords of make_tfrecords, or no --authors_python."
+        )
+    return comparison.find_environments(
+        {"authors": comparison.AUTHORS}, {"authors": AUTHORS_PYTHON.value}
+    )
+
+
+def _settings(name: str, clip: ClipSpec) -> dict[str, Any]:
+    """What `others/authors_input.py` measures: the same work as ours."""
+    return {
+        "data": name,
+        "frames": clip.frames,
+        "stride": clip.stride,
+        "size": clip.size,
+        "batch_size": BATCH_SIZE.value,
+        "videos": VIDEOS.value,
+    }
 
 
 def render(path: str) -> str:
@@ -153,22 +198,7 @@ def _measure(
         dataset = pipeline.pretraining_batches(
             source, index, pair, batch_size, seed=0, augmented=which == "host"
         )
-    return _consume(iter(dataset), batch_size, num_videos)
-
-
-def _consume(batches: Iterator[Any], batch_size: int, num_videos: int) -> Figures:
-    steps = -(-num_videos // batch_size)
-    for _ in range(max(2, steps // 2)):  # all is compiled
-        next(batches)
-    cpu, start = report.cpu_seconds(), time.monotonic()
-    for _ in range(steps):
-        next(batches)
-    videos = steps * batch_size
-    return {
-        "cpu_seconds_per_video": (report.cpu_seconds() - cpu) / videos,
-        "videos_per_second": videos / (time.monotonic() - start),
-        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6,
-    }
+    return measure.batches(iter(dataset), batch_size, num_videos)
 
 
 def _measure_phases(name: str, num_records: int, clip: ClipSpec, num_videos: int) -> Figures:
@@ -224,18 +254,30 @@ def _cost(dataset: tf.data.Dataset, num_videos: int) -> float:
         dataset.take(num_videos).reduce(np.int64(0), lambda total, *_: total + 1)
 
     consume()  # compiles
-    start = report.cpu_seconds()
+    start = measure.cpu_seconds()
     consume()
-    return (report.cpu_seconds() - start) / num_videos
+    return (measure.cpu_seconds() - start) / num_videos
 
 
-def _tell(runs: dict[str, list[Figures]], phases: list[Figures]) -> None:
-    plain = [run["cpu_seconds_per_video"] for run in runs["plain"]]
-    for which in PIPELINES:
-        for run, reference_cost in zip(runs[which], plain, strict=True):
-            run["times_plain"] = reference_cost / run["cpu_seconds_per_video"]
-    results = {which: report.medians(runs[which]) for which in PIPELINES}
-    print("\n" + report.table(COLUMNS, {TITLES[which]: results[which] for which in PIPELINES}))
+def _tell(
+    runs: Mapping[str, list[Figures]],
+    phases: list[Figures],
+    authors: Mapping[str, comparison.Environment],
+) -> None:
+    results = {which: report.medians(runs[which]) for which in runs}
+    for base in ("plain", *authors):
+        for which in runs:
+            results[which][f"times_{base}"] = report.ratio(
+                runs[base], runs[which], "cpu_seconds_per_video"
+            )
+            results[which][f"wall_times_{base}"] = report.ratio(
+                runs[which], runs[base], "videos_per_second"
+            )
+    titles = TITLES | {which: comparison.AUTHORS.title for which in authors}
+    columns = [*COLUMNS, *([AUTHORS_COLUMN] if authors else [])]
+    print("\n" + report.table(columns, {titles[which]: results[which] for which in runs}))
+    for environment in authors.values():
+        print(environment.describe())
     costs = report.medians(phases)
     total = sum(costs.values())
     print("\nCPU milliseconds a video, --augment_on=host, one phase after the other:")
@@ -253,6 +295,7 @@ def _tell(runs: dict[str, list[Figures]], phases: list[Figures]) -> None:
             "input",
             {holder.name: holder.value for holder in [*GROUPS["Work"], *GROUPS["Measurement"]]},
             {"pipelines": results, "cpu_seconds_per_video_by_phase": costs},
+            {which: environment.versions for which, environment in authors.items()},
         )
         print(f"written to {JSON.value}")
 

@@ -5,7 +5,6 @@ import glob
 import importlib.metadata
 import os
 import platform
-import resource
 import statistics
 import threading
 from collections.abc import Mapping, Sequence
@@ -45,12 +44,6 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
-
-
-def cpu_seconds() -> float:
-    """CPU time of this process so far, in user and kernel mode."""
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime
 
 
 class PeakMemory:
@@ -119,6 +112,15 @@ def medians(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {name: statistics.median(run[name] for run in runs) for name in runs[0]}
 
 
+def ratio(
+    runs: Sequence[Mapping[str, float]], others: Sequence[Mapping[str, float]], name: str
+) -> float:
+    """The median, over runs that came one after the other, of one figure over the other's."""
+    return statistics.median(
+        run[name] / other[name] for run, other in zip(runs, others, strict=True)
+    )
+
+
 def table(columns: Sequence[tuple[str, str, str]], rows: Mapping[str, Mapping[str, float]]) -> str:
     """Figures in aligned columns.
 
@@ -135,12 +137,26 @@ def table(columns: Sequence[tuple[str, str, str]], rows: Mapping[str, Mapping[st
     return commandline.table(lines)
 
 
-def write_json(path: str, benchmark: str, settings: Mapping[str, Any], results: Any) -> None:
-    """Writes a benchmark's results with machine, versions and settings."""
+def write_json(
+    path: str,
+    benchmark: str,
+    settings: Mapping[str, Any],
+    results: Any,
+    environments: Mapping[str, Mapping[str, str]] | None = None,
+) -> None:
+    """Writes a benchmark's results with machine, versions and settings.
+
+    Args:
+      path: of the file.
+      benchmark: its name.
+      settings: its flags.
+      results: its figures, anything that JSON can hold.
+      environments: versions of packages in the environments of other implementations.
+    """
     content = {
         "benchmark": benchmark,
         "machine": machine(),
-        "versions": versions(),
+        "versions": {**versions(), **(environments or {})},
         "settings": dict(settings),
         "results": results,
     }

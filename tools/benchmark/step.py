@@ -5,17 +5,26 @@
 The whole step is measured, with projection head, InfoNCE, weight decay and SGD with momentum, on
 the devices that training would use, in processes of their own: as it is, and as the same network
 is computed by Keras's own layers and optimizer (without weight decay). Figures are medians of the
-runs. Arithmetic counts two operations for each multiplication of the convolutions and Dense layers,
-three times for forward and backward pass, and is compared with what a large matrix product reaches
-on the same device.
+runs; ratios are of runs that came one after the other. Arithmetic counts two operations for each
+multiplication of the convolutions and Dense layers, three times for forward and backward pass, and
+is compared with what a large matrix product reaches on the same device.
+
+The authors' implementation (TensorFlow Model Garden) and PyTorch are measured in turn with these,
+on the CPU, where a flag names the Python of an environment that has them. What is equal there and
+what is not stands at the head of authors_step.py and pytorch_step.py in tools/benchmark/others. The
+environments are made by
+
+  python -m venv authors && authors/bin/python -m pip install \\
+      tf-models-official==2.20.0 tensorflow-cpu==2.20.0 tf_keras==2.20.1
+  python -m venv pytorch && pytorch/bin/python -m pip install torch==2.13.0
 """
 
 import concurrent.futures
 import math
 import multiprocessing
-import resource
-import statistics
 import time
+from collections.abc import Mapping
+from typing import Any
 
 import keras
 import numpy as np
@@ -24,12 +33,14 @@ from absl import flags
 
 from cvrl_tf import commandline
 from cvrl_tf.data.pipeline import Batch
-from cvrl_tf.models import BACKBONES, resnet3d
+from cvrl_tf.errors import InputError
+from cvrl_tf.models import BACKBONES, heads, resnet3d
 from cvrl_tf.progress import Progress
 from cvrl_tf.training.contrastive_trainer import ContrastiveTrainer
 from cvrl_tf.training.precision import DTYPE_POLICIES
 from cvrl_tf.training.run_directory import PretrainConfig
-from tools.benchmark import report
+from tools.benchmark import comparison, report
+from tools.benchmark.others import measure
 
 BACKBONE = flags.DEFINE_enum("backbone", "r3d_50", list(BACKBONES), "As of cvrl_tf.train.")
 BATCH_SIZE = flags.DEFINE_integer(
@@ -41,16 +52,31 @@ PRECISION = flags.DEFINE_enum("precision", "bfloat16", list(DTYPE_POLICIES), "As
 REMAT = flags.DEFINE_bool("remat", False, "As of cvrl_tf.train; Keras's layers go without.")
 STEPS = flags.DEFINE_integer("steps", 5, "Steps of a run, after two that are not counted.", 1)
 RUNS = flags.DEFINE_integer("runs", 3, "How often everything is measured.", 1)
+AUTHORS_PYTHON = flags.DEFINE_string(
+    "authors_python",
+    None,
+    "Python interpreter of an environment that has the authors' implementation: measures its own"
+    " step too.",
+)
+PYTORCH_PYTHON = flags.DEFINE_string(
+    "pytorch_python",
+    None,
+    "Python interpreter of an environment that has PyTorch: measures the same step there too.",
+)
 JSON = flags.DEFINE_string("json", None, "File for all figures, machine, versions and settings.")
 
 GROUPS = {
     "Work": [BACKBONE, BATCH_SIZE, FRAMES, CROP_SIZE, PRECISION, REMAT],
     "Measurement": [STEPS, RUNS],
+    "Comparison": [AUTHORS_PYTHON, PYTORCH_PYTHON],
     "Output": [JSON],
 }
 NETWORKS = {"ours": "this package", "keras": "Keras's own layers"}
+OTHERS = {"authors": comparison.AUTHORS, "pytorch": comparison.PYTORCH}
+AUTHORS_DEPTHS = {"r3d_50": 50, "r3d_101": 101, "r3d_152": 152}
 COLUMNS = [
     ("s/step", "step_seconds", ".3f"),
+    ("x ours", "times_ours", ".2f"),
     ("CPU-s/step", "cpu_seconds_per_step", ".3f"),
     ("clips/s", "clips_per_second", ".2f"),
     ("GFLOP/s", "gigaflops", ".0f"),
@@ -72,9 +98,12 @@ def main() -> None:
         crop_size=CROP_SIZE.value,
         precision=PRECISION.value,
     )
-    runs: dict[str, list[Figures]] = {which: [] for which in NETWORKS}
+    paths = {"authors": AUTHORS_PYTHON.value, "pytorch": PYTORCH_PYTHON.value}
+    _check_comparison(config, paths)
+    environments = comparison.find_environments(OTHERS, paths)
+    runs: dict[str, list[Figures]] = {which: [] for which in [*NETWORKS, *environments]}
     context = multiprocessing.get_context("spawn")
-    with Progress("measuring", RUNS.value * len(NETWORKS), "run") as progress:
+    with Progress("measuring", RUNS.value * len(runs), "run") as progress:
         for _ in range(RUNS.value):
             for which in NETWORKS:
                 with concurrent.futures.ProcessPoolExecutor(1, context) as pool:
@@ -82,16 +111,96 @@ def main() -> None:
                         pool.submit(_measure, which, config, REMAT.value, STEPS.value).result()
                     )
                 progress.update()
-    results = {which: report.medians(runs[which]) for which in NETWORKS}
-    print("\n" + report.table(COLUMNS, {NETWORKS[which]: results[which] for which in NETWORKS}))
-    times = statistics.median(
-        theirs["step_seconds"] / ours["step_seconds"]
-        for ours, theirs in zip(runs["ours"], runs["keras"], strict=True)
-    )
-    print(f"\n{times:.2f} times the speed of Keras's own layers and optimizer, run by run.")
+            for which, environment in environments.items():
+                figures = environment.measure(f"{which}_step", _settings(config, STEPS.value))
+                comparison.check_parameters(environment, runs["ours"][-1], figures)
+                runs[which].append(_complete(figures, runs["ours"][-1], config.batch_size))
+                progress.update()
+    _tell(runs, environments)
+
+
+def _check_comparison(config: PretrainConfig, paths: Mapping[str, str | None]) -> None:
+    """Raises InputError where another implementation cannot do the same."""
+    if not any(paths.values()):
+        return
+    if paths["authors"] and config.backbone not in AUTHORS_DEPTHS:
+        raise InputError(
+            f"--backbone={config.backbone} is not among the networks of the authors'"
+            f" implementation: expected {', '.join(AUTHORS_DEPTHS)}, or no --authors_python."
+        )
+    if config.precision == "float16":
+        raise InputError(
+            "--precision=float16 is not measured of other implementations: expected float32 or"
+            " bfloat16, or neither --authors_python nor --pytorch_python."
+        )
+    if tf.config.list_physical_devices("GPU"):
+        raise InputError(
+            "Other implementations are measured on the CPU, and this package would run on a GPU:"
+            " set CUDA_VISIBLE_DEVICES=-1 to compare them there."
+        )
+
+
+def _settings(config: PretrainConfig, num_steps: int) -> dict[str, Any]:
+    """What the programs of `others` measure: the same network and step as ours."""
+    architecture = BACKBONES[config.backbone]
+    features = architecture.filters * 2**3 * resnet3d.BOTTLENECK_EXPANSION
+    return {
+        "depth": AUTHORS_DEPTHS.get(config.backbone),
+        "blocks": architecture.blocks,
+        "filters": architecture.filters,
+        "temporal_kernels": resnet3d.STAGE_TEMPORAL_KERNELS,
+        "hidden_units": [min(features, heads.MAX_HIDDEN_UNITS)] * heads.HIDDEN_LAYERS,
+        "embedding_size": heads.EMBEDDING_SIZE,
+        "backbone_bn_momentum": resnet3d.BN_MOMENTUM,
+        "head_bn_momentum": heads.BN_MOMENTUM,
+        "bn_epsilon": resnet3d.BN_EPSILON,
+        "batch_size": config.batch_size,
+        "frames": config.num_frames,
+        "size": config.crop_size,
+        "precision": config.precision,
+        "weight_decay": config.weight_decay,
+        "temperature": config.temperature,
+        "steps": num_steps,
+    }
+
+
+def _complete(figures: Figures, ours: Figures, batch_size: int) -> Figures:
+    """The figures of another implementation, with those that follow from its times."""
+    faster = ours["step_seconds"] / figures["step_seconds"]
+    same_work = ("videos_per_second", "clips_per_second", "gigaflops")
+    return {
+        **figures,
+        "cpu_seconds_per_video": figures["cpu_seconds_per_step"] / batch_size,
+        **{name: faster * ours[name] for name in same_work},
+    }
+
+
+def _tell(
+    runs: Mapping[str, list[Figures]], environments: Mapping[str, comparison.Environment]
+) -> None:
+    titles = NETWORKS | {which: OTHERS[which].title for which in environments}
+    results: dict[str, Any] = {}
+    for which in runs:
+        results[which] = report.medians(runs[which]) | {
+            "times_ours": report.ratio(runs[which], runs["ours"], "step_seconds"),
+            "parameters": runs[which][0]["parameters"],
+        }
+    print("\n" + report.table(COLUMNS, {titles[which]: results[which] for which in titles}))
+    print()
+    for which in [name for name in titles if name != "ours"]:
+        times = report.ratio(runs[which], runs["ours"], "step_seconds")
+        cpu_times = report.ratio(runs[which], runs["ours"], "cpu_seconds_per_step")
+        results |= {f"times_{which}": times, f"cpu_times_{which}": cpu_times}
+        print(
+            f"This package is {times:.2f} times as fast as {titles[which]}, run by run;"
+            f" {cpu_times:.2f} times by CPU seconds."
+        )
+    for environment in environments.values():
+        print(environment.describe())
     if JSON.value:
         settings = {h.name: h.value for h in [*GROUPS["Work"], *GROUPS["Measurement"]]}
-        report.write_json(JSON.value, "step", settings, results | {"times_keras": times})
+        versions = {which: environment.versions for which, environment in environments.items()}
+        report.write_json(JSON.value, "step", settings, results, versions)
         print(f"written to {JSON.value}")
 
 
@@ -112,21 +221,13 @@ def _measure(which: str, config: PretrainConfig, remat: bool, num_steps: int) ->
     dataset = tf.data.Dataset.from_tensor_slices(whole)
     dataset = dataset.batch(config.batch_size, drop_remainder=True)
     batch = next(iter(strategy.experimental_distribute_dataset(dataset)))
-    for _ in range(2):
-        trainer.step(batch)["loss"].numpy()
-    seconds, cpu_seconds = [], []
-    for _ in range(num_steps):
-        start, cpu = time.monotonic(), report.cpu_seconds()
-        trainer.step(batch)["loss"].numpy()
-        seconds.append(time.monotonic() - start)
-        cpu_seconds.append(report.cpu_seconds() - cpu)
-    step = statistics.median(seconds)
+    times = measure.steps(lambda: trainer.step(batch)["loss"].numpy(), num_steps)
+    step = times["step_seconds"]
     clips = 2 * config.batch_size
     gigaflops = 3 * clips * _clip_operations(trainer, config) / step / 1e9
     return {
-        "step_seconds": step,
-        "cpu_seconds_per_step": statistics.median(cpu_seconds),
-        "cpu_seconds_per_video": statistics.median(cpu_seconds) / config.batch_size,
+        **times,
+        "cpu_seconds_per_video": times["cpu_seconds_per_step"] / config.batch_size,
         "videos_per_second": config.batch_size / step,
         "clips_per_second": clips / step,
         "gigaflops": gigaflops,
@@ -134,6 +235,7 @@ def _measure(which: str, config: PretrainConfig, remat: bool, num_steps: int) ->
         / (strategy.num_replicas_in_sync * _matrix_gigaflops(config.precision)),
         "peak_memory_mb": _memory_mb(),
         "memory_before_mb": before,
+        "parameters": sum(math.prod(variable.shape) for variable in trainer.variables),
     }
 
 
@@ -161,7 +263,7 @@ def _memory_mb() -> float:
     """Peak memory of this process; with a GPU, that of the GPU."""
     if tf.config.list_logical_devices("GPU"):
         return tf.config.experimental.get_memory_info("GPU:0")["peak"] / 1e6
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+    return measure.peak_memory_mb()
 
 
 def _clip_operations(trainer: ContrastiveTrainer, config: PretrainConfig) -> float:

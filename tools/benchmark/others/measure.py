@@ -1,0 +1,84 @@
+"""How each implementation is measured, this package too. Needs the standard library only."""
+
+import json
+import os
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+
+def settings() -> dict[str, Any]:
+    """What a program of this directory was asked to do: its one argument, JSON."""
+    return json.loads(sys.argv[1])
+
+
+def tell(figures: dict[str, Any]) -> None:
+    """Prints a program's result, as the last line of its output."""
+    print(json.dumps(figures))
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def cpu_seconds() -> float:
+    """CPU time of this process so far, in user and kernel mode."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+def peak_memory_mb() -> float:
+    """Peak of the resident memory of this process, in MB.
+
+    `ru_maxrss` would not do: on Linux it begins with the memory of the process that started this
+    one, of which little may be left.
+    """
+    try:
+        with open("/proc/self/status", encoding="utf-8") as file:
+            line = next(line for line in file if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024 / 1e6
+    except (OSError, StopIteration):  # no Linux
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+
+
+def steps(step: Callable[[], object], num_steps: int) -> dict[str, float]:
+    """Medians of `num_steps` steps, after two that are not counted.
+
+    Args:
+      step: does one step and waits until it is done.
+      num_steps: that are counted.
+    """
+    for _ in range(2):
+        step()
+    seconds, cpu = [], []
+    for _ in range(num_steps):
+        start, cpu_start = time.monotonic(), cpu_seconds()
+        step()
+        seconds.append(time.monotonic() - start)
+        cpu.append(cpu_seconds() - cpu_start)
+    return {
+        "step_seconds": statistics.median(seconds),
+        "cpu_seconds_per_step": statistics.median(cpu),
+    }
+
+
+def batches(batches: Iterator[Any], batch_size: int, num_videos: int) -> dict[str, float]:
+    """Means over the batches of at least `num_videos` videos, after half as many not counted."""
+    num_batches = -(-num_videos // batch_size)
+    for _ in range(max(2, num_batches // 2)):  # all is compiled
+        next(batches)
+    cpu_start, start = cpu_seconds(), time.monotonic()
+    for _ in range(num_batches):
+        next(batches)
+    videos = num_batches * batch_size
+    return {
+        "cpu_seconds_per_video": (cpu_seconds() - cpu_start) / videos,
+        "videos_per_second": videos / (time.monotonic() - start),
+        "peak_memory_mb": peak_memory_mb(),
+    }
