@@ -34,12 +34,6 @@ def test_the_start_of_processes_is_left_out_of_the_speeds():
     }
 
 
-def test_ratios_are_of_neighbouring_runs():
-    ours = [{"x": 2.0}, {"x": 30.0}, {"x": 5.0}]
-    theirs = [{"x": 1.0}, {"x": 10.0}, {"x": 1.0}]
-    assert convert._ratio(ours, theirs, "x") == 3.0
-
-
 @pytest.mark.parametrize(("wanted", "quality"), [(1000 / 7, 7), (1e6, 1), (1, 31), (310, 3)])
 def test_the_quality_closest_in_bytes(wanted, quality):
     assert convert._closest(lambda q: math.log(1000 / q / wanted), 1, 31) == quality

@@ -24,6 +24,12 @@ def test_medians():
     }
 
 
+def test_ratios_are_of_neighbouring_runs():
+    ours = [{"x": 2.0}, {"x": 30.0}, {"x": 5.0}]
+    theirs = [{"x": 1.0}, {"x": 10.0}, {"x": 1.0}]
+    assert report.ratio(ours, theirs, "x") == 3.0
+
+
 MEMORY_PROGRAM = """
 import json, subprocess, sys
 from tools.benchmark import report

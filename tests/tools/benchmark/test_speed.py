@@ -2,9 +2,12 @@
 
 import functools
 import json
+import math
 
 import commands
 import pytest
+
+from cvrl_tf.models import build_backbone, build_projection_head
 
 _run = functools.partial(commands.run, "tools.benchmark")
 
@@ -44,20 +47,50 @@ def test_input(shards, tmp_path):
 
 
 @pytest.mark.slow
-def test_step(tmp_path):
+def test_step(tmp_path, interpreter):
     output = tmp_path / "step.json"
+    models = [build_backbone("r3d_small"), build_projection_head(512)]
+    weights = sum(math.prod(w.shape) for model in models for w in model.trainable_weights)
+    theirs = {
+        "step_seconds": 1000.0,
+        "cpu_seconds_per_step": 500.0,
+        "peak_memory_mb": 900.0,
+        "memory_before_mb": 400.0,
+        "parameters": weights,
+    }
+    python = interpreter(versions='{"torch": "2.13"}', pytorch_step=json.dumps(theirs))
     work = ["--backbone=r3d_small", "--frames=4", "--crop_size=32", "--precision=float32"]
-    result = _run("step", *work, "--steps=2", "--runs=1", f"--json={output}")
+    work += ["--steps=2", "--runs=1", f"--pytorch_python={python}", f"--json={output}"]
+    result = _run("step", *work)
     assert result.returncode == 0, result.stderr
     results = _results(output)
     for which in ("ours", "keras"):
         assert results[which]["step_seconds"] > 0
         assert results[which]["peak_memory_mb"] >= results[which]["memory_before_mb"] > 100
+        assert results[which]["parameters"] == weights
     assert results["times_keras"] > 0
     # Four clips; two operations a multiplication, forward and twice as much backward.
     operations = results["ours"]["gigaflops"] * results["ours"]["step_seconds"]
-    assert results["keras"]["gigaflops"] * results["keras"]["step_seconds"] == pytest.approx(
-        operations
+    for which in ("keras", "pytorch"):
+        assert results[which]["gigaflops"] * results[which]["step_seconds"] == pytest.approx(
+            operations
+        )
+    times = 1000.0 / results["ours"]["step_seconds"]
+    assert results["times_pytorch"] == pytest.approx(times)
+    assert results["cpu_times_pytorch"] == pytest.approx(
+        500.0 / results["ours"]["cpu_seconds_per_step"]
+    )
+    assert results["pytorch"]["cpu_seconds_per_video"] == 250.0
+    assert f"This package is {times:.2f} times as fast as PyTorch, run by run" in result.stdout
+    assert "PyTorch: torch 2.13" in result.stdout
+
+
+def test_a_network_that_the_authors_do_not_have():
+    result = _run("step", "--backbone=r3d_small", "--authors_python=python")
+    assert result.returncode == 2
+    assert result.stderr == (
+        "error: --backbone=r3d_small is not among the networks of the authors' implementation:"
+        " expected r3d_50, r3d_101, r3d_152, or no --authors_python.\n"
     )
 
 

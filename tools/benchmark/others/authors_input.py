@@ -5,7 +5,7 @@ a video are decoded, cropped, resized, flipped, changed in colour, blurred and s
 distributions, and that float32 comes out. As theirs, and not equal: their draws; records shuffled
 in a buffer of 64 instead of read by position, and parsed before that; labels.
 
-Settings: `data`, glob patterns of TFRecord files; `frames` and `stride` of a clip; `size` in pixels;
+Settings: `data`, patterns of TFRecord files; `frames` and `stride` of a clip; `size` in pixels;
 `batch_size` and `videos`, as of `measure.batches`.
 """
 
