@@ -325,6 +325,8 @@ def labelled_batches(
     Source: paper section 4.2; the released code.
     """
 
+    augment.start_compiler()
+
     def sample(serialized: tf.Tensor, epoch_seed: tf.Tensor) -> dict[str, tf.Tensor]:
         record = source.parse(serialized)
         frames, video_seed = record["frames"], record_seed(record, epoch_seed)
