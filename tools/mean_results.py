@@ -15,9 +15,8 @@ import tensorflow as tf
 from cvrl_tf import commandline, files
 from cvrl_tf.errors import InputError
 
-ARGUMENT = (
-    "RESULTS",
-    "Glob pattern of results.json files, in quotes; several with commas between.",
+RESULTS = commandline.Argument(
+    "RESULTS", "The results.json files, or glob patterns of them.", several=True
 )
 
 
@@ -32,7 +31,7 @@ def find(pattern: str) -> list[str]:
     if len(paths) < 2:
         raise InputError(
             f"{pattern} matches {len(paths)} file{'s' * (len(paths) != 1)}, expected two or more"
-            " results.json to take the mean of: put quotes around the pattern."
+            " results.json to take the mean of."
         )
     return paths
 
@@ -85,9 +84,9 @@ def table(paths: Sequence[str], results: Sequence[dict[str, Any]]) -> str:
     return "\n".join([*lines, "", commandline.table(rows)])
 
 
-def main(pattern: str) -> None:
-    """Prints the means of the results that `pattern` matches."""
-    paths = find(pattern)
+def main(*patterns: str) -> None:
+    """Prints the means of the results that the patterns match."""
+    paths = find(",".join(patterns))
     try:
         results = [files.read_json(path) for path in paths]
     except ValueError as error:
@@ -98,7 +97,7 @@ def main(pattern: str) -> None:
 
 def run() -> None:
     """The command line."""
-    commandline.run(main, {}, __doc__, ARGUMENT)
+    commandline.run(main, {}, __doc__, RESULTS)
 
 
 if __name__ == "__main__":

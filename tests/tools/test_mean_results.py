@@ -1,5 +1,6 @@
 import json
 
+import commands
 import pytest
 
 from cvrl_tf.errors import InputError
@@ -55,3 +56,13 @@ def test_the_mean_over_splits_by_hand(write, capsys, tmp_path):
 def test_what_has_no_mean_is_one_sentence(write, results, message):
     with pytest.raises(InputError, match=message):
         mean_results.main(write(*results))
+
+
+def test_a_pattern_may_be_left_to_the_shell(write, tmp_path):
+    write(_result(0.5), _result(0.25))
+    paths = [f"{tmp_path}/split{number}/results.json" for number in (1, 2)]
+    result = commands.run("tools.mean_results", *paths)
+    assert result.returncode == 0, result.stderr
+    assert "top1    0.5000  0.2500  0.3750  0.1768" in result.stdout
+    told = commands.run("tools.mean_results", "--help")
+    assert told.returncode == 0 and "RESULTS ..." in told.stdout
