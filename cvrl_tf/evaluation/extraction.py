@@ -28,9 +28,9 @@ from cvrl_tf.data.source import Source
 from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation import feature_store
 from cvrl_tf.evaluation.feature_store import FeatureStore, StoredFeatures
-from cvrl_tf.evaluation.features import add_records, identify
+from cvrl_tf.evaluation.features import identify
 from cvrl_tf.evaluation.report import Views
-from cvrl_tf.evaluation.view_stream import stream_views
+from cvrl_tf.evaluation.view_stream import map_views, stream_views
 from cvrl_tf.progress import Progress
 
 FEATURES_KEY, SHAPE_KEY = "features", "features/shape"
@@ -81,9 +81,17 @@ def from_records(
     """
 
     def add(store: FeatureStore) -> None:
-        add_records(
-            store, _pooled(backbone), source, index, clip, num_clips, num_crops, _DESCRIPTION
-        )
+        for video in map_views(
+            _pooled(backbone),
+            source,
+            index,
+            clip,
+            num_clips,
+            num_crops,
+            _DESCRIPTION,
+            first_video=len(store.ids),
+        ):
+            store.append(*video)
 
     return _extract(
         backbone, index.fingerprint(), Views.of(clip, num_clips, num_crops), output, add

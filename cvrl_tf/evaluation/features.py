@@ -16,7 +16,7 @@ from cvrl_tf.data.pipeline import ClipSpec
 from cvrl_tf.data.source import Source
 from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation import feature_store
-from cvrl_tf.evaluation.feature_store import FeatureStore, StoredFeatures
+from cvrl_tf.evaluation.feature_store import StoredFeatures
 from cvrl_tf.evaluation.report import Views, fingerprint_weights
 from cvrl_tf.evaluation.view_stream import map_views
 
@@ -109,23 +109,6 @@ def identify(
     }
 
 
-def add_records(
-    store: FeatureStore,
-    function: Callable[[tf.Tensor], tf.Tensor],
-    source: Source,
-    index: RecordIndex,
-    clip: ClipSpec,
-    num_clips: int,
-    num_crops: int,
-    description: str,
-) -> None:
-    """Adds to a store the records that it lacks; the other arguments are those of `map_views`."""
-    for values, label, record_id in map_views(
-        function, source, index, clip, num_clips, num_crops, description, len(store.ids)
-    ):
-        store.append(values, label, record_id)
-
-
 def cached_features(
     backbone: keras.Model,
     source: Source,
@@ -167,8 +150,16 @@ def cached_features(
     row = num_clips * num_crops, backbone.output_shape[-1]
     with feature_store.open_store(directory, identity, row) as store:
         if not store.complete:
-            add_records(
-                store, frozen(backbone), source, index, clip, num_clips, num_crops, description
-            )
+            for video in map_views(
+                frozen(backbone),
+                source,
+                index,
+                clip,
+                num_clips,
+                num_crops,
+                description,
+                first_video=len(store.ids),
+            ):
+                store.append(*video)
             store.finish()
         return store.read()

@@ -28,7 +28,7 @@ class ClipConv3D(keras.layers.Conv3D):
       real ones: where a kernel reaches over all of a short clip, TensorFlow's own padding gives
       NaN there, or the process crashes;
     - on CPUs the gradient of other kernels of many channels is one product over shifted copies of
-      the inputs, a quarter to a half of the time of the convolution's own.
+      the inputs, a sixth to two thirds of the time of the convolution's own.
 
     Inputs are (N, T, H, W, C); outputs (N, T', H', W', filters) in the compute dtype.
     """

@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -125,21 +125,11 @@ def train(
         checkpoints.remove_temporaries()
     checkpoints.restore()
     done = int(trainer.checkpoint.step.numpy())
-    same = len(state.positions) == workers.share.count
-    first = state.positions[workers.share.index] if same else min(state.positions, default=0)
     bad_records = _BadRecords(data, state.bad_records, options.max_bad_records, model_dir)
-    gaps = Gaps(first, workers.share)
-
     writer = MetricsWriter(model_dir, done) if workers.is_chief else None
     if writer:
         begin(writer, done)
-    batches = iter(
-        strategy.distribute_datasets_from_function(
-            lambda context: data.batches(
-                context.get_per_replica_batch_size(data.batch_size), first, workers.share
-            )
-        )
-    )
+    batches, gaps = _read(data, strategy, workers.share, state.positions)
     saved = time.monotonic()
     with (
         StopRequest() as stop,
@@ -186,6 +176,20 @@ def train(
                     f"Stopped at step {step} of {total_steps} by {stop.received or 'a signal'},"
                     f" saved to {model_dir}: the same command goes on from there."
                 )
+
+
+def _read(
+    data: TrainingData, strategy: tf.distribute.Strategy, share: Share, positions: Sequence[int]
+) -> tuple[Iterator[Any], Gaps]:
+    """This worker's batches from where the workers stopped, and what tells the gaps in them."""
+    same = len(positions) == share.count  # as many workers as before
+    first = positions[share.index] if same else min(positions, default=0)
+    batches = strategy.distribute_datasets_from_function(
+        lambda context: data.batches(
+            context.get_per_replica_batch_size(data.batch_size), first, share
+        )
+    )
+    return iter(batches), Gaps(first, share)
 
 
 class _BadRecords:

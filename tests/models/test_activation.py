@@ -3,6 +3,7 @@ import pytest
 import tensorflow as tf
 
 from cvrl_tf.models.activation import ClipReLU
+from cvrl_tf.models.normalization import ClipBatchNormalization
 
 # Zeros of both signs, the smallest and largest numbers, infinities, a NaN.
 SPECIAL = [0.0, -0.0, 1e-40, -1e-40, 3e38, -3e38, np.inf, -np.inf, np.nan]
@@ -23,3 +24,18 @@ def test_values_and_gradients_are_exactly_those_of_tensorflow(dtype):
     for their, our in zip(*results, strict=True):
         assert our.dtype == their.dtype
         np.testing.assert_array_equal(tf.cast(our, tf.float32), tf.cast(their, tf.float32))
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_a_nan_of_either_sign_reaches_the_gradients_through_batch_normalisation(sign):
+    # So that a step with it is left out, although a NaN with a sign is no longer in the outputs.
+    normalization = ClipBatchNormalization(dtype="mixed_bfloat16")
+    normalization.build((None, None, None, None, 3))
+    numbers = np.random.default_rng(0).normal(size=(2, 2, 4, 4, 3))
+    numbers[0, 0, 0, 0, 1] = np.copysign(np.nan, sign)
+    inputs = tf.cast(numbers, tf.bfloat16)
+    with tf.GradientTape() as tape:
+        outputs = ClipReLU(dtype="mixed_bfloat16")(normalization(inputs, training=True))
+        loss = tf.reduce_sum(tf.cast(outputs, tf.float32) ** 2)
+    (scale,) = tape.gradient(loss, [normalization.gamma.value])
+    assert np.isfinite(scale.numpy()).tolist() == [True, False, True]
