@@ -64,7 +64,8 @@ def run(
         try:
             return flags.FLAGS(argv)
         except flags.Error as error:
-            print(f"error: {error}; --help lists the flags.", file=sys.stderr)
+            said = str(error).removeprefix("ERROR:: ")  # of a flagfile that is not there
+            print(f"error: {said}; --help lists the flags.", file=sys.stderr)
             sys.exit(2)
 
     def checked_main(argv: Sequence[str]) -> int | None:

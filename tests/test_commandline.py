@@ -44,6 +44,15 @@ def test_help_shows_groups_and_fits_the_terminal():
     assert max(map(len, lines)) <= 60
 
 
+def test_a_flagfile_that_is_not_there_is_one_sentence(tmp_path):
+    result = _run(f"--flagfile={tmp_path}/none")
+    assert result.returncode == 2
+    assert result.stderr == (
+        f"error: Unable to open flagfile: [Errno 2] No such file or directory: '{tmp_path}/none';"
+        " --help lists the flags.\n"
+    )
+
+
 def test_flags_come_back_as_a_flagfile(tmp_path):
     result = _run("--size=5", "--fast")
     assert result.stdout == "--size=5\n--kind=a\n--fast\n--steps=3,5\n"
