@@ -11,7 +11,8 @@ import os
 
 from absl import flags
 
-from cvrl_tf import backbone_flags, commandline
+from cvrl_tf.cli import application
+from cvrl_tf.cli import backbone as backbone_flags
 from cvrl_tf.errors import InputError
 from cvrl_tf.exporting import directory
 
@@ -47,7 +48,7 @@ def main() -> None:
 
 def run() -> None:
     """The command line."""
-    commandline.run(main, GROUPS, __doc__)
+    application.run(main, GROUPS, __doc__)
 
 
 if __name__ == "__main__":

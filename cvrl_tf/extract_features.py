@@ -16,10 +16,13 @@ from collections.abc import Mapping
 
 from absl import flags
 
-from cvrl_tf import backbone_flags, commandline, files, view_flags
+from cvrl_tf import files
+from cvrl_tf.cli import application
+from cvrl_tf.cli import backbone as backbone_flags
+from cvrl_tf.cli import views as view_flags
 from cvrl_tf.conversion import catalogs
-from cvrl_tf.data import pipeline
-from cvrl_tf.data.source import find_source
+from cvrl_tf.data import checks
+from cvrl_tf.data.lookup import find_source
 from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation import extraction
 
@@ -67,7 +70,7 @@ def main() -> None:
     views = clip, view_flags.NUM_CLIPS.value, int(view_flags.NUM_CROPS.value)
     if DATA.value:
         source = find_source(DATA.value, DATA.name)
-        index = pipeline.check_shards(source, clip)
+        index = checks.check_shards(source, clip)
         stored = extraction.from_records(backbone, source, index, *views, OUTPUT.value)
     else:
         files.load_file_systems(FILES.value)
@@ -96,7 +99,7 @@ def _print_damage(what: str, reasons: Mapping[str, str]) -> None:
 
 def run() -> None:
     """The command line."""
-    commandline.run(main, GROUPS, __doc__)
+    application.run(main, GROUPS, __doc__)
 
 
 if __name__ == "__main__":

@@ -15,16 +15,14 @@ import time
 
 from absl import flags
 
-from cvrl_tf import (
-    backbone_flags,
-    clip_flags,
-    commandline,
-    data_flags,
-    loop_flags,
-    supervised_command,
-)
+from cvrl_tf.cli import application
+from cvrl_tf.cli import backbone as backbone_flags
+from cvrl_tf.cli import clip as clip_flags
+from cvrl_tf.cli import data as data_flags
+from cvrl_tf.cli import loop as loop_flags
+from cvrl_tf.cli import supervised as supervised_command
+from cvrl_tf.cli.supervised import DEFAULTS
 from cvrl_tf.errors import InputError
-from cvrl_tf.supervised_command import DEFAULTS
 from cvrl_tf.training.origin import COLOR_HISTOGRAM
 from cvrl_tf.training.strategy import make_strategy
 
@@ -95,7 +93,7 @@ def main() -> None:
 
 def run() -> None:
     """The command line."""
-    commandline.run(main, GROUPS, __doc__)
+    application.run(main, GROUPS, __doc__)
 
 
 if __name__ == "__main__":

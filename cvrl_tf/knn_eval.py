@@ -15,7 +15,11 @@ import time
 import tensorflow as tf
 from absl import flags
 
-from cvrl_tf import backbone_flags, commandline, data_flags, files, view_flags
+from cvrl_tf import files
+from cvrl_tf.cli import application
+from cvrl_tf.cli import backbone as backbone_flags
+from cvrl_tf.cli import data as data_flags
+from cvrl_tf.cli import views as view_flags
 from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation import confusion, knn, metrics, neighbor_page, probes, report
 
@@ -117,7 +121,7 @@ def main() -> None:
 
 def run() -> None:
     """The command line."""
-    commandline.run(main, GROUPS, __doc__)
+    application.run(main, GROUPS, __doc__)
 
 
 if __name__ == "__main__":

@@ -18,24 +18,22 @@ import keras
 import numpy as np
 from absl import flags
 
-from cvrl_tf import (
-    backbone_flags,
-    clip_flags,
-    commandline,
-    data_flags,
-    loop_flags,
-    supervised_command,
-)
+from cvrl_tf.cli import application
+from cvrl_tf.cli import backbone as backbone_flags
+from cvrl_tf.cli import clip as clip_flags
+from cvrl_tf.cli import data as data_flags
+from cvrl_tf.cli import loop as loop_flags
+from cvrl_tf.cli import supervised as supervised_command
 from cvrl_tf.data import subset
-from cvrl_tf.data.pipeline import ClipSpec
+from cvrl_tf.data.clips import ClipSpec
 from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation import classification, linear, report
 from cvrl_tf.evaluation.classification import Task
 from cvrl_tf.evaluation.features import cached_features
 from cvrl_tf.evaluation.report import Checkpoint, Views
+from cvrl_tf.training.config import SupervisedConfig
 from cvrl_tf.training.origin import Origin
 from cvrl_tf.training.strategy import make_strategy
-from cvrl_tf.training.supervised_config import SupervisedConfig
 
 MODE = flags.DEFINE_enum(
     "mode",
@@ -174,7 +172,7 @@ def _classify_stored(
 
 def run() -> None:
     """The command line."""
-    commandline.run(main, GROUPS, __doc__)
+    application.run(main, GROUPS, __doc__)
 
 
 if __name__ == "__main__":

@@ -11,16 +11,19 @@ from collections.abc import Callable
 import keras
 from absl import flags
 
-from cvrl_tf import clip_flags, commandline, demo, loop_flags
+from cvrl_tf.cli import application
+from cvrl_tf.cli import clip as clip_flags
+from cvrl_tf.cli import loop as loop_flags
 from cvrl_tf.data.augment import AUGMENTATIONS
 from cvrl_tf.data.labels import UNLABELLED, check_classes
 from cvrl_tf.data.sampling import INTERVALS
+from cvrl_tf.demo import run as demo
 from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation import classification, knn
 from cvrl_tf.models import BACKBONES
+from cvrl_tf.training.config import PretrainConfig
 from cvrl_tf.training.optimizer import OPTIMIZERS
 from cvrl_tf.training.pretrain import AUGMENT_ON, pretrain
-from cvrl_tf.training.run_directory import PretrainConfig
 from cvrl_tf.training.strategy import make_strategy
 
 DEFAULTS = PretrainConfig(train_data="")
@@ -214,7 +217,7 @@ def main() -> None:
     config = PretrainConfig(**{holder.name: holder.value for holder in holders})
     options = {
         "model_dir": MODEL_DIR.value,
-        "flagfile": commandline.flagfile_text(GROUPS),
+        "flagfile": application.flagfile_text(GROUPS),
         "options": loop_flags.loop_options(),
         "augment_on": AUGMENTED_ON.value,
         "remat": REMAT.value,
@@ -237,7 +240,7 @@ def main() -> None:
 
 def run() -> None:
     """The command line."""
-    commandline.run(main, GROUPS, __doc__)
+    application.run(main, GROUPS, __doc__)
 
 
 if __name__ == "__main__":

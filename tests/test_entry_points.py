@@ -15,7 +15,7 @@ from official_network import random_weights, write_checkpoint
 from small_records import make_video, write_shard
 
 from cvrl_tf.models import build_backbone, official
-from cvrl_tf.training import run_directory
+from cvrl_tf.training import weights
 
 SMALL = [
     "--backbone=r3d_small",
@@ -141,7 +141,7 @@ def test_export_hands_the_backbone_over(model_dir, tmp_path):
     assert following == f"next: the code to fine-tune and serve it: {output}/README.md"
     assert result.stderr == ""
     clips = tf.random.stateless_uniform([2, 4, 32, 32, 3], [0, 1])
-    expected = run_directory.load_backbone(str(model_dir))[0](clips, training=False)
+    expected = weights.load_backbone(str(model_dir))[0](clips, training=False)
     exported = tf.saved_model.load(str(output / "saved_model"))
     tolerance = 1e-5 * np.max(expected)
     np.testing.assert_allclose(exported.serve(clips)["features"], expected, atol=tolerance)

@@ -7,9 +7,9 @@ import sys
 
 import tensorflow as tf
 
+from cvrl_tf.training.config import PretrainConfig
 from cvrl_tf.training.loop import LoopOptions
 from cvrl_tf.training.pretrain import pretrain
-from cvrl_tf.training.run_directory import PretrainConfig
 from cvrl_tf.training.strategy import make_strategy
 
 STEPS = 20

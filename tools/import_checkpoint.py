@@ -10,7 +10,7 @@ The directory is then like one of cvrl_tf.train:
 
 from absl import flags
 
-from cvrl_tf import commandline
+from cvrl_tf.cli import application
 from cvrl_tf.errors import InputError
 from cvrl_tf.models import build_projection_head
 from cvrl_tf.models.official import (
@@ -19,8 +19,8 @@ from cvrl_tf.models.official import (
     official_architecture,
     official_step,
 )
-from cvrl_tf.training import run_directory
-from cvrl_tf.training.run_directory import PretrainConfig
+from cvrl_tf.training import run_directory, weights
+from cvrl_tf.training.config import PretrainConfig
 
 OFFICIAL = flags.DEFINE_string(
     "official",
@@ -49,7 +49,7 @@ def main() -> None:
     load_official_checkpoint(backbone, prefix, head)
     step = official_step(prefix)
     run_directory.prepare(OUTPUT.value, config)
-    run_directory.save_imported(OUTPUT.value, backbone, head, step)
+    weights.save_imported(OUTPUT.value, backbone, head, step)
     parts = "backbone and projection head" if head else "backbone (it has no projection head)"
     print(f"{OUTPUT.value}: {name}, {width_multiplier} x filters, {parts}, step {step}")
     print(
@@ -60,7 +60,7 @@ def main() -> None:
 
 def run() -> None:
     """The command line."""
-    commandline.run(main, GROUPS, __doc__)
+    application.run(main, GROUPS, __doc__)
 
 
 if __name__ == "__main__":

@@ -11,11 +11,12 @@ import os
 
 from absl import flags
 
-from cvrl_tf import commandline, files
+from cvrl_tf import files, text
+from cvrl_tf.cli import application
 from cvrl_tf.errors import InputError
 from cvrl_tf.inspection import dataset, page, tables
 
-PATTERN = commandline.Argument(
+PATTERN = application.Argument(
     "PATTERN",
     "The shards: a directory of them, or a glob pattern in quotes; several with commas. What a"
     " conversion writes beside them (labels.txt, dataset_info.json, failures.csv) is read too.",
@@ -50,9 +51,9 @@ def main(pattern: str) -> int:
     found = dataset.inspect(
         paths, frames_per_video=FRAMES_PER_VIDEO.value, workers=WORKERS.value or None
     )
-    print(commandline.table(tables.summary_table(found)))
+    print(text.table(tables.summary_table(found)))
     print("Three figures are the smallest, the median and the largest.\n")
-    print(commandline.table(tables.size_table(found, rows_per_split=5)))
+    print(text.table(tables.size_table(found, rows_per_split=5)))
     if found.problems:
         print()
         print("\n".join(map(str, found.problems[:PROBLEMS_PRINTED])))
@@ -87,7 +88,7 @@ def _check_page() -> None:
 
 def run() -> None:
     """The command line."""
-    commandline.run(main, GROUPS, __doc__, PATTERN)
+    application.run(main, GROUPS, __doc__, PATTERN)
 
 
 if __name__ == "__main__":

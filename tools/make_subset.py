@@ -14,10 +14,10 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
-from cvrl_tf import commandline
+from cvrl_tf.cli import application
 from cvrl_tf.data import subset
 from cvrl_tf.data.labels import UNREADABLE, read_labels
-from cvrl_tf.data.source import find_source
+from cvrl_tf.data.lookup import find_source
 from cvrl_tf.errors import InputError
 
 DATA = flags.DEFINE_string(
@@ -62,7 +62,7 @@ def main() -> None:
 
 def run() -> None:
     """The command line."""
-    commandline.run(main, GROUPS, __doc__)
+    application.run(main, GROUPS, __doc__)
 
 
 if __name__ == "__main__":

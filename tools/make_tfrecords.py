@@ -29,8 +29,9 @@ import sys
 
 from absl import flags
 
-from cvrl_tf import commandline, files
-from cvrl_tf.conversion import catalogs, frames, shards, workers
+from cvrl_tf import files
+from cvrl_tf.cli import application
+from cvrl_tf.conversion import catalogs, convert, frames, summary, workers
 from cvrl_tf.errors import InputError
 
 DATASET = flags.DEFINE_enum(
@@ -124,7 +125,7 @@ MIN_FRAMES = flags.DEFINE_integer(
 )
 MAX_FAILURES = flags.DEFINE_string(
     "max_failures",
-    str(shards.MAX_FAILURES),
+    str(convert.MAX_FAILURES),
     "End with an error when more videos of a split could not be converted: a count such as 20, or a"
     " fraction such as 0.1. The others are converted all the same.",
 )
@@ -188,7 +189,7 @@ def main() -> None:
     for note in catalog.notes:
         print(f"note: {note}", file=sys.stderr)
     classes = catalog.classes
-    info = shards.convert(
+    info = convert.convert(
         catalog.splits,
         classes,
         OUTPUT_DIR.value,
@@ -218,9 +219,9 @@ def main() -> None:
             print(f"    without videos: {', '.join(empty)}")
         if held["failures"]:
             reasons = ", ".join(f"{name}: {count}" for name, count in held["failures"].items())
-            print(f"    left out, see {shards.FAILURES_FILE}: {reasons}")
+            print(f"    left out, see {summary.FAILURES_FILE}: {reasons}")
         if held["damaged"]:
-            print(f"    damaged but kept, see {shards.FAILURES_FILE}: {held['damaged']}")
+            print(f"    damaged but kept, see {summary.FAILURES_FILE}: {held['damaged']}")
     split = "train" if "train" in info["splits"] else next(iter(info["splits"]))
     pattern = f"{OUTPUT_DIR.value}/{split}-*"
     print(f"next: python -m cvrl_tf.train --train_data='{pattern}' --model_dir=runs/first")
@@ -271,7 +272,7 @@ def _check_flags() -> None:
             for name in NEEDED
             if any(holder is flag for flag in NEEDED[name] + TAKEN[name])  # they have no ==
         ]
-        if dataset not in takers and commandline.given(holder):
+        if dataset not in takers and application.given(holder):
             raise InputError(
                 f"--{holder.name} is for --dataset={', '.join(takers)}; found"
                 f" --dataset={dataset}: leave it out."
@@ -292,7 +293,7 @@ def _max_failures() -> int | float:
 
 def run() -> None:
     """The command line."""
-    commandline.run(main, GROUPS, __doc__)
+    application.run(main, GROUPS, __doc__)
 
 
 if __name__ == "__main__":

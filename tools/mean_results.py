@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from cvrl_tf import commandline, files
+from cvrl_tf import files, text
+from cvrl_tf.cli import application
 from cvrl_tf.errors import InputError
 
-RESULTS = commandline.Argument(
+RESULTS = application.Argument(
     "RESULTS", "The results.json files, or glob patterns of them.", several=True
 )
 
@@ -81,7 +82,7 @@ def table(paths: Sequence[str], results: Sequence[dict[str, Any]]) -> str:
         f"({number}) {path}: {result['test']['videos']} test videos"
         for number, (path, result) in enumerate(zip(paths, results, strict=True), 1)
     ]
-    return "\n".join([*lines, "", commandline.table(rows)])
+    return "\n".join([*lines, "", text.table(rows)])
 
 
 def main(*patterns: str) -> None:
@@ -97,7 +98,7 @@ def main(*patterns: str) -> None:
 
 def run() -> None:
     """The command line."""
-    commandline.run(main, {}, __doc__, RESULTS)
+    application.run(main, {}, __doc__, RESULTS)
 
 
 if __name__ == "__main__":

@@ -15,11 +15,12 @@ from absl import flags
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cvrl_tf import commandline, files
+from cvrl_tf import files
+from cvrl_tf.cli import application
 from cvrl_tf.errors import InputError
 from cvrl_tf.training import metrics
 
-RUNS = commandline.Argument(
+RUNS = application.Argument(
     "RUN", "Directories of runs, which hold metrics.jsonl; overlaid in this order.", several=True
 )
 OUTPUT = flags.DEFINE_string("output", "metrics.png", "The PNG file to write.")
@@ -140,7 +141,7 @@ def _draw_line(
 
 def run() -> None:
     """The command line."""
-    commandline.run(main, GROUPS, __doc__, RUNS)
+    application.run(main, GROUPS, __doc__, RUNS)
 
 
 if __name__ == "__main__":

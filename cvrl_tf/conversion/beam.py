@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import apache_beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from cvrl_tf.conversion.shards import ShardJob
+from cvrl_tf.conversion.job import ShardJob
 from cvrl_tf.conversion.workers import TIMEOUT, OnProgress, WorkerPool
 from cvrl_tf.errors import InputError
 

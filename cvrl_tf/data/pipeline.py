@@ -9,31 +9,16 @@ depends neither on parallelism nor on restarts.
 """
 
 import dataclasses
-import sys
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from cvrl_tf.data import augment, records, sampling
+from cvrl_tf.data import augment, sampling
+from cvrl_tf.data.clips import ClipSpec, crop_clip
 from cvrl_tf.data.index import RecordIndex
-from cvrl_tf.data.sampling import Purpose, fold
+from cvrl_tf.data.sampling import fold
 from cvrl_tf.data.source import Source
 from cvrl_tf.data.stream import WHOLE, Share, read_stream
-from cvrl_tf.errors import InputError
-
-
-@dataclasses.dataclass(frozen=True)
-class ClipSpec:
-    """A clip: `frames` frames, `stride` apart in the video, `size` pixels high and wide."""
-
-    frames: int
-    stride: int
-    size: int
-
-    @property
-    def span(self) -> int:
-        """Frames of the video from the first to the last frame of the clip, both counted."""
-        return (self.frames - 1) * self.stride + 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,62 +28,6 @@ class ViewPair:
     clip: ClipSpec
     interval: sampling.IntervalDistribution = sampling.IntervalDistribution()
     views: tuple[augment.View, augment.View] = augment.AUGMENTATIONS["released"]
-
-
-def check_shards(source: Source, clip: ClipSpec) -> RecordIndex:
-    """Checks before any long work that clips can be taken from the shards.
-
-    Looks at all record lengths and at the first record of each shard. Says so on stderr when some
-    of these cannot be read, or are shorter than a clip, whose frames then go round.
-
-    Args:
-      source: what to read.
-      clip: the clips to be taken.
-
-    Returns:
-      The index of the records of all shards.
-
-    Raises:
-      InputError: a shard that is cut off, frames smaller than the clip, or no looked-at video that
-        can be read and is as long as a clip.
-    """
-    index = source.index()
-    lengths, problems = [], []
-    for path in source.paths:
-        try:
-            summary = records.first_record(path, source.summarize)
-        except InputError as error:
-            problems.append(error)
-            continue
-        if min(summary.height, summary.width) < clip.size:
-            raise InputError(
-                f"{path} has frames of {summary.width}x{summary.height} pixels, smaller than"
-                f" --crop_size={clip.size}: lower --crop_size, or convert again with a larger"
-                " --short_side if the videos allow it."
-            )
-        lengths.append(summary.num_frames)
-    if not lengths:
-        raise problems[0]
-    if problems:
-        print(
-            f"note: the first records of {len(problems)} of {len(source.paths)} shards cannot be"
-            f" read. {problems[0]}",
-            file=sys.stderr,
-        )
-    if max(lengths) < clip.span:
-        raise InputError(
-            f"The first videos of all {len(lengths)} shards are shorter than a clip: the longest"
-            f" has {max(lengths)} frames, a clip of --num_frames={clip.frames} at"
-            f" --stride={clip.stride} spans {clip.span}; lower --num_frames or --stride."
-        )
-    short = sum(length < clip.span for length in lengths)
-    if short:
-        print(
-            f"note: the first videos of {short} of {len(lengths)} shards are shorter than a clip"
-            f" ({min(lengths)} of {clip.span} frames): their frames are taken cyclically.",
-            file=sys.stderr,
-        )
-    return index
 
 
 def record_seed(record: dict[str, tf.Tensor], epoch_seed: tf.Tensor) -> tf.Tensor:
@@ -140,59 +69,11 @@ def sample_clips(
     }
 
 
-def decode_and_crop(frames: tf.Tensor, window: tf.Tensor) -> tf.Tensor:
-    """Decodes one window of each frame; the rest of the JPEG is not decoded.
-
-    Args:
-      frames: (T,) string, JPEGs of one size.
-      window: (4,) int32, top, left, height and width in pixels.
-
-    Returns:
-      (T, height, width, 3) uint8.
-    """
-    return tf.map_fn(
-        lambda frame: tf.image.decode_and_crop_jpeg(frame, window, channels=3),
-        frames,
-        fn_output_signature=tf.TensorSpec([None, None, 3], tf.uint8),
-    )
-
-
-def resize(frames: tf.Tensor, height: int | tf.Tensor, width: int | tf.Tensor) -> tf.Tensor:
-    """Resizes (..., H, W, 3) uint8 bilinearly to (..., height, width, 3) uint8, rounded down."""
-    # As float32 already: resizing bytes gives the same and takes 1.5 times as long.
-    return tf.cast(tf.image.resize(tf.cast(frames, tf.float32), [height, width]), tf.uint8)
-
-
 class CroppedClip(NamedTuple):
     """A view before its colours change: `clip`, (T, size, size, 3) uint8, and what to do to it."""
 
     clip: tf.Tensor
     parameters: augment.Parameters
-
-
-def crop_clip(frames: tf.Tensor, size: int, seed: tf.Tensor) -> tf.Tensor:
-    """Decodes a random window of a clip, alike for all frames, resizes it and flips it or not.
-
-    Args:
-      frames: (T,) string, JPEGs of one size.
-      size: pixels, height and width of the result.
-      seed: (2,) int32, of this clip in this epoch.
-
-    Returns:
-      (T, size, size, 3) uint8.
-    """
-    shape = tf.io.extract_jpeg_shape(frames[0])
-    window = augment.random_crop_window(shape[0], shape[1], fold(seed, Purpose.CROP))
-    # Frame by frame, one after the other: the pixels stay in the cache, and videos are what is
-    # worked on in parallel.
-    pixels = tf.map_fn(
-        lambda frame: resize(tf.image.decode_and_crop_jpeg(frame, window, channels=3), size, size),
-        frames,
-        parallel_iterations=1,
-        fn_output_signature=tf.TensorSpec([size, size, 3], tf.uint8),
-    )
-    pixels = tf.ensure_shape(pixels, [frames.shape[0], size, size, 3])
-    return tf.cond(augment.random_flip(seed), lambda: augment.flip(pixels), lambda: pixels)
 
 
 def crop_views(sample: dict[str, tf.Tensor], pair: ViewPair) -> tuple[CroppedClip, CroppedClip]:

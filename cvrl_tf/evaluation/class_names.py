@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from cvrl_tf import files
-from cvrl_tf.conversion.shards import LABELS_FILE
+from cvrl_tf.conversion.summary import LABELS_FILE
 from cvrl_tf.errors import InputError
 
 

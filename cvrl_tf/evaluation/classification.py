@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from cvrl_tf.data import pipeline, subset
+from cvrl_tf.data import checks, subset
+from cvrl_tf.data.clips import ClipSpec
 from cvrl_tf.data.index import RecordIndex
 from cvrl_tf.data.labels import RecordLabels, check_classes, read_labels
-from cvrl_tf.data.pipeline import ClipSpec
-from cvrl_tf.data.source import Source, find_source
+from cvrl_tf.data.lookup import find_source
+from cvrl_tf.data.source import Source
 from cvrl_tf.evaluation import class_names, confusion, metrics, report
 from cvrl_tf.evaluation.report import Checkpoint, Result, Views
 from cvrl_tf.evaluation.view_stream import map_views
@@ -104,10 +105,10 @@ def read_data(name: str, flag: str, clip: ClipSpec) -> LabelledData:
       clip: the clips to be taken.
 
     Raises:
-      InputError: as `source.find_source` and `pipeline.check_shards`.
+      InputError: as `source.find_source` and `checks.check_shards`.
     """
     source = find_source(name, flag)
-    index = pipeline.check_shards(source, clip)
+    index = checks.check_shards(source, clip)
     return LabelledData(source, index, read_labels(source, index))
 
 

@@ -22,8 +22,8 @@ from cvrl_tf import files
 from cvrl_tf.conversion import frames
 from cvrl_tf.conversion.catalogs import Entry
 from cvrl_tf.data import records
+from cvrl_tf.data.clips import ClipSpec
 from cvrl_tf.data.index import RecordIndex
-from cvrl_tf.data.pipeline import ClipSpec
 from cvrl_tf.data.source import Source
 from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation import feature_store

@@ -11,8 +11,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from cvrl_tf.data.clips import ClipSpec
 from cvrl_tf.data.index import RecordIndex
-from cvrl_tf.data.pipeline import ClipSpec
 from cvrl_tf.data.source import Source
 from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation import feature_store

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
-from cvrl_tf.data.pipeline import ClipSpec
+from cvrl_tf.data.clips import ClipSpec
 from cvrl_tf.evaluation import bootstrap, linear, metrics, probes
 from cvrl_tf.evaluation.bootstrap import Estimate
 from cvrl_tf.evaluation.classification import LabelledData

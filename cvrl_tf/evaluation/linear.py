@@ -17,10 +17,10 @@ from cvrl_tf.data.sampling import Purpose, fold
 from cvrl_tf.data.stream import epoch_order, run_seed
 from cvrl_tf.models.heads import build_classifier
 from cvrl_tf.progress import Progress
+from cvrl_tf.training.config import SupervisedConfig
 from cvrl_tf.training.optimizer import build_optimizer
 from cvrl_tf.training.schedule import WarmupCosine
 from cvrl_tf.training.supervised import cross_entropy
-from cvrl_tf.training.supervised_config import SupervisedConfig
 
 LOGISTIC_ITERATIONS = 2000
 CHUNK = 512  # videos classified at a time

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from cvrl_tf import pages
-from cvrl_tf.data.pipeline import ClipSpec
+from cvrl_tf.data.clips import ClipSpec
 from cvrl_tf.evaluation import report, thumbnails
 from cvrl_tf.evaluation.classification import Task
 from cvrl_tf.evaluation.features import Features

@@ -25,8 +25,8 @@ import numpy as np
 import tensorflow as tf
 
 import cvrl_tf
-from cvrl_tf import commandline, files
-from cvrl_tf.data.pipeline import ClipSpec
+from cvrl_tf import files, text
+from cvrl_tf.data.clips import ClipSpec
 from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation import bootstrap
 from cvrl_tf.evaluation.bootstrap import Estimate
@@ -221,7 +221,7 @@ def table(result: Result) -> str:
         if data:
             lines.append(f"{name:<5}  {data}")
     lines.append(f"views  {views_text(result.views)}")
-    return "\n".join([*lines, "", commandline.table(figure_rows(result))])
+    return "\n".join([*lines, "", text.table(figure_rows(result))])
 
 
 def views_text(views: Views) -> str:

@@ -9,8 +9,8 @@ import simplejpeg
 import tensorflow as tf
 
 from cvrl_tf.data import sampling
+from cvrl_tf.data.clips import ClipSpec
 from cvrl_tf.data.index import RecordIndex
-from cvrl_tf.data.pipeline import ClipSpec
 from cvrl_tf.data.source import Source
 from cvrl_tf.inspection.shards import spaced
 

@@ -7,8 +7,8 @@ import numpy as np
 import tensorflow as tf
 
 from cvrl_tf.data import records
+from cvrl_tf.data.clips import ClipSpec
 from cvrl_tf.data.index import RecordIndex
-from cvrl_tf.data.pipeline import ClipSpec
 from cvrl_tf.data.source import Source
 from cvrl_tf.evaluation.views import sample_view_pixels
 from cvrl_tf.progress import Progress

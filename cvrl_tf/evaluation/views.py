@@ -2,8 +2,8 @@
 
 import tensorflow as tf
 
-from cvrl_tf.data import pipeline, sampling
-from cvrl_tf.data.pipeline import ClipSpec
+from cvrl_tf.data import clips, sampling
+from cvrl_tf.data.clips import ClipSpec
 
 
 def crop_offsets(
@@ -38,7 +38,7 @@ def resize_short_side(frames: tf.Tensor, size: int) -> tf.Tensor:
     """
     _, height, width, _ = tf.unstack(tf.shape(frames))
     short_side = tf.minimum(height, width)
-    return pipeline.resize(frames, height * size // short_side, width * size // short_side)
+    return clips.resize(frames, height * size // short_side, width * size // short_side)
 
 
 def center_clips(frames: tf.Tensor, size: int) -> tf.Tensor:
@@ -97,7 +97,7 @@ def sample_view_pixels(
     used, positions = tf.unique(tf.reshape(indices, [-1]))  # clips overlap
     height, width, _ = tf.unstack(tf.io.extract_jpeg_shape(frames[0]))
     whole = tf.stack([0, 0, height, width])
-    pixels = pipeline.decode_and_crop(tf.gather(frames, used), whole)
+    pixels = clips.decode_and_crop(tf.gather(frames, used), whole)
     pixels = resize_short_side(pixels, clip.size)
     _, height, width, _ = tf.unstack(tf.shape(pixels))
     tops, lefts = crop_offsets(height, width, clip.size, num_crops)

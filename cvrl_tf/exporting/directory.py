@@ -14,7 +14,7 @@ import keras
 import tensorflow as tf
 
 from cvrl_tf import files
-from cvrl_tf.conversion.shards import LABELS_FILE
+from cvrl_tf.conversion.summary import LABELS_FILE
 from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation import class_names
 from cvrl_tf.exporting import card, description, saved_model, stock, verification

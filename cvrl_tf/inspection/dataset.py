@@ -13,7 +13,7 @@ from typing import Any
 import tensorflow as tf
 
 from cvrl_tf import files
-from cvrl_tf.conversion.shards import FAILURES_FILE, INFO_FILE, LABELS_FILE
+from cvrl_tf.conversion.summary import FAILURES_FILE, INFO_FILE, LABELS_FILE
 from cvrl_tf.conversion.workers import InProcess, WorkerPool
 from cvrl_tf.data import records
 from cvrl_tf.errors import InputError

@@ -7,9 +7,9 @@ from cvrl_tf.data.pipeline import Batch, CroppedClip
 from cvrl_tf.models import build_projection_head
 from cvrl_tf.models.normalization import fixed_moving_statistics
 from cvrl_tf.models.rematerialization import Rematerialized
+from cvrl_tf.training.config import PretrainConfig
 from cvrl_tf.training.contrastive import info_nce
 from cvrl_tf.training.precision import DTYPE_POLICIES
-from cvrl_tf.training.run_directory import PretrainConfig
 from cvrl_tf.training.schedule import WarmupCosine
 from cvrl_tf.training.trainer import Figures, Trainer
 

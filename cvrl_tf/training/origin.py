@@ -7,8 +7,8 @@ import keras
 from cvrl_tf.errors import InputError
 from cvrl_tf.models import inflation, official
 from cvrl_tf.models.color_histogram import build_color_histogram
-from cvrl_tf.training import run_directory
-from cvrl_tf.training.run_directory import PretrainConfig
+from cvrl_tf.training import run_directory, weights
+from cvrl_tf.training.config import PretrainConfig
 
 COLOR_HISTOGRAM = "color_histogram"
 
@@ -51,9 +51,9 @@ def load_run(path: str, dtype: str = "float32") -> tuple[keras.Model, Origin]:
       dtype: Keras dtype policy, here and below.
 
     Raises:
-      InputError: as `run_directory.load_backbone`.
+      InputError: as `weights.load_backbone`.
     """
-    backbone, step = run_directory.load_backbone(path, dtype)
+    backbone, step = weights.load_backbone(path, dtype)
     model_dir, checkpoint = run_directory.locate(path)
     return backbone, Origin(run_directory.load_config(model_dir), checkpoint, step, model_dir)
 
@@ -87,7 +87,7 @@ def load_inflated(path: str, dtype: str = "float32") -> tuple[keras.Model, Origi
       dtype: Keras dtype policy.
 
     Raises:
-      InputError: as `inflation.inflated_resnet50` or `run_directory.load_backbone`, or a run on
+      InputError: as `inflation.inflated_resnet50` or `weights.load_backbone`, or a run on
         clips of several frames.
     """
     if path.endswith((".keras", ".h5")):
@@ -101,7 +101,7 @@ def load_inflated(path: str, dtype: str = "float32") -> tuple[keras.Model, Origi
             " --num_frames=1, or a .weights.h5 or .keras file of keras.applications.ResNet50: what"
             " has seen clips is not inflated; choose it with --model_dir."
         )
-    backbone, step = run_directory.load_backbone(path, dtype)
+    backbone, step = weights.load_backbone(path, dtype)
     inflation.inflate_single_frame(backbone)
     # A clip of one frame is no default for what is made for clips.
     config = dataclasses.replace(config, num_frames=PretrainConfig.num_frames)

@@ -7,16 +7,17 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from cvrl_tf.data import pipeline, records
+from cvrl_tf.data import checks, pipeline, records
 from cvrl_tf.data.index import RecordIndex
-from cvrl_tf.data.source import Source, find_source
+from cvrl_tf.data.lookup import find_source
+from cvrl_tf.data.source import Source
 from cvrl_tf.data.stream import WHOLE, Share
 from cvrl_tf.errors import InputError
-from cvrl_tf.training import loop, run_directory
+from cvrl_tf.training import loop, run_directory, weights
+from cvrl_tf.training.config import PretrainConfig
 from cvrl_tf.training.contrastive_trainer import ContrastiveTrainer
 from cvrl_tf.training.loop import DEFAULT_OPTIONS, Evaluation, LoopOptions, TrainingData
 from cvrl_tf.training.metrics import MetricsWriter
-from cvrl_tf.training.run_directory import PretrainConfig
 from cvrl_tf.training.strategy import Workers, make_strategy
 
 PICTURED_VIDEOS = 6
@@ -89,7 +90,7 @@ def pretrain(
     """
     strategy = strategy or make_strategy()
     source = find_source(config.train_data, "train_data")
-    index = pipeline.check_shards(source, config.clip)
+    index = checks.check_shards(source, config.clip)
     check(config, len(index), strategy.num_replicas_in_sync)
     total_steps = config.total_steps(len(index))
     is_chief = Workers(strategy).is_chief
@@ -98,7 +99,7 @@ def pretrain(
         warmup_steps = config.steps_of(config.warmup_epochs, len(index))
         trainer = ContrastiveTrainer(config, warmup_steps, total_steps, remat)
     if config.init_checkpoint:
-        loaded = run_directory.initialize(trainer.backbone, trainer.head, config)
+        loaded = weights.initialize(trainer.backbone, trainer.head, config)
         if is_chief and not started:
             print(loaded)
     if augment_on == "auto":

@@ -12,115 +12,23 @@ lock           held while a process trains in the directory
 
 import contextlib
 import dataclasses
-import math
 import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import keras
 import tensorflow as tf
 
 from cvrl_tf import files
-from cvrl_tf.data import augment
-from cvrl_tf.data.pipeline import ClipSpec, ViewPair
-from cvrl_tf.data.sampling import IntervalDistribution
 from cvrl_tf.errors import InputError
-from cvrl_tf.models import build_backbone
-from cvrl_tf.training.checkpoints import CHECKPOINTS, restore
-from cvrl_tf.training.supervised_config import SupervisedConfig
+from cvrl_tf.training.checkpoints import CHECKPOINTS
+from cvrl_tf.training.config import PretrainConfig, RunConfig, SupervisedConfig
 
 CONFIG_FILE = "config.json"
 FLAGS_FILE = "flags.txt"
 LOCK_FILE = "lock"
 RETIRED = ("shuffle_buffer",)  # settings of earlier versions that no network depends on
-REFERENCE_BATCH = 1024  # videos; that the default learning rate is made for
-
-
-@dataclasses.dataclass(frozen=True)
-class PretrainConfig:
-    """Everything that decides what a pre-training run computes.
-
-    Attributes:
-      train_data: glob pattern(s) of TFRecord shards.
-      num_frames: frames of a clip.
-      stride: frames of the video from one frame of a clip to the next.
-      crop_size: pixels, height and width of a clip.
-      backbone: a key of `models.BACKBONES`.
-      width_multiplier: factor of all numbers of filters.
-      precision: a key of `precision.DTYPE_POLICIES`.
-      batch_size: videos of a step, over all replicas; the network sees two clips of each.
-      accumulate: micro-batches of a step (`contrastive_trainer`).
-      epochs: passes over the data.
-      steps: of the run; 0 for those of `epochs`.
-      optimizer: one of `optimizer.OPTIMIZERS`.
-      learning_rate: before warm-up and decay.
-      scale_learning_rate: whether it is for a batch of 1024 and is scaled to `batch_size`.
-      warmup_epochs: epochs of linear warm-up.
-      weight_decay: factor of half the sum of the squared kernels, added to the loss.
-      temperature: of the contrastive loss.
-      augmentation: a key of `augment.AUGMENTATIONS`.
-      interval: a key of `sampling.INTERVALS`, the distribution of the interval between two clips.
-      interval_power: of that distribution.
-      init_checkpoint: initial weights (`locate`), random when empty.
-      seed: of the random initial weights and all random draws.
-    """
-
-    train_data: str
-    num_frames: int = 16
-    stride: int = 2
-    crop_size: int = 224
-    backbone: str = "r3d_50"
-    width_multiplier: int = 1
-    precision: str = "float32"
-    batch_size: int = 1024
-    accumulate: int = 1
-    epochs: float = 200.0
-    steps: int = 0
-    optimizer: str = "sgd"
-    learning_rate: float = 0.32
-    scale_learning_rate: bool = False
-    warmup_epochs: float = 5.0
-    weight_decay: float = 1e-6
-    temperature: float = 0.1
-    augmentation: str = "released"
-    interval: str = "decreasing"
-    interval_power: float = 1.0
-    init_checkpoint: str = ""
-    seed: int = 0
-
-    @property
-    def clip(self) -> ClipSpec:
-        """The clips that the network sees."""
-        return ClipSpec(self.num_frames, self.stride, self.crop_size)
-
-    @property
-    def view_pair(self) -> ViewPair:
-        """How the two views of a video are made."""
-        interval = IntervalDistribution(self.interval, self.interval_power)
-        return ViewPair(self.clip, interval, augment.AUGMENTATIONS[self.augmentation])
-
-    @property
-    def peak_learning_rate(self) -> float:
-        """The learning rate before warm-up and decay, scaled if that is asked for."""
-        scale = self.batch_size / REFERENCE_BATCH if self.scale_learning_rate else 1.0
-        return self.learning_rate * scale
-
-    def steps_of(self, epochs: float, num_videos: int) -> int:
-        """The number of steps nearest to `epochs` passes over `num_videos` videos."""
-        return math.floor(epochs * num_videos / self.batch_size + 0.5)
-
-    def total_steps(self, num_videos: int) -> int:
-        """The steps of the run on `num_videos` videos."""
-        return self.steps or self.steps_of(self.epochs, num_videos)
-
-    def build_backbone(self, dtype: str = "float32") -> keras.Model:
-        """The backbone with random weights, those that the run starts from if from random ones."""
-        return build_backbone(self.backbone, self.width_multiplier, dtype, self.seed)
-
-
-RunConfig = PretrainConfig | SupervisedConfig
 
 
 def _kind(values: Mapping[str, Any]) -> type[RunConfig]:
@@ -279,81 +187,3 @@ def _checkpoint_names(directory: str) -> list[str]:
         return []
     names = tf.io.gfile.listdir(directory)
     return sorted(name.removesuffix(".index") for name in names if name.endswith(".index"))
-
-
-def load_backbone(path: str, dtype: str = "float32") -> tuple[keras.Model, int]:
-    """Builds the backbone of a run with the weights of a checkpoint.
-
-    Args:
-      path: a directory or a checkpoint, see `locate`.
-      dtype: Keras dtype policy.
-
-    Returns:
-      The backbone, and the number of training steps its weights have seen.
-
-    Raises:
-      InputError: no run or no checkpoint there, or one that is damaged or of another network.
-    """
-    directory, prefix = locate(path)
-    backbone = load_config(directory).build_backbone(dtype)
-    if prefix is None:
-        raise InputError(
-            f"{os.path.join(directory, CHECKPOINTS)} holds no checkpoint: expected one of python -m"
-            " cvrl_tf.train, which writes the first after --save_every_steps steps."
-        )
-    step = tf.Variable(0, dtype=tf.int64)
-    restore(tf.train.Checkpoint(backbone=backbone, step=step), prefix)
-    return backbone, int(step.numpy())
-
-
-def save_imported(
-    model_dir: str, backbone: keras.Model, head: keras.Model | None, step: int
-) -> None:
-    """Writes weights from elsewhere as the checkpoint of a directory made by `prepare`.
-
-    Args:
-      model_dir: the directory.
-      backbone: of its configuration.
-      head: the projection head, None when there is none.
-      step: number of training steps that the weights have seen.
-    """
-    parts = {"backbone": backbone, "step": tf.Variable(step, dtype=tf.int64)}
-    if head is not None:
-        parts["head"] = head
-    manager = tf.train.CheckpointManager(
-        tf.train.Checkpoint(**parts), os.path.join(model_dir, CHECKPOINTS), max_to_keep=1
-    )
-    manager.save(checkpoint_number=step)
-
-
-def initialize(backbone: keras.Model, head: keras.Model, config: PretrainConfig) -> str:
-    """Gives a network the weights of `config.init_checkpoint`.
-
-    Args:
-      backbone: of `config`; its weights are replaced.
-      head: its projection head; replaced too if the checkpoint holds one.
-      config: of the run.
-
-    Returns:
-      A sentence that says what was loaded.
-
-    Raises:
-      InputError: no such checkpoint, or one of another network.
-    """
-    directory, prefix = locate(config.init_checkpoint)
-    source = load_config(directory)
-    if prefix is None:
-        raise InputError(f"--init_checkpoint={config.init_checkpoint} holds no checkpoint.")
-    for name in ("backbone", "width_multiplier"):
-        if getattr(source, name) != getattr(config, name):
-            raise InputError(
-                f"--init_checkpoint={config.init_checkpoint} has --{name}={getattr(source, name)},"
-                f" this run --{name}={getattr(config, name)}: give the same."
-            )
-    parts = {"backbone": backbone}
-    if any(key.startswith("head/") for key, _ in tf.train.list_variables(prefix)):
-        parts["head"] = head
-    restore(tf.train.Checkpoint(**parts), prefix)
-    return f"initial weights: {' and '.join(parts)} of {prefix}" + (
-        "" if "head" in parts else " (it has no projection head: that starts at random)"
-    )

@@ -11,10 +11,10 @@ from cvrl_tf.data.source import Source
 from cvrl_tf.errors import InputError
 from cvrl_tf.models.heads import build_classifier
 from cvrl_tf.training import loop, run_directory
+from cvrl_tf.training.config import SupervisedConfig
 from cvrl_tf.training.loop import DEFAULT_OPTIONS, LoopOptions, TrainingData
 from cvrl_tf.training.schedule import WarmupCosine
 from cvrl_tf.training.strategy import Workers
-from cvrl_tf.training.supervised_config import SupervisedConfig
 from cvrl_tf.training.trainer import Figures, Trainer
 
 

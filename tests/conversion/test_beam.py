@@ -5,7 +5,7 @@ from small_videos import write_class_folders
 
 from cvrl_tf.conversion import catalogs
 from cvrl_tf.conversion.catalogs import Entry
-from cvrl_tf.conversion.shards import convert
+from cvrl_tf.conversion.convert import convert
 from cvrl_tf.errors import InputError
 
 pytest.importorskip("apache_beam")

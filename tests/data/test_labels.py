@@ -5,7 +5,8 @@ from small_records import make_video, write_shard
 
 from cvrl_tf.data import labels, records
 from cvrl_tf.data.labels import UNLABELLED, UNREADABLE, RecordLabels
-from cvrl_tf.data.source import Source, find_source
+from cvrl_tf.data.lookup import find_source
+from cvrl_tf.data.source import Source
 from cvrl_tf.errors import InputError
 
 

@@ -5,10 +5,12 @@ import pytest
 import tensorflow as tf
 from small_records import make_video, write_shard
 
-from cvrl_tf.data import augment, pipeline, records, sampling, stream
-from cvrl_tf.data.pipeline import ClipSpec, ViewPair
+from cvrl_tf.data import augment, checks, clips, pipeline, records, sampling, stream
+from cvrl_tf.data.clips import ClipSpec
+from cvrl_tf.data.lookup import find_source
+from cvrl_tf.data.pipeline import ViewPair
 from cvrl_tf.data.sampling import Purpose
-from cvrl_tf.data.source import Source, find_source
+from cvrl_tf.data.source import Source
 from cvrl_tf.data.stream import Share
 from cvrl_tf.errors import InputError
 
@@ -66,7 +68,7 @@ def test_decoding_a_window_equals_decoding_all_and_cutting():
     frames = tf.constant(list(make_video(0, num_frames=2).frames))
     window = tf.constant([8, 16, 20, 24])
     whole = tf.stack([tf.io.decode_jpeg(frame) for frame in frames])
-    decoded = pipeline.decode_and_crop(frames, window)
+    decoded = clips.decode_and_crop(frames, window)
     # At the border of a window its halved chroma has no neighbours to be smoothed with.
     np.testing.assert_array_equal(decoded[:, 2:-2, 2:-2], whole[:, 10:26, 18:38])
 
@@ -96,7 +98,7 @@ def test_crops_are_windows_of_the_frames_resized_and_flipped():
             seed = sampling.fold(sample["seed"], index)
             crop_seed = sampling.fold(seed, sampling.Purpose.CROP)
             window = augment.random_crop_window(40, 48, crop_seed)
-            pixels = pipeline.decode_and_crop(sample["frames"][index], window)
+            pixels = clips.decode_and_crop(sample["frames"][index], window)
             expected = np.floor(tf.image.resize(pixels, [32, 32]))
             flipped = bool(augment.random_flip(seed))
             flips.add(flipped)
@@ -184,17 +186,17 @@ def test_global_seed_does_not_matter_and_is_not_touched(shards):
 
 
 def test_check_shards_counts(shards):
-    assert len(pipeline.check_shards(find_source(shards, "train_data"), CLIP)) == 12
+    assert len(checks.check_shards(find_source(shards, "train_data"), CLIP)) == 12
 
 
 def test_check_shards_refuses_small_frames(shards):
     with pytest.raises(InputError, match=r"frames of 48x40 pixels, smaller than --crop_size=64"):
-        pipeline.check_shards(find_source(shards, "train_data"), ClipSpec(4, 2, 64))
+        checks.check_shards(find_source(shards, "train_data"), ClipSpec(4, 2, 64))
 
 
 def test_check_shards_refuses_clips_longer_than_the_videos(shards):
     with pytest.raises(InputError, match=r"longest has 20 frames.*--num_frames=16 at --stride=2"):
-        pipeline.check_shards(find_source(shards, "train_data"), ClipSpec(16, 2, 32))
+        checks.check_shards(find_source(shards, "train_data"), ClipSpec(16, 2, 32))
 
 
 def test_check_shards_says_when_some_videos_are_short(tmp_path, capsys):
@@ -202,7 +204,7 @@ def test_check_shards_says_when_some_videos_are_short(tmp_path, capsys):
         write_shard(tmp_path / "a", [make_video(0, num_frames=20)]),
         write_shard(tmp_path / "b", [make_video(1, num_frames=5)]),
     ]
-    assert len(pipeline.check_shards(Source("short", paths), CLIP)) == 2
+    assert len(checks.check_shards(Source("short", paths), CLIP)) == 2
     assert capsys.readouterr().err == (
         "note: the first videos of 1 of 2 shards are shorter than a clip (5 of 7 frames): their"
         " frames are taken cyclically.\n"
@@ -214,13 +216,13 @@ def test_check_shards_passes_over_a_damaged_first_record(tmp_path, capsys):
     content = bytearray((tmp_path / "a").read_bytes())
     content[5000] ^= 255
     (tmp_path / "a").write_bytes(content)
-    assert len(pipeline.check_shards(Source("damaged", paths), CLIP)) == 4
+    assert len(checks.check_shards(Source("damaged", paths), CLIP)) == 4
     assert capsys.readouterr().err == (
         f"note: the first records of 1 of 2 shards cannot be read. {tmp_path}/a: its first record"
         " is damaged, or it is not a TFRecord file; convert it again.\n"
     )
     with pytest.raises(InputError, match="a: its first record is damaged"):
-        pipeline.check_shards(Source("damaged", paths[:1]), CLIP)
+        checks.check_shards(Source("damaged", paths[:1]), CLIP)
 
 
 def test_views_and_intervals_are_those_that_are_asked_for():

@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from cvrl_tf.data import subset
 from cvrl_tf.data.labels import read_labels
-from cvrl_tf.data.source import find_source
+from cvrl_tf.data.lookup import find_source
 from cvrl_tf.errors import InputError
 
 

@@ -7,9 +7,10 @@ import small_tfds
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from cvrl_tf.data import labels, pipeline, records
-from cvrl_tf.data.pipeline import ClipSpec, ViewPair
-from cvrl_tf.data.source import find_source
+from cvrl_tf.data import checks, labels, pipeline, records
+from cvrl_tf.data.clips import ClipSpec
+from cvrl_tf.data.lookup import find_source
+from cvrl_tf.data.pipeline import ViewPair
 from cvrl_tf.errors import InputError
 
 CLIP = ClipSpec(frames=4, stride=2, size=32)
@@ -57,11 +58,11 @@ def test_two_splits_are_read_as_one(data_dir):
 
 def test_check_shards_looks_into_them(data_dir):
     source = find_source("tfds:small_video:train", "train_data")
-    assert len(pipeline.check_shards(source, CLIP)) == 8
+    assert len(checks.check_shards(source, CLIP)) == 8
     summary = records.first_record(source.paths[0], source.summarize)
     assert (summary.height, summary.width) == (40, 48)
     with pytest.raises(InputError, match=r"frames of 48x40 pixels, smaller than --crop_size=64"):
-        pipeline.check_shards(source, ClipSpec(4, 2, 64))
+        checks.check_shards(source, ClipSpec(4, 2, 64))
 
 
 def test_batches_go_on_where_another_stream_stopped(data_dir):
@@ -129,7 +130,7 @@ def test_frames_stored_as_png_are_refused(data_dir, capfd):
     with pytest.raises(
         InputError, match=r"record 0 stores its frames as PNG images, expected JPEGs"
     ):
-        pipeline.check_shards(source, CLIP)
+        checks.check_shards(source, CLIP)
     assert "Not a JPEG file" not in capfd.readouterr().err  # of libjpeg
 
 

@@ -7,8 +7,8 @@ import tensorflow as tf
 from small_records import make_video, write_shard
 
 from cvrl_tf.data import subset
+from cvrl_tf.data.clips import ClipSpec
 from cvrl_tf.data.labels import RecordLabels
-from cvrl_tf.data.pipeline import ClipSpec
 from cvrl_tf.data.source import Source
 from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation import classification, report, views

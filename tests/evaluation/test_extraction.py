@@ -8,8 +8,9 @@ from small_videos import draw, write_video
 from tiny_backbone import tiny_backbone
 
 from cvrl_tf.conversion import catalogs, frames
-from cvrl_tf.data.pipeline import ClipSpec
-from cvrl_tf.data.source import Source, find_source
+from cvrl_tf.data.clips import ClipSpec
+from cvrl_tf.data.lookup import find_source
+from cvrl_tf.data.source import Source
 from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation import extraction
 from cvrl_tf.evaluation.feature_store import open_store

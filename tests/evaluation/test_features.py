@@ -6,8 +6,9 @@ import tensorflow as tf
 from small_records import make_video, write_shard
 from tiny_backbone import tiny_backbone
 
-from cvrl_tf.data.pipeline import ClipSpec
-from cvrl_tf.data.source import Source, find_source
+from cvrl_tf.data.clips import ClipSpec
+from cvrl_tf.data.lookup import find_source
+from cvrl_tf.data.source import Source
 from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation import features, report
 from cvrl_tf.evaluation.views import sample_views

@@ -6,7 +6,7 @@ from cvrl_tf.data.sampling import fold
 from cvrl_tf.data.stream import epoch_order, run_seed
 from cvrl_tf.evaluation import linear
 from cvrl_tf.models.heads import build_classifier
-from cvrl_tf.training.supervised_config import SupervisedConfig
+from cvrl_tf.training.config import SupervisedConfig
 
 
 def _features(num_videos, num_clips, noise):

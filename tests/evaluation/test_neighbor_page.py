@@ -11,8 +11,8 @@ import pytest
 import tensorflow as tf
 from small_records import make_video, write_shard
 
+from cvrl_tf.data.clips import ClipSpec
 from cvrl_tf.data.labels import read_labels
-from cvrl_tf.data.pipeline import ClipSpec
 from cvrl_tf.data.source import Source
 from cvrl_tf.evaluation import knn, neighbor_page, report, thumbnails
 from cvrl_tf.evaluation.classification import LabelledData, Task

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import cvrl_tf
-from cvrl_tf.data.pipeline import ClipSpec
+from cvrl_tf.data.clips import ClipSpec
 from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation import report
 from cvrl_tf.evaluation.bootstrap import Estimate

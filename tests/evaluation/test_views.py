@@ -3,8 +3,8 @@ import pytest
 import tensorflow as tf
 from small_records import make_video
 
-from cvrl_tf.data import pipeline
-from cvrl_tf.data.pipeline import ClipSpec
+from cvrl_tf.data import clips
+from cvrl_tf.data.clips import ClipSpec
 from cvrl_tf.evaluation import views
 
 CLIP = ClipSpec(frames=4, stride=2, size=32)
@@ -45,7 +45,7 @@ def test_crops_lie_along_the_longer_side():
 
 def test_resize_and_crops_are_those_of_the_authors(golden):
     values = golden("test_views")
-    resized = pipeline.resize(values["frames"], 32, 42)
+    resized = clips.resize(values["frames"], 32, 42)
     np.testing.assert_array_equal(resized, values["resized32"])
     tops, lefts = _offsets(32, 42, 3)
     crops = [

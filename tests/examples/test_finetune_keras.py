@@ -4,11 +4,11 @@ import re
 import subprocess
 import sys
 
-from cvrl_tf import demo
+from cvrl_tf.demo import drawing
 from cvrl_tf.exporting import directory
 from cvrl_tf.models import build_backbone
+from cvrl_tf.training.config import PretrainConfig
 from cvrl_tf.training.origin import Origin
-from cvrl_tf.training.run_directory import PretrainConfig
 
 EXAMPLES = pathlib.Path(__file__).parents[2] / "examples"
 RUN = """
@@ -19,8 +19,8 @@ runpy.run_path(sys.argv.pop(1), run_name="__main__")
 
 
 def test_the_example_fine_tunes_an_export_without_this_package(tmp_path):
-    demo.render_videos(str(tmp_path / "train"), videos_per_class=2, first_seed=0)
-    demo.render_videos(str(tmp_path / "test"), videos_per_class=1, first_seed=9)
+    drawing.render_videos(str(tmp_path / "train"), videos_per_class=2, first_seed=0)
+    drawing.render_videos(str(tmp_path / "test"), videos_per_class=1, first_seed=9)
     config = PretrainConfig(train_data="", backbone="r3d_small", num_frames=4, crop_size=32)
     origin = Origin(config, "ckpt-0", 0)
     directory.write(build_backbone("r3d_small"), origin, str(tmp_path / "export"))

@@ -9,8 +9,8 @@ from cvrl_tf.evaluation import report
 from cvrl_tf.evaluation.bootstrap import Estimate
 from cvrl_tf.exporting import directory
 from cvrl_tf.models import build_backbone
+from cvrl_tf.training.config import PretrainConfig
 from cvrl_tf.training.origin import Origin
-from cvrl_tf.training.run_directory import PretrainConfig
 
 
 @pytest.fixture(scope="package")

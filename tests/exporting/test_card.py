@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 from cvrl_tf.exporting import card, description
-from cvrl_tf.training.supervised_config import SupervisedConfig
+from cvrl_tf.training.config import SupervisedConfig
 
 RUN_ALL = """
 import os, sys

@@ -5,7 +5,7 @@ from commands import run as _run
 from official_network import random_weights, write_checkpoint
 
 from cvrl_tf.models import build_backbone, build_projection_head, official
-from cvrl_tf.training import run_directory
+from cvrl_tf.training.weights import load_backbone
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def imported(weights, tmp_path_factory):
 
 
 def test_an_imported_checkpoint_has_the_weights_of_the_authors(imported, weights):
-    backbone, step = run_directory.load_backbone(imported)
+    backbone, step = load_backbone(imported)
     assert step == 12
     for key, variable in official.backbone_keys(backbone).items():
         np.testing.assert_array_equal(variable.numpy(), weights[key])
@@ -41,7 +41,7 @@ def test_every_command_takes_an_imported_checkpoint(imported, weights, shards, t
     result = _run("cvrl_tf.export", f"--init_checkpoint={imported}", f"--output_dir={output}")
     assert result.returncode == 0, result.stderr
     clips = tf.random.stateless_uniform([2, 4, 32, 32, 3], [0, 1])
-    expected = run_directory.load_backbone(imported)[0](clips, training=False)
+    expected = load_backbone(imported)[0](clips, training=False)
     exported = tf.saved_model.load(str(output / "saved_model"))
     tolerance = 1e-5 * np.max(expected)
     np.testing.assert_allclose(exported.serve(clips)["features"], expected, atol=tolerance)
@@ -59,7 +59,7 @@ def test_every_command_takes_an_imported_checkpoint(imported, weights, shards, t
     result = _run("cvrl_tf.train", *train)
     assert result.returncode == 0, result.stderr
     assert f"initial weights: backbone and head of {prefix}\n" in result.stdout
-    backbone, step = run_directory.load_backbone(str(run))
+    backbone, step = load_backbone(str(run))
     assert step == 3
     for key, variable in official.backbone_keys(backbone).items():
         if "moving" not in key:  # at a learning rate of 0 only batch statistics move

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cvrl_tf.training.run_directory import PretrainConfig
+from cvrl_tf.training.config import PretrainConfig
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from cvrl_tf.data import pipeline
-from cvrl_tf.data.source import find_source
+from cvrl_tf.data.lookup import find_source
 from cvrl_tf.models.normalization import ClipBatchNormalization
 from cvrl_tf.training.contrastive import info_nce
 from cvrl_tf.training.contrastive_trainer import ContrastiveTrainer

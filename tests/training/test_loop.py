@@ -12,7 +12,7 @@ import tensorflow as tf
 from small_records import make_video, write_shard
 
 from cvrl_tf.data import records, stream
-from cvrl_tf.data.source import find_source
+from cvrl_tf.data.lookup import find_source
 from cvrl_tf.errors import InputError, Stopped
 from cvrl_tf.training import loop, metrics
 from cvrl_tf.training.loop import Evaluation, LoopOptions, TrainingData

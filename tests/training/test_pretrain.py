@@ -8,7 +8,7 @@ from tensorflow.core.util import event_pb2
 
 from cvrl_tf import files
 from cvrl_tf.errors import InputError
-from cvrl_tf.training import metrics, pretrain, run_directory
+from cvrl_tf.training import metrics, pretrain, run_directory, weights
 from cvrl_tf.training.contrastive_trainer import ContrastiveTrainer
 from cvrl_tf.training.loop import LoopOptions
 
@@ -64,7 +64,7 @@ def test_pretrain_writes_what_it_says(config, tmp_path, one_replica):
         "ckpt-6.data-00000-of-00001",
         "ckpt-6.index",
     ]
-    backbone, step = run_directory.load_backbone(directory)
+    backbone, step = weights.load_backbone(directory)
     initial = config.build_backbone()
     assert step == 6
     kernel = "res4_0_a_conv"
@@ -99,8 +99,8 @@ def test_a_stopped_run_goes_on_to_the_same_weights(config, tmp_path, one_replica
     assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6]
     assert [row["loss"] for row in rows] == [row["loss"] for row in expected]
     for one, two in zip(
-        run_directory.load_backbone(whole)[0].variables,
-        run_directory.load_backbone(stopped)[0].variables,
+        weights.load_backbone(whole)[0].variables,
+        weights.load_backbone(stopped)[0].variables,
         strict=True,
     ):
         np.testing.assert_array_equal(one.numpy(), two.numpy())

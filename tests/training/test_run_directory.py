@@ -6,8 +6,8 @@ import pytest
 
 from cvrl_tf.errors import InputError
 from cvrl_tf.models import build_projection_head
-from cvrl_tf.training import run_directory
-from cvrl_tf.training.run_directory import PretrainConfig
+from cvrl_tf.training import run_directory, weights
+from cvrl_tf.training.config import PretrainConfig
 
 CONFIG = PretrainConfig(train_data="records/train-*", backbone="r3d_small", batch_size=4)
 
@@ -100,7 +100,7 @@ def test_load_config_names_a_damaged_file(tmp_path):
 def test_load_backbone_without_a_checkpoint(tmp_path):
     run_directory.prepare(str(tmp_path), CONFIG)
     with pytest.raises(InputError, match="holds no checkpoint"):
-        run_directory.load_backbone(str(tmp_path))
+        weights.load_backbone(str(tmp_path))
 
 
 @pytest.fixture
@@ -126,25 +126,25 @@ def _equal(one, two):
 
 def test_a_run_starts_from_the_weights_of_a_directory_or_checkpoint(imported):
     directory, _, backbone, head = imported
-    run_directory.save_imported(directory, backbone, head, step=30)
+    weights.save_imported(directory, backbone, head, step=30)
     for path in (directory, f"{directory}/", f"{directory}/checkpoints/ckpt-30"):
         config, fresh_backbone, fresh_head = _fresh()
         assert not _equal(fresh_backbone, backbone) and not _equal(fresh_head, head)
-        said = run_directory.initialize(
+        said = weights.initialize(
             fresh_backbone, fresh_head, dataclasses.replace(config, init_checkpoint=path)
         )
         assert said == (f"initial weights: backbone and head of {directory}/checkpoints/ckpt-30")
         assert _equal(fresh_backbone, backbone) and _equal(fresh_head, head)
-    loaded, step = run_directory.load_backbone(f"{directory}/checkpoints/ckpt-30.index")
+    loaded, step = weights.load_backbone(f"{directory}/checkpoints/ckpt-30.index")
     assert step == 30 and _equal(loaded, backbone)
 
 
 def test_without_a_head_only_the_backbone_is_loaded_and_that_is_said(imported):
     directory, _, backbone, _ = imported
-    run_directory.save_imported(directory, backbone, None, step=0)
+    weights.save_imported(directory, backbone, None, step=0)
     config, fresh_backbone, fresh_head = _fresh()
     before = [value.numpy() for value in fresh_head.weights]
-    said = run_directory.initialize(
+    said = weights.initialize(
         fresh_backbone, fresh_head, dataclasses.replace(config, init_checkpoint=directory)
     )
     assert said.endswith("ckpt-0 (it has no projection head: that starts at random)")
@@ -159,11 +159,11 @@ def test_initial_weights_that_do_not_fit_are_named(imported):
     config, fresh_backbone, fresh_head = _fresh()
 
     def initialize(**changes):
-        run_directory.initialize(fresh_backbone, fresh_head, dataclasses.replace(config, **changes))
+        weights.initialize(fresh_backbone, fresh_head, dataclasses.replace(config, **changes))
 
     with pytest.raises(InputError, match="holds no checkpoint"):
         initialize(init_checkpoint=directory)
-    run_directory.save_imported(directory, backbone, head, step=30)
+    weights.save_imported(directory, backbone, head, step=30)
     with pytest.raises(InputError, match=r"has --width_multiplier=1, this run --width_multiplier"):
         initialize(init_checkpoint=directory, width_multiplier=2)
     with pytest.raises(InputError, match=r"has --backbone=r3d_small, this run --backbone=r3d_50"):

@@ -4,15 +4,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from cvrl_tf.data.lookup import find_source
 from cvrl_tf.data.pipeline import LabelledBatch
-from cvrl_tf.data.source import find_source
 from cvrl_tf.errors import InputError
 from cvrl_tf.models import build_backbone
 from cvrl_tf.training import metrics, run_directory, supervised
+from cvrl_tf.training.config import PretrainConfig, SupervisedConfig
 from cvrl_tf.training.origin import load_run
-from cvrl_tf.training.run_directory import PretrainConfig
 from cvrl_tf.training.supervised import SupervisedTrainer
-from cvrl_tf.training.supervised_config import SupervisedConfig
 
 CONFIG = SupervisedConfig(
     train_data="",

@@ -31,8 +31,8 @@ from typing import Any
 import av
 from absl import flags
 
-from cvrl_tf import commandline
-from cvrl_tf.conversion import frames, shards
+from cvrl_tf.cli import application
+from cvrl_tf.conversion import convert, frames
 from cvrl_tf.conversion.catalogs import Entry
 from cvrl_tf.errors import InputError
 from cvrl_tf.progress import Progress
@@ -133,15 +133,16 @@ def _videos(directory: str) -> list[str]:
         if not paths:
             raise InputError(f"--videos={VIDEOS.value} matches no file: expected a glob pattern.")
         return paths
-    from cvrl_tf import demo  # with all of training: not needed for a user's own videos
+    from cvrl_tf.demo import drawing
 
     os.makedirs(os.path.join(directory, _RENDERED))
     paths = []
     with Progress("rendering", RENDERED_VIDEOS, "video") as progress:
-        for seed, name in zip(range(RENDERED_VIDEOS), itertools.cycle(demo.CLASSES), strict=False):
+        names = itertools.islice(itertools.cycle(drawing.CLASSES), RENDERED_VIDEOS)
+        for seed, name in enumerate(names):
             paths.append(os.path.join(directory, _RENDERED, f"{seed:02d}.mp4"))
-            drawn = demo.render_video(name, seed, *RENDERED_SIZE, RENDERED_FRAMES)
-            demo.encode_video(paths[-1], drawn, crf=23, preset="veryfast")
+            drawn = drawing.render_video(name, seed, *RENDERED_SIZE, RENDERED_FRAMES)
+            drawing.encode_video(paths[-1], drawn, crf=23, preset="veryfast")
             progress.update()
     return paths
 
@@ -193,7 +194,7 @@ def _convert_all(
         tempfile.TemporaryDirectory(dir=directory) as output,
         contextlib.redirect_stderr(io.StringIO()),  # its progress; errors are raised
     ):
-        return shards.convert(
+        return convert.convert(
             {"all": entries},
             [],
             output,
@@ -387,4 +388,4 @@ def _ffmpeg_version() -> str:
 
 def run() -> None:
     """The command line."""
-    commandline.run(main, GROUPS, __doc__)
+    application.run(main, GROUPS, __doc__)

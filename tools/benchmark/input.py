@@ -29,16 +29,19 @@ import simplejpeg
 import tensorflow as tf
 from absl import flags
 
-from cvrl_tf import commandline
-from cvrl_tf.data import augment, pipeline, records, stream
+from cvrl_tf import text
+from cvrl_tf.cli import application
+from cvrl_tf.data import augment, checks, clips, pipeline, records, stream
 from cvrl_tf.data.augment import Parameters
+from cvrl_tf.data.clips import ClipSpec
 from cvrl_tf.data.index import RecordIndex
-from cvrl_tf.data.pipeline import ClipSpec, ViewPair
+from cvrl_tf.data.lookup import find_source
+from cvrl_tf.data.pipeline import ViewPair
 from cvrl_tf.data.sampling import Purpose, fold
-from cvrl_tf.data.source import Source, find_source
+from cvrl_tf.data.source import Source
 from cvrl_tf.errors import InputError
 from cvrl_tf.progress import Progress
-from cvrl_tf.training.run_directory import PretrainConfig
+from cvrl_tf.training.config import PretrainConfig
 from tools.benchmark import comparison, reference, report
 from tools.benchmark.others import measure
 
@@ -104,7 +107,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="cvrl_benchmark_") as directory:
         name = DATA.value or render(os.path.join(directory, "records"))
         source = find_source(name, "data")
-        pipeline.check_shards(source, clip)
+        checks.check_shards(source, clip)
         arguments = (name, RECORDS.value, clip)
         runs: dict[str, list[Figures]] = {which: [] for which in [*PIPELINES, *authors]}
         phases: list[Figures] = []
@@ -149,16 +152,17 @@ def _settings(name: str, clip: ClipSpec) -> dict[str, Any]:
 
 def render(path: str) -> str:
     """Writes records of rendered videos, 250 frames of 340x256 pixels each; returns their path."""
-    from cvrl_tf import demo
+    from cvrl_tf.demo import drawing
 
     with (
         tf.io.TFRecordWriter(path) as writer,
         Progress("rendering", RENDERED_VIDEOS, "video") as progress,
     ):
-        for seed, name in zip(range(RENDERED_VIDEOS), itertools.cycle(demo.CLASSES), strict=False):
+        names = itertools.islice(itertools.cycle(drawing.CLASSES), RENDERED_VIDEOS)
+        for seed, name in enumerate(names):
             frames = [
                 simplejpeg.encode_jpeg(np.ascontiguousarray(frame), 90, colorsubsampling="420")
-                for frame in demo.render_video(name, seed, *RENDERED_SIZE, RENDERED_FRAMES)
+                for frame in drawing.render_video(name, seed, *RENDERED_SIZE, RENDERED_FRAMES)
             ]
             times = [40_000 * index for index in range(len(frames))]
             video = records.Video(f"{seed}", frames, times, 25.0, *RENDERED_SIZE, f"{seed}.mp4")
@@ -212,7 +216,7 @@ def _measure_phases(name: str, num_records: int, clip: ClipSpec, num_videos: int
             frames, seed = sample["frames"][index], fold(sample["seed"], index)
             shape = tf.io.extract_jpeg_shape(frames[0])
             window = augment.random_crop_window(shape[0], shape[1], fold(seed, Purpose.CROP))
-            views.append(pipeline.decode_and_crop(frames, window))
+            views.append(clips.decode_and_crop(frames, window))
         return views
 
     def color(*views: pipeline.CroppedClip) -> list[tf.Tensor]:
@@ -286,7 +290,7 @@ def _tell(
     total = sum(costs.values())
     print("\nCPU milliseconds a video, --augment_on=host, one phase after the other:")
     lines = [[name, f"{1e3 * costs[name]:.2f}", f"{costs[name] / total:.0%}"] for name in PHASES]
-    print(commandline.table([["", "ms", "share"], *lines]))
+    print(text.table([["", "ms", "share"], *lines]))
     cores = report.machine()["cores"] or 1
     host, device = (1.0 / results[which]["cpu_seconds_per_video"] for which in ("host", "device"))
     print(
@@ -323,4 +327,4 @@ def _advice(costs: Figures) -> str:
 
 def run() -> None:
     """The command line."""
-    commandline.run(main, GROUPS, __doc__)
+    application.run(main, GROUPS, __doc__)

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cvrl_tf import commandline, files
+from cvrl_tf import files, text
 
 PACKAGES = ("cvrl-tf", "tensorflow", "keras", "numpy", "av", "simplejpeg")
 
@@ -134,7 +134,7 @@ def table(columns: Sequence[tuple[str, str, str]], rows: Mapping[str, Mapping[st
             format(figures[name], form) if name in figures else "-" for _, name, form in columns
         ]
         lines.append([row, *cells])
-    return commandline.table(lines)
+    return text.table(lines)
 
 
 def write_json(

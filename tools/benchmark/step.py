@@ -31,14 +31,14 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
-from cvrl_tf import commandline
+from cvrl_tf.cli import application
 from cvrl_tf.data.pipeline import Batch
 from cvrl_tf.errors import InputError
 from cvrl_tf.models import BACKBONES, heads, resnet3d
 from cvrl_tf.progress import Progress
+from cvrl_tf.training.config import PretrainConfig
 from cvrl_tf.training.contrastive_trainer import ContrastiveTrainer
 from cvrl_tf.training.precision import DTYPE_POLICIES
-from cvrl_tf.training.run_directory import PretrainConfig
 from tools.benchmark import comparison, report
 from tools.benchmark.others import measure
 
@@ -299,4 +299,4 @@ def _matrix_gigaflops(precision: str) -> float:
 
 def run() -> None:
     """The command line."""
-    commandline.run(main, GROUPS, __doc__)
+    application.run(main, GROUPS, __doc__)

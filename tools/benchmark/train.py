@@ -16,15 +16,16 @@ import time
 
 from absl import flags
 
-from cvrl_tf import commandline, files
-from cvrl_tf.data.source import find_source
+from cvrl_tf import files
+from cvrl_tf.cli import application
+from cvrl_tf.data.lookup import find_source
 from cvrl_tf.errors import InputError
 from cvrl_tf.models import BACKBONES
 from cvrl_tf.training import metrics
+from cvrl_tf.training.config import PretrainConfig
 from cvrl_tf.training.loop import LoopOptions
 from cvrl_tf.training.precision import DTYPE_POLICIES
 from cvrl_tf.training.pretrain import AUGMENT_ON, pretrain
-from cvrl_tf.training.run_directory import PretrainConfig
 from tools.benchmark import input as input_benchmark
 from tools.benchmark import report
 
@@ -155,4 +156,4 @@ def _tell(rows: list[dict[str, float]], memory: list[tuple[float, float]]) -> No
 
 def run() -> None:
     """The command line."""
-    commandline.run(main, GROUPS, __doc__)
+    application.run(main, GROUPS, __doc__)

@@ -17,7 +17,8 @@ import tempfile
 
 from absl import flags
 
-from cvrl_tf import commandline
+from cvrl_tf import text
+from cvrl_tf.cli import application
 from cvrl_tf.errors import InputError
 from cvrl_tf.progress import Progress
 from tools.benchmark import report
@@ -77,7 +78,7 @@ def _tell(results: dict[str, Result]) -> None:
         [result.done, str(result.times), f"{len(result.lost)} things" if result.lost else "nothing"]
         for result in results.values()
     ]
-    print("\n" + commandline.table([["what was done", "times", "lost"], *rows]) + "\n")
+    print("\n" + text.table([["what was done", "times", "lost"], *rows]) + "\n")
     for name, result in results.items():
         for figure, value in result.figures.items():
             print(f"{name}: {figure} = {_text(value)}")
@@ -98,7 +99,7 @@ def _text(value: object) -> str:
 
 def run() -> None:
     """The command line."""
-    commandline.run(main, GROUPS, __doc__)
+    application.run(main, GROUPS, __doc__)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ import numpy as np
 import simplejpeg
 import tensorflow as tf
 
-from cvrl_tf import demo
 from cvrl_tf.data import records, tfrecords
+from cvrl_tf.demo import drawing
 
 VIDEOS, SHARDS = 300, 4
 HEIGHT, WIDTH, FRAMES = 48, 64, 12
@@ -48,7 +48,7 @@ def render(directory: str, damaged: dict[int, str] | None = None, seed: int = 0)
     """
     damaged, rng = damaged or {}, np.random.default_rng(seed)
     os.makedirs(directory)
-    classes = itertools.cycle(demo.CLASSES)
+    classes = itertools.cycle(drawing.CLASSES)
     for shard, numbers in enumerate(np.array_split(np.arange(VIDEOS), SHARDS)):
         path = os.path.join(directory, f"train-{shard:05d}-of-{SHARDS:05d}")
         with tf.io.TFRecordWriter(path) as writer:
@@ -77,7 +77,7 @@ def origin(pattern: str, number: int) -> str:
 def _video(class_name: str, number: int) -> records.Video:
     frames = [
         simplejpeg.encode_jpeg(np.ascontiguousarray(frame), 90, colorsubsampling="420")
-        for frame in demo.render_video(class_name, number, HEIGHT, WIDTH, FRAMES)
+        for frame in drawing.render_video(class_name, number, HEIGHT, WIDTH, FRAMES)
     ]
     times = [40_000 * index for index in range(len(frames))]
     return records.Video(f"{number}", frames, times, 25.0, HEIGHT, WIDTH, f"{number}.mp4")

@@ -4,7 +4,8 @@ import tensorflow as tf
 from small_records import make_video
 
 from cvrl_tf.data import augment, pipeline, records
-from cvrl_tf.data.pipeline import ClipSpec, ViewPair
+from cvrl_tf.data.clips import ClipSpec
+from cvrl_tf.data.pipeline import ViewPair
 from tools.benchmark import reference
 
 

@@ -1,7 +1,7 @@
 import pytest
 import tensorflow as tf
 
-from cvrl_tf.data.source import find_source
+from cvrl_tf.data.lookup import find_source
 from tools.pressure import data
 
 

@@ -2,7 +2,7 @@
 
 from absl import flags
 
-from cvrl_tf.data.pipeline import ClipSpec
+from cvrl_tf.data.clips import ClipSpec
 from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation import classification
 from cvrl_tf.evaluation.classification import Task

@@ -8,17 +8,22 @@ import keras
 import tensorflow as tf
 from absl import flags
 
-from cvrl_tf import backbone_flags, clip_flags, commandline, data_flags, loop_flags, view_flags
-from cvrl_tf.commandline import FlagGroups
-from cvrl_tf.data.pipeline import ClipSpec
+from cvrl_tf.cli import application
+from cvrl_tf.cli import backbone as backbone_flags
+from cvrl_tf.cli import clip as clip_flags
+from cvrl_tf.cli import data as data_flags
+from cvrl_tf.cli import loop as loop_flags
+from cvrl_tf.cli import views as view_flags
+from cvrl_tf.cli.application import FlagGroups
+from cvrl_tf.data.clips import ClipSpec
 from cvrl_tf.evaluation import classification
 from cvrl_tf.evaluation.classification import Task
 from cvrl_tf.evaluation.report import Checkpoint, Views, fingerprint_weights
 from cvrl_tf.training import run_directory, supervised
+from cvrl_tf.training.config import SupervisedConfig
 from cvrl_tf.training.origin import Origin
 from cvrl_tf.training.precision import DTYPE_POLICIES
 from cvrl_tf.training.strategy import Workers
-from cvrl_tf.training.supervised_config import SupervisedConfig
 
 DEFAULTS = SupervisedConfig(train_data="", num_classes=0, frozen=False)
 
@@ -125,7 +130,7 @@ def train_and_test(
         task.train.index,
         output_dir,
         strategy,
-        commandline.flagfile_text(groups),
+        application.flagfile_text(groups),
         loop_flags.loop_options(),
         loop_flags.OVERRIDE.value,
     )

@@ -4,7 +4,9 @@ import sys
 import pytest
 from absl import flags
 
-from cvrl_tf import commandline, loop_flags, train
+from cvrl_tf import text, train
+from cvrl_tf.cli import application
+from cvrl_tf.cli import loop as loop_flags
 
 PROGRAM = """
 from absl import flags
@@ -18,8 +20,8 @@ GROUPS = {"First": (SIZE, KIND), "Second": (FAST, STEPS)}
 def main():
     if SIZE.value == 7:
         raise InputError("--size=7 is unlucky: give another.")
-    print(commandline.flagfile_text(GROUPS), end="")
-commandline.run(main, GROUPS, "Does something.")
+    print(application.flagfile_text(GROUPS), end="")
+application.run(main, GROUPS, "Does something.")
 """
 
 
@@ -85,8 +87,8 @@ SIZE = flags.DEFINE_integer("size", 3, "Size of it.")
 def main(*patterns):
     print(*patterns, SIZE.value)
     return SIZE.value
-argument = commandline.Argument("PATTERN", "What to do it to."{several})
-commandline.run(main, {{"All": [SIZE]}}, "Does something.", argument)
+argument = application.Argument("PATTERN", "What to do it to."{several})
+application.run(main, {{"All": [SIZE]}}, "Does something.", argument)
 """
 
 
@@ -118,7 +120,7 @@ def test_one_or_more_positional_arguments():
 
 def test_table_sets_figures_right():
     rows = [["name", "count", "share"], ["a", "5", "-"], ["longer", "123", "4.5 %"]]
-    assert commandline.table(rows).splitlines() == [
+    assert text.table(rows).splitlines() == [
         "name    count  share",
         "a           5      -",
         "longer    123  4.5 %",
@@ -136,6 +138,6 @@ def test_every_flag_of_training_has_a_sentence_and_a_group():
 
 def test_help_knows_lists():
     """--profile is one, without a default."""
-    text = commandline.help_text("Trains.", {"Output": [loop_flags.PROFILE]}, width=100)
+    text = application.help_text("Trains.", {"Output": [loop_flags.PROFILE]}, width=100)
     assert "  --profile=TEXT,TEXT\n      FIRST,LAST: profile these steps for TensorBoard" in text
     assert "default" not in text

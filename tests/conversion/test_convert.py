@@ -22,10 +22,12 @@ from small_videos import draw, write_class_folders, write_video
 
 import cvrl_tf
 from cvrl_tf import files
-from cvrl_tf.conversion import catalogs, frames, shards
+from cvrl_tf.conversion import catalogs, frames, sizes, summary
 from cvrl_tf.conversion.catalogs import Entry
+from cvrl_tf.conversion.convert import convert
 from cvrl_tf.conversion.frames import Settings
-from cvrl_tf.conversion.shards import convert
+from cvrl_tf.conversion.job import ShardJob
+from cvrl_tf.conversion.state import State
 from cvrl_tf.data import records, tfrecords
 from cvrl_tf.errors import InputError
 
@@ -76,7 +78,7 @@ def _parsed(directory, pattern="train-*"):
 
 
 def _failures(directory):
-    with open(directory / shards.FAILURES_FILE, newline="") as file:
+    with open(directory / summary.FAILURES_FILE, newline="") as file:
         return [tuple(row.values()) for row in csv.DictReader(file)]
 
 
@@ -145,12 +147,12 @@ def test_number_of_shards_comes_from_the_size(tmp_path, videos, monkeypatch, cap
     size = _convert(videos[0], tmp_path / "one", num_shards=1)["splits"]["train"]["bytes"]
     assert _convert(videos[0], tmp_path / "a", num_shards=None)["splits"]["train"]["shards"] == 1
     assert "converting train, first a sample for its size: 7/7 videos" in capsys.readouterr().err
-    monkeypatch.setattr(shards, "SHARD_BYTES", size / 3)
-    monkeypatch.setattr(shards, "_SAMPLE", 5)
+    monkeypatch.setattr(sizes, "SHARD_BYTES", size / 3)
+    monkeypatch.setattr(sizes, "_SAMPLE", 5)
     first = _convert(videos[0], tmp_path / "b", num_shards=None)
     assert first["splits"]["train"]["shards"] == 3
     assert _convert(videos[0], tmp_path / "c", num_shards=None) == first
-    monkeypatch.setattr(shards, "SHARD_BYTES", 1)
+    monkeypatch.setattr(sizes, "SHARD_BYTES", 1)
     many = _convert([*videos[0], *_bad(tmp_path / "bad")], tmp_path / "d", num_shards=None)
     assert len(list((tmp_path / "d").glob("train-*-of-00012"))) == 9  # three hold no video
     assert many["splits"]["train"]["shards"] == 9
@@ -162,7 +164,7 @@ def test_unlabelled_videos_have_no_class(tmp_path, videos):
     assert info["classes"] == []
     assert info["splits"]["train"]["videos_per_class"] == {}
     assert [video["label"] for video in _parsed(tmp_path)] == [-1] * 7
-    assert shards.LABELS_FILE not in _names(tmp_path)
+    assert summary.LABELS_FILE not in _names(tmp_path)
     record = next(iter(tf.data.TFRecordDataset(str(tmp_path / "train-00000-of-00003")))).numpy()
     assert b"clip/label" not in record
     context = tf.train.SequenceExample.FromString(record).context.feature
@@ -294,18 +296,18 @@ def _signal_readers(signals, done):
 
 
 def test_incidents_outlive_the_run(tmp_path, videos, read):
-    job = shards.ShardJob(str(tmp_path), "train-00000-of-00001", videos[0], Settings(), {})
+    first = ShardJob(str(tmp_path), "train-00000-of-00001", videos[0], Settings(), {})
     (tmp_path / ".conversion").mkdir()
-    job = job.after(2, "the decoder crashed (signal 11)", False)
-    assert not job.incidents[videos[0][2].video_id].final
-    again = shards.ShardJob(
+    held_job = first.after(2, "the decoder crashed (signal 11)", False)
+    assert not held_job.incidents[videos[0][2].video_id].final
+    again = ShardJob(
         str(tmp_path),
         "train-00000-of-00001",
         videos[0],
         Settings(),
-        shards.State(str(tmp_path)).incidents("train-00000-of-00001"),
+        State(str(tmp_path)).incidents("train-00000-of-00001"),
     )
-    assert again == job
+    assert again == held_job
     again.after(2, "the decoder crashed (signal 6)", False)
     held = _convert(videos[0], tmp_path, num_shards=1)["splits"]["train"]
     assert held["failures"] == {"the decoder crashed (signal 6)": 1}
@@ -433,9 +435,9 @@ def test_labels_and_info_tell_what_was_written(tmp_path, videos):
         workers=0,
     )
     output = tmp_path / "new" / "out"
-    assert (output / shards.LABELS_FILE).read_text() == "dive\nswim\n"
-    assert files.read_json(str(output / shards.INFO_FILE)) == info
-    assert (output / shards.FAILURES_FILE).read_text() == (
+    assert (output / summary.LABELS_FILE).read_text() == "dive\nswim\n"
+    assert files.read_json(str(output / summary.INFO_FILE)) == info
+    assert (output / summary.FAILURES_FILE).read_text() == (
         "split,video_id,path,reason,frames_recovered,kept\n"
     )
     sizes = {
@@ -528,7 +530,7 @@ def test_finished_splits_are_listed_when_a_later_one_stops(tmp_path, videos, mon
             num_shards=1,
             workers=0,
         )
-    assert list(files.read_json(str(tmp_path / shards.INFO_FILE))["splits"]) == ["train"]
+    assert list(files.read_json(str(tmp_path / summary.INFO_FILE))["splits"]) == ["train"]
 
 
 @pytest.mark.parametrize(
@@ -560,7 +562,7 @@ def test_a_video_listed_twice_is_refused(tmp_path, videos, read):
 
 
 def test_files_of_another_make_are_refused(tmp_path, videos, read):
-    (tmp_path / shards.INFO_FILE).write_text("{}")
+    (tmp_path / summary.INFO_FILE).write_text("{}")
     with pytest.raises(InputError, match="already holds dataset_info.json, which this tool did"):
         _convert(videos[0], tmp_path)
     (tmp_path / ".conversion" / "train.json").write_text("{}")
@@ -570,7 +572,7 @@ def test_files_of_another_make_are_refused(tmp_path, videos, read):
 
 
 def test_two_runs_do_not_meet(tmp_path, videos, read):
-    state = shards.State(str(tmp_path))
+    state = State(str(tmp_path))
     with (
         state.locked(),
         pytest.raises(InputError, match=rf"Another process \({os.getpid()} on .*\) is converting"),
@@ -638,7 +640,7 @@ def test_killed_at_any_moment_the_result_is_the_same(tmp_path):
             from cvrl_tf.conversion import catalogs, shards
             if __name__ == "__main__":
                 catalog = catalogs.folder({root!r})
-                shards.convert(catalog.splits, catalog.classes, sys.argv[1], dataset="folder",
+                convert.convert(catalog.splits, catalog.classes, sys.argv[1], dataset="folder",
                                num_shards=7, workers=2)
             """
         )

@@ -5,8 +5,7 @@ import re
 
 import pytest
 
-from cvrl_tf.training.run_directory import PretrainConfig
-from cvrl_tf.training.supervised_config import SupervisedConfig
+from cvrl_tf.training.config import PretrainConfig, SupervisedConfig
 
 ROOT = pathlib.Path(__file__).parents[1]
 TYPES = {name: type(value) for name, value in vars(PretrainConfig(train_data="")).items()}

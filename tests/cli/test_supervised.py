@@ -6,8 +6,8 @@ import os
 import pytest
 from commands import run as _run
 
-from cvrl_tf.training import run_directory
-from cvrl_tf.training.run_directory import PretrainConfig
+from cvrl_tf.training import run_directory, weights
+from cvrl_tf.training.config import PretrainConfig
 
 SMALL = ["--num_frames=4", "--crop_size=32", "--test_crop_size=32", "--num_clips=2", "--seed=1"]
 
@@ -71,7 +71,7 @@ def test_linear_evaluation_by_sgd_leaves_the_backbone(data, tmp_path):
     model_dir = tmp_path / "run"
     run_directory.prepare(str(model_dir), config)
     backbone = config.build_backbone()
-    run_directory.save_imported(str(model_dir), backbone, None, step=7)
+    weights.save_imported(str(model_dir), backbone, None, step=7)
     flags = [f"--model_dir={model_dir}", "--batch_size=4", "--epochs=2", "--warmup_epochs=0"]
     result = _run("cvrl_tf.linear_eval", *flags, *data)
     assert result.returncode == 0, result.stderr
@@ -79,7 +79,7 @@ def test_linear_evaluation_by_sgd_leaves_the_backbone(data, tmp_path):
     found = _results(output)
     assert found["checkpoint"]["step"] == 7
     assert found["settings"]["frozen"] is True and found["settings"]["learning_rate"] == 32.0
-    trained, step = run_directory.load_backbone(str(output))
+    trained, step = weights.load_backbone(str(output))
     assert step == 6
     for one, other in zip(trained.weights, backbone.weights, strict=True):
         assert (one.numpy() == other.numpy()).all(), one.path

@@ -2,9 +2,9 @@
 
 from absl import flags
 
-from cvrl_tf import clip_flags
-from cvrl_tf.data.pipeline import ClipSpec
-from cvrl_tf.training.run_directory import PretrainConfig
+from cvrl_tf.cli import clip as clip_flags
+from cvrl_tf.data.clips import ClipSpec
+from cvrl_tf.training.config import PretrainConfig
 
 NUM_CLIPS = flags.DEFINE_integer(
     "num_clips", 3, "Evenly spaced clips of each video.", lower_bound=1

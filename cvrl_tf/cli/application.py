@@ -150,16 +150,6 @@ def _indented(text: str, width: int) -> list[str]:
     return textwrap.wrap(text, width, initial_indent=" " * 6, subsequent_indent=" " * 6)
 
 
-def table(rows: Sequence[Sequence[str]]) -> str:
-    """A header and rows in aligned columns; columns of figures are set right."""
-    columns = []
-    for column in zip(*rows, strict=True):
-        width = max(map(len, column))
-        figures = all(cell[:1].isdigit() or cell in ("", "-") for cell in column[1:])
-        columns.append([cell.rjust(width) if figures else cell.ljust(width) for cell in column])
-    return "\n".join("  ".join(row).rstrip() for row in zip(*columns, strict=True))
-
-
 def flagfile_text(groups: FlagGroups) -> str:
     """The values of all flags of `groups` as a flagfile that runs the same again."""
     holders = [holder for holders in groups.values() for holder in holders]

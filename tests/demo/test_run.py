@@ -6,19 +6,21 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cvrl_tf import demo, files
-from cvrl_tf.data.source import find_source
+from cvrl_tf import files
+from cvrl_tf.data.lookup import find_source
+from cvrl_tf.demo import drawing
+from cvrl_tf.demo import run as demo
 from cvrl_tf.training import metrics
-from cvrl_tf.training.run_directory import PretrainConfig
+from cvrl_tf.training.config import PretrainConfig
 
 LAST_LINE = re.compile(r"knn_top1 random_init=(\d\.\d\d) pretrained=(\d\.\d\d)")
 
 
-@pytest.mark.parametrize("class_name", demo.CLASSES)
+@pytest.mark.parametrize("class_name", drawing.CLASSES)
 def test_videos_move_and_differ_within_a_class(class_name):
-    first, again, other = (list(demo.render_video(class_name, seed)) for seed in (0, 0, 1))
-    assert len(first) == demo.FRAMES
-    assert first[0].shape == (demo.PIXELS, demo.PIXELS, 3) and first[0].dtype == np.uint8
+    first, again, other = (list(drawing.render_video(class_name, seed)) for seed in (0, 0, 1))
+    assert len(first) == drawing.FRAMES
+    assert first[0].shape == (drawing.PIXELS, drawing.PIXELS, 3) and first[0].dtype == np.uint8
     np.testing.assert_array_equal(first, again)
     assert np.abs(first[0].astype(int) - other[0]).mean() > 10
     # Noise alone changes a pixel by some 6 levels; a shape that moves away by its contrast.
@@ -26,14 +28,14 @@ def test_videos_move_and_differ_within_a_class(class_name):
 
 
 def test_rendered_files_are_videos_in_class_folders(tmp_path):
-    demo.render_videos(str(tmp_path / "train"), videos_per_class=1, first_seed=4)
+    drawing.render_videos(str(tmp_path / "train"), videos_per_class=1, first_seed=4)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["train"]
-    for class_name in demo.CLASSES:
+    for class_name in drawing.CLASSES:
         path = tmp_path / "train" / class_name / f"{class_name}_004.mp4"
         with av.open(str(path)) as container:
             assert container.streams.video[0].codec_context.name == "h264"
             decoded = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-        expected = list(demo.render_video(class_name, 4))
+        expected = list(drawing.render_video(class_name, 4))
         assert len(decoded) == len(expected)
         # Chroma is halved and compressed; luma stays.
         luma = [
@@ -47,9 +49,9 @@ def test_rendered_files_are_the_same_every_time(tmp_path):
     contents = []
     for repetition in range(3):
         directory = tmp_path / str(repetition)
-        demo.render_videos(str(directory), videos_per_class=2, first_seed=0)
+        drawing.render_videos(str(directory), videos_per_class=2, first_seed=0)
         contents.append({path.name: path.read_bytes() for path in directory.rglob("*.mp4")})
-    assert len(contents[0]) == 2 * len(demo.CLASSES)
+    assert len(contents[0]) == 2 * len(drawing.CLASSES)
     assert contents[0] == contents[1] == contents[2]
 
 
@@ -85,7 +87,7 @@ def test_the_whole_way_on_few_videos(tmp_path, monkeypatch, capsys, one_replica)
     card = files.read_text(os.path.join(directory, "export", "README.md"))
     assert f"| knn_5_top1 | {top1[1]['value']:.4g} |" in card
     labels = files.read_text(os.path.join(directory, "export", "labels.txt"))
-    assert labels.split() == sorted(demo.CLASSES)
+    assert labels.split() == sorted(drawing.CLASSES)
     # Again: everything is there, and the answer is the same.
     demo.run(directory, config, settings["model_dir"])
     assert capsys.readouterr().out == output

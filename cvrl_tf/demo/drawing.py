@@ -1,53 +1,22 @@
-"""The demonstration: rendered videos -> TFRecords -> pre-training -> k-NN -> export.
+"""The rendered classes of the demonstration: a shape with its motion, in random colours.
 
-Every step is the real one, on .mp4 files that are drawn here. A class is a shape with its motion;
-colours, sizes, places, speeds and directions are random within a class, so that a network that sees
-only colours is lost.
+Colours, sizes, places, speeds and directions are random within a class, so that a network that sees
+only colours cannot tell the classes apart.
 """
 
 import math
 import os
-import time
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import av
 import numpy as np
-import tensorflow as tf
 
-from cvrl_tf.conversion import catalogs, shards
-from cvrl_tf.evaluation import classification, knn, report
-from cvrl_tf.exporting import directory as export_directory
 from cvrl_tf.progress import Progress
-from cvrl_tf.training.origin import load_run, untrained
-from cvrl_tf.training.pretrain import pretrain
-from cvrl_tf.training.run_directory import PretrainConfig
 
-DIRECTORY = "cvrl_demo"
-VIDEOS_PER_CLASS = {"train": 40, "test": 15}
 PIXELS = 80
 FRAMES = 32
 FRAME_RATE = 16
-NUM_CLIPS = 3
-NUM_NEIGHBORS = 5
-
 Mask = Callable[[float, np.ndarray, np.ndarray], np.ndarray]
-
-
-def settings(directory: str) -> dict[str, Any]:
-    """The flags of the demonstration, as far as they differ from those of the paper."""
-    return {
-        "train_data": os.path.join(directory, "records", "train-*"),
-        "model_dir": os.path.join(directory, "model"),
-        "backbone": "r3d_small",
-        "num_frames": 8,
-        "crop_size": 48,
-        "batch_size": 48,
-        "epochs": 64.0,
-        "warmup_epochs": 1.0,
-        "learning_rate": 0.03,
-        "save_every_steps": 100,
-    }
 
 
 def _coverage(distance: np.ndarray) -> np.ndarray:
@@ -243,84 +212,3 @@ def render_videos(directory: str, videos_per_class: int, first_seed: int) -> Non
                 encode_video(path, render_video(class_name, seed), crf=14, preset="ultrafast")
                 progress.update()
     os.rename(temporary, directory)
-
-
-def _make_data(directory: str) -> None:
-    """Renders and converts both splits, as far as earlier runs have not done so."""
-    splits = {}
-    for split, count in VIDEOS_PER_CLASS.items():
-        videos = os.path.join(directory, "videos", split)
-        if not os.path.exists(videos):
-            render_videos(videos, count, first_seed=0 if split == "train" else 500)
-        catalog = catalogs.folder(videos, split)
-        splits |= catalog.splits
-    records = os.path.join(directory, "records")
-    shards.convert(splits, catalog.classes, records, dataset="folder", workers=0)
-
-
-def _knn_top1(model_dir: str, config: PretrainConfig, records: str, pretrained: bool) -> float:
-    """Evaluates as `cvrl_tf.knn_eval` does, and writes the same files."""
-    start = time.monotonic()
-    if pretrained:
-        backbone, about = load_run(model_dir)
-    else:
-        backbone, about = untrained(config.backbone, config.width_multiplier, seed=config.seed)
-    name = "pretrained" if pretrained else "random init"
-    data = [
-        classification.read_data(os.path.join(records, f"{split}-*"), "data", config.clip)
-        for split in VIDEOS_PER_CLASS
-    ]
-    found = knn.evaluate(
-        backbone,
-        *data,
-        config.clip,
-        NUM_CLIPS,
-        num_neighbors=[NUM_NEIGHBORS],
-        description=f"{name}, features of",
-    )
-    result = knn.describe(
-        found,
-        report.Checkpoint.of(backbone, about),
-        *data,
-        report.Views.of(config.clip, NUM_CLIPS, 1),
-        time.monotonic() - start,
-    )
-    report.write(report.default_directory(model_dir, "knn", about.checkpoint), result)
-    return found.figures[f"knn_{NUM_NEIGHBORS}_top1"].value
-
-
-def run(directory: str, config: PretrainConfig, model_dir: str, **options: Any) -> None:
-    """Goes the whole way in `directory` and prints where everything lies.
-
-    What an earlier run has finished there is used again.
-
-    Args:
-      directory: to make.
-      config: of the pre-training, on the records that are made in `directory`.
-      model_dir: of the pre-training.
-      **options: of `pretrain`.
-
-    Raises:
-      InputError: `directory` holds a run of another configuration.
-    """
-    records = os.path.join(directory, "records")
-    export = os.path.join(directory, "export")
-    _make_data(directory)
-    pretrain(config, model_dir, **options)
-    random_init = _knn_top1(model_dir, config, records, pretrained=False)
-    pretrained = _knn_top1(model_dir, config, records, pretrained=True)
-    if not tf.io.gfile.exists(export):
-        export_directory.write(*load_run(model_dir), export)
-    print(
-        f"""
-videos        {directory}/videos, {len(CLASSES)} classes of rendered .mp4 files
-TFRecords     {records}
-training      {model_dir}: checkpoints, metrics.jsonl, flags.txt, evaluations
-look at       {model_dir}/clip_pairs.png: clip pairs as the network sees them
-export        {export}: the backbone for other projects; its README.md says how
-next          tensorboard --logdir={model_dir}
-              python -m tools.make_tfrecords --help   convert your own videos
-              python -m cvrl_tf.train --help          pre-train on them
-
-knn_top1 random_init={random_init:.2f} pretrained={pretrained:.2f}"""
-    )

@@ -1,0 +1,1 @@
+"""The command line: help, errors, and the flags of the entry points."""

@@ -1,0 +1,112 @@
+"""What a conversion has done, from the reports of its shards: info, labels and failures files."""
+
+import csv
+import dataclasses
+import io
+import math
+import os
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import cvrl_tf
+from cvrl_tf import files
+from cvrl_tf.conversion.frames import Settings
+from cvrl_tf.conversion.state import State
+from cvrl_tf.errors import InputError
+
+INFO_FILE = "dataset_info.json"
+LABELS_FILE = "labels.txt"
+FAILURES_FILE = "failures.csv"
+
+
+@dataclasses.dataclass(frozen=True)
+class SplitStatistics:
+    """What the shards of a split hold, as `dataset_info.json` lists it.
+
+    Attributes:
+      videos, frames: in the shards.
+      bytes: size of the files.
+      shards: files; fewer than their names say where a shard has no video left.
+      videos_per_class: by class name; empty when unlabelled.
+      failures: videos left out, by reason.
+      damaged: videos that were kept although their file is damaged.
+    """
+
+    videos: int
+    frames: int
+    bytes: int
+    shards: int
+    videos_per_class: dict[str, int]
+    failures: dict[str, int]
+    damaged: int
+
+
+def write_summary(
+    state: State, dataset: str, classes: Sequence[str], settings: Settings
+) -> dict[str, Any]:
+    """Writes what is told of all finished splits, from the reports of their shards."""
+    splits, rows = {}, []
+    for split, plan in state.plans().items():
+        reports = [state.report(plan.shard(index)) for index in range(plan.num_shards)]
+        if None in reports:
+            continue
+        failures = [failure for report in reports for failure in report.failures]
+        names = sum((Counter(report.videos_per_class) for report in reports), Counter())
+        reasons = Counter(failure.reason for failure in failures if not failure.kept)
+        splits[split] = SplitStatistics(
+            videos=sum(report.videos for report in reports),
+            frames=sum(report.frames for report in reports),
+            bytes=sum(report.bytes for report in reports),
+            shards=sum(report.videos > 0 for report in reports),
+            videos_per_class=dict(sorted(names.items())),
+            failures=dict(sorted(reasons.items())),
+            damaged=sum(failure.kept for failure in failures),
+        )
+        rows += [
+            {
+                "split": split,
+                "video_id": failure.video_id,
+                "path": failure.path,
+                "reason": failure.reason + (f": {failure.detail}" if failure.detail else ""),
+                "frames_recovered": failure.frames_recovered,
+                "kept": "yes" if failure.kept else "no",
+            }
+            for failure in sorted(failures, key=lambda failure: failure.video_id)
+        ]
+    info = {
+        "version": cvrl_tf.__version__,
+        "dataset": dataset,
+        "parameters": dataclasses.asdict(settings),
+        "classes": list(classes),
+        "splits": {split: dataclasses.asdict(held) for split, held in splits.items()},
+    }
+    table = io.StringIO()
+    columns = ["split", "video_id", "path", "reason", "frames_recovered", "kept"]
+    writer = csv.DictWriter(table, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    contents = {FAILURES_FILE: table.getvalue()}
+    if classes:
+        contents[LABELS_FILE] = "".join(f"{name}\n" for name in classes)
+    contents[INFO_FILE] = files.json_text(info)
+    for name, content in contents.items():
+        files.write_if_changed(os.path.join(state.output_dir, name), content)
+    return info
+
+
+def check_failures(
+    held: SplitStatistics, split: str, max_failures: int | float, output_dir: str
+) -> None:
+    failed = sum(held.failures.values())
+    total = held.videos + failed
+    allowed = max_failures if isinstance(max_failures, int) else math.floor(max_failures * total)
+    if held.videos and failed <= allowed:
+        return
+    reasons = ", ".join(f"{name}: {count}" for name, count in Counter(held.failures).most_common(5))
+    raise InputError(
+        f"{failed} of the {total} videos of split '{split}' could not be converted ({reasons}),"
+        f" more than --max_failures={max_failures}: {os.path.join(output_dir, FAILURES_FILE)} lists"
+        f" them, and the other {held.videos} are converted. Mend them and convert into another"
+        " --output_dir, or run again with a higher --max_failures to accept this."
+    )

@@ -1,0 +1,65 @@
+"""Checks of shards before any long work: can clips be taken from them?"""
+
+import sys
+
+from cvrl_tf.data import records
+from cvrl_tf.data.clips import ClipSpec
+from cvrl_tf.data.index import RecordIndex
+from cvrl_tf.data.source import Source
+from cvrl_tf.errors import InputError
+
+
+def check_shards(source: Source, clip: ClipSpec) -> RecordIndex:
+    """Checks before any long work that clips can be taken from the shards.
+
+    Looks at all record lengths and at the first record of each shard. Says so on stderr when some
+    of these cannot be read, or are shorter than a clip, whose frames then go round.
+
+    Args:
+      source: what to read.
+      clip: the clips to be taken.
+
+    Returns:
+      The index of the records of all shards.
+
+    Raises:
+      InputError: a shard that is cut off, frames smaller than the clip, or no looked-at video that
+        can be read and is as long as a clip.
+    """
+    index = source.index()
+    lengths, problems = [], []
+    for path in source.paths:
+        try:
+            summary = records.first_record(path, source.summarize)
+        except InputError as error:
+            problems.append(error)
+            continue
+        if min(summary.height, summary.width) < clip.size:
+            raise InputError(
+                f"{path} has frames of {summary.width}x{summary.height} pixels, smaller than"
+                f" --crop_size={clip.size}: lower --crop_size, or convert again with a larger"
+                " --short_side if the videos allow it."
+            )
+        lengths.append(summary.num_frames)
+    if not lengths:
+        raise problems[0]
+    if problems:
+        print(
+            f"note: the first records of {len(problems)} of {len(source.paths)} shards cannot be"
+            f" read. {problems[0]}",
+            file=sys.stderr,
+        )
+    if max(lengths) < clip.span:
+        raise InputError(
+            f"The first videos of all {len(lengths)} shards are shorter than a clip: the longest"
+            f" has {max(lengths)} frames, a clip of --num_frames={clip.frames} at"
+            f" --stride={clip.stride} spans {clip.span}; lower --num_frames or --stride."
+        )
+    short = sum(length < clip.span for length in lengths)
+    if short:
+        print(
+            f"note: the first videos of {short} of {len(lengths)} shards are shorter than a clip"
+            f" ({min(lengths)} of {clip.span} frames): their frames are taken cyclically.",
+            file=sys.stderr,
+        )
+    return index

@@ -1,0 +1,1 @@
+"""The demonstration: rendered videos through all of the package."""
