@@ -14,6 +14,7 @@ from fractions import Fraction
 import av
 import numpy as np
 import simplejpeg
+from av.codec.context import Flags
 from av.sidedata.sidedata import Type as SideDataType
 from av.stream import Disposition
 from av.video.reformatter import Interpolation, VideoReformatter
@@ -29,6 +30,8 @@ QUALITY = 90
 # Of the JPEGs of one record, which are in memory twice while it is written. Protocol buffers end at
 # 2 GB; 512 MB are some 20 minutes of 256-pixel video.
 MAX_RECORD_BYTES = 512_000_000
+# How far FFmpeg looks for streams when the start of the file, its default, has no video.
+_WHOLE_FILE = {"analyzeduration": "3600000000", "probesize": "100000000"}
 
 # What the signs of a display matrix (a, b, c, d) make of a picture: x' = ax + cy, y' = bx + dy.
 _Turn = Callable[[np.ndarray], np.ndarray]
@@ -66,7 +69,7 @@ DEFAULTS = Settings()
 
 
 class VideoError(InputError):
-    """A video that cannot be converted.
+    """A video that cannot be decoded.
 
     Attributes:
       reason: a few words, the same for all videos with this fault.
@@ -79,17 +82,24 @@ class VideoError(InputError):
         self.reason, self.detail, self.frames = reason, detail, frames
 
 
+class VideoTooLongError(VideoError):
+    """A video whose JPEGs are more than `MAX_RECORD_BYTES`."""
+
+
 def read_video(
     entry: Entry, settings: Settings = DEFAULTS, on_progress: Callable[[], None] = lambda: None
 ) -> tuple[Video, str]:
     """Decodes a video once, frame by frame, into JPEGs of one size.
 
-    A frame is turned upright as the file's display matrix says. Pixels are taken to be square:
-    aspect ratios written into re-encoded data sets are often wrong, and loaders ignore them.
-    Damaged packets are skipped. The same file gives the same bytes.
+    Of several video streams, the one that FFmpeg prefers is read. A frame is turned upright as the
+    file's display matrix says. Pixels are taken to be square: aspect ratios written into re-encoded
+    data sets are often wrong, and loaders ignore them. Damaged packets are skipped. The same file
+    gives the same bytes on all x86-64 processors with SSSE3; on others, colours of frames that are
+    not resized may differ by rounding.
 
     Timestamps are the file's own, from its first frame on. A frame that has none, or one that is
-    not after the frame before, comes one frame duration after that.
+    not after the frame before, comes one frame duration after that. The frame rate is the file's
+    average, unless the timestamps differ from it by more than a factor of 2: then it is theirs.
 
     With `settings.fps` the video is looked at 0, 1/fps, 2/fps, ... seconds after its first frame,
     and the frame that is on display then (the last one at or before) is kept, once, with its own
@@ -106,8 +116,9 @@ def read_video(
       missing, empty for a sound file.
 
     Raises:
-      VideoError: not a file that can be read, nothing that can be decoded, too few frames, or a
-        record of more than `MAX_RECORD_BYTES`.
+      VideoError: not a file that can be read, no frame that can be decoded without damage, or too
+        few frames.
+      VideoTooLongError: a record of more than `MAX_RECORD_BYTES`.
     """
     with _open(entry.path, on_progress) as container:
         stream = _video_stream(entry.path, container)
@@ -127,8 +138,8 @@ def estimate_bytes(entry: Entry, settings: Settings, on_progress: Callable[[], N
     part = dataclasses.replace(settings, max_seconds=sample, min_frames=1)
     with _open(entry.path, on_progress) as container:
         stream = _video_stream(entry.path, container)
-        # Where the file does not tell: a clip of Kinetics.
-        duration = float(_declared_duration(container, stream) or 10)
+        # Where the file does not say: a clip of Kinetics.
+        duration = float((_declared_end(container, stream) or 10) - _declared_start(stream))
         video, _ = _encode_frames(entry, container, stream, part, on_progress)
     if settings.max_seconds is not None:
         duration = min(duration, settings.max_seconds)
@@ -140,14 +151,21 @@ def _open(path: str, on_progress: Callable[[], None]) -> Iterator[av.container.I
     with _local_copy(path, on_progress) as local:
         _check_file(path, local)
         try:
-            # "file:" keeps a colon in the name from being read as a protocol.
-            container = av.open(f"file:{local}", metadata_errors="ignore")
-        except av.FFmpegError as error:
-            if isinstance(error, PermissionError):
-                raise VideoError(path, "no permission to read it") from None
+            container = _open_container(local)
+            if not container.streams.video:  # it may appear later in the file
+                container.close()
+                container = _open_container(local, _WHOLE_FILE)
+        except av.FFmpegError as error:  # a demuxer may also say "Operation not permitted"
             raise VideoError(path, "not a video that can be opened", error.strerror) from None
         with container:
             yield container
+
+
+def _open_container(
+    local: str, options: dict[str, str] | None = None
+) -> av.container.InputContainer:
+    # "file:" keeps a colon in the name from being read as a protocol.
+    return av.open(f"file:{local}", metadata_errors="ignore", options=options)
 
 
 @contextlib.contextmanager
@@ -163,7 +181,7 @@ def _local_copy(path: str, on_progress: Callable[[], None]) -> Iterator[str | No
 
 
 def _check_file(path: str, local: str | None) -> None:
-    """Names what FFmpeg does not tell apart."""
+    """Names what FFmpeg does not distinguish."""
     try:
         if local is None:
             raise FileNotFoundError
@@ -174,6 +192,8 @@ def _check_file(path: str, local: str | None) -> None:
             raise VideoError(path, "not a file")
         if status.st_size == 0:
             raise VideoError(path, "empty file")
+        with open(local, "rb"):  # raises PermissionError
+            pass
     except (FileNotFoundError, NotADirectoryError):
         is_link = local is not None and os.path.islink(local)
         raise VideoError(path, "link to nowhere" if is_link else "missing") from None
@@ -192,11 +212,45 @@ def _video_stream(path: str, container: av.container.InputContainer) -> av.Video
     ]
     if not streams:
         raise VideoError(path, "no video stream")
-    if streams[0].codec_context is None:
+    decodable = [stream for stream in streams if stream.codec_context is not None]
+    if not decodable:
         raise VideoError(path, "a video stream that FFmpeg cannot decode")
+    best = container.streams.best("video")
+    stream = best if best in decodable else decodable[0]
     # One thread: there is one process for each core, and threads cost up to a quarter more CPU.
-    streams[0].codec_context.thread_count = 1
-    return streams[0]
+    stream.codec_context.thread_count = 1
+    # Without this flag FFmpeg keeps columns that the file cuts off, to keep memory aligned.
+    stream.codec_context.flags |= Flags.unaligned
+    return stream
+
+
+class _JpegEncoder:
+    """Makes JPEGs of one size of frames; the first decides the size.
+
+    Attributes:
+      height, width: pixels, known after the first frame.
+    """
+
+    def __init__(self, settings: Settings):
+        self._settings = settings
+        self._reformatter = VideoReformatter()
+        self._stored_size: tuple[int, int] | None = None
+        self.height = self.width = 0
+
+    def encode(self, frame: av.VideoFrame) -> bytes:
+        if self._stored_size is None:
+            scale = min(1.0, self._settings.short_side / min(frame.width, frame.height))
+            self._stored_size = round(frame.width * scale), round(frame.height * scale)
+            self._turn = _turn(frame)
+        # Area averaging does not alias when shrinking, at half of bicubic's cost.
+        rgb = self._reformatter.reformat(
+            frame, *self._stored_size, "rgb24", interpolation=Interpolation.AREA, threads=1
+        )
+        image = rgb.to_ndarray()
+        if self._turn is not None:
+            image = np.ascontiguousarray(self._turn(image))
+        self.height, self.width = image.shape[:2]
+        return simplejpeg.encode_jpeg(image, self._settings.quality, "RGB", "420")
 
 
 def _encode_frames(
@@ -206,55 +260,35 @@ def _encode_frames(
     settings: Settings,
     on_progress: Callable[[], None],
 ) -> tuple[Video, str]:
-    reformatter = VideoReformatter()
+    encoder = _JpegEncoder(settings)
     frames: list[bytes] = []
     timestamps: list[int] = []
     size = 0
-    rate = Fraction(stream.average_rate or stream.guessed_rate or 0)
-    decoding = _Decoding(container, stream, rate, on_progress)
+    decoding = _Decoding(container, stream, on_progress)
     for time, frame in decoding.kept(settings.fps, settings.max_seconds):
-        if not frames:  # the first frame decides the size of all
-            scale = min(1.0, settings.short_side / min(frame.width, frame.height))
-            width, height = round(frame.width * scale), round(frame.height * scale)
-            turn = _turn(frame)
-        # Area averaging does not alias when shrinking, at half of bicubic's cost.
-        rgb = reformatter.reformat(
-            frame, width, height, "rgb24", interpolation=Interpolation.AREA, threads=1
-        )
-        image = rgb.to_ndarray()
-        if turn is not None:
-            image = np.ascontiguousarray(turn(image))
-        frames.append(simplejpeg.encode_jpeg(image, settings.quality, "RGB", "420"))
+        frames.append(encoder.encode(frame))
         timestamps.append(round(time * 1_000_000))
         size += len(frames[-1])
         if size > MAX_RECORD_BYTES:
-            raise VideoError(
+            raise VideoTooLongError(
                 entry.path,
                 f"too long for one record of {MAX_RECORD_BYTES / 1e6:.0f} MB",
-                f"full after {float(time):.1f} s: lower --max_seconds, --fps or --short_side",
+                f"full after {float(time):.1f} s",
                 len(frames),
             )
-    if not frames:
-        raise VideoError(entry.path, "no frame that can be decoded")
+    if not decoding.has_whole_frames():
+        raise VideoError(entry.path, "no frame that can be decoded", decoding.damage())
     if len(frames) < settings.min_frames:
-        raise VideoError(
-            entry.path,
-            f"fewer frames than --min_frames={settings.min_frames}",
-            decoding.damage(),
-            len(frames),
-        )
-    frame_rate = float(rate)
-    if frame_rate <= 0 and timestamps[-1] > 0:
-        frame_rate = 1e6 * (len(frames) - 1) / timestamps[-1]
-    if settings.fps is not None:
-        frame_rate = min(frame_rate, float(settings.fps))
+        reason = f"fewer frames than min_frames={settings.min_frames}"
+        raise VideoError(entry.path, reason, decoding.damage(), len(frames))
+    frame_rate = decoding.frame_rate()
     video = Video(
         video_id=entry.video_id,
         frames=frames,
         timestamps=timestamps,
-        frame_rate=frame_rate,
-        height=image.shape[0],
-        width=image.shape[1],
+        frame_rate=frame_rate if settings.fps is None else min(frame_rate, float(settings.fps)),
+        height=encoder.height,
+        width=encoder.width,
         path=entry.path,
         label=entry.label,
         label_name=entry.label_name,
@@ -276,20 +310,23 @@ def _turn(frame: av.VideoFrame) -> _Turn | None:
     return _UPRIGHT.get(tuple((value > 0) - (value < 0) for value in (a, b, c, d)))
 
 
-def _declared_duration(
+def _declared_start(stream: av.VideoStream) -> Fraction:
+    return Fraction((stream.start_time or 0) * (stream.time_base or 0))
+
+
+def _declared_end(
     container: av.container.InputContainer, stream: av.VideoStream
 ) -> Fraction | None:
-    """Seconds of video as the file says, if it does."""
+    """When the video ends as the file says, if it does: seconds on the clock of its timestamps."""
     if stream.duration is not None and stream.time_base:
-        return stream.duration * stream.time_base
-    # Matroska has a tag for each stream. Its times are those of the end, not from the first frame.
-    start = max(0, stream.start_time or 0) * (stream.time_base or 0)
+        return _declared_start(stream) + stream.duration * stream.time_base
+    # Matroska has a tag for each stream.
     tag = re.fullmatch(r"(\d+):(\d+):(\d+\.?\d*)", stream.metadata.get("DURATION", ""))
     if tag:
-        return int(tag[1]) * 3600 + int(tag[2]) * 60 + Fraction(tag[3]) - start
+        return int(tag[1]) * 3600 + int(tag[2]) * 60 + Fraction(tag[3])
     # Of the longest stream, which may be the sound.
     if container.duration is not None and len(container.streams) == 1:
-        return Fraction(container.duration, av.time_base) - start
+        return Fraction((container.start_time or 0) + container.duration, av.time_base)
     return None
 
 
@@ -299,7 +336,6 @@ class _Decoding:
     Args:
       container: just opened.
       stream: of `container`.
-      rate: frames per second, 0 where unknown.
       on_progress: called after every frame.
     """
 
@@ -307,13 +343,16 @@ class _Decoding:
         self,
         container: av.container.InputContainer,
         stream: av.VideoStream,
-        rate: Fraction,
         on_progress: Callable[[], None],
     ):
         self._container, self._stream, self._on_progress = container, stream, on_progress
-        self._step = 1 / rate if rate > 0 else Fraction(0)
+        self._rate = Fraction(stream.average_rate or stream.guessed_rate or 0)
+        self._step = 1 / self._rate if self._rate > 0 else Fraction(0)
         self._faults: Counter[str] = Counter()
-        self._end = Fraction(0)
+        self._frames = 0
+        # Seconds: of the first frame on the file's clock; the others from the first frame.
+        self._start: Fraction | None = None
+        self._last = self._end = Fraction(0)
         self._complete = False
 
     def kept(
@@ -323,44 +362,72 @@ class _Decoding:
         timed = self._timed() if fps is None else self._thinned(Fraction(fps))
         return timed if max_seconds is None else _first_seconds(timed, max_seconds)
 
+    def has_whole_frames(self) -> bool:
+        """Whether any frame was decoded without damage."""
+        return self._frames > self._faults["damaged frames"]
+
+    def frame_rate(self) -> float:
+        """Frames per second; see `read_video`."""
+        found = (self._frames - 1) / self._last if self._last > 0 else self._rate
+        agree = self._rate / 2 <= found <= self._rate * 2
+        return float(self._rate if agree else found)
+
     def damage(self) -> str:
         """What was wrong with the file, in words; empty when nothing was."""
-        faults = [f"{name}: {count}" for name, count in sorted(self._faults.items())]
-        duration = _declared_duration(self._container, self._stream)
-        # Declared durations are not exact.
-        if self._complete and duration and duration - self._end > max(0.5, 0.05 * duration):
-            faults.append(f"ends after {float(self._end):.1f} of {float(duration):.1f} s")
+        faults = [f"{name}: {count}" for name, count in sorted(self._faults.items()) if count]
+        end = _declared_end(self._container, self._stream)
+        if self._complete and end is not None:
+            duration = end - (self._start or 0)
+            if duration - self._end > max(0.5, 0.05 * duration):  # durations are not exact
+                faults.append(f"ends after {float(self._end):.1f} of {float(duration):.1f} s")
         return ", ".join(faults)
 
-    def _frames(self) -> Iterator[av.VideoFrame]:
+    def _decoded(self) -> Iterator[av.VideoFrame]:
         packets = self._container.demux(self._stream)
         while True:
             try:
                 packet = next(packets)
-                self._faults.update(["damaged packets"] * packet.is_corrupt)
-                decoded = packet.decode()
-            except StopIteration:
+            # IndexError: at the end, PyAV before 19 does not find a stream that appeared late.
+            except (StopIteration, IndexError):
                 self._complete = True
                 return
-            except av.FFmpegError:  # in a packet, or in the file: then the packets end here
+            except av.FFmpegError:  # in the file: the packets end here
+                self._faults["packets that cannot be decoded"] += 1
+                continue
+            if packet.is_corrupt:
+                self._faults["damaged packets"] += 1
+            if not packet.size and packet.pts is not None:  # shows the frame before for longer
+                self._show_until(packet.pts, packet.duration)
+                continue
+            try:
+                decoded = packet.decode()
+            except av.FFmpegError:
                 self._faults["packets that cannot be decoded"] += 1
                 continue
             for frame in decoded:
-                self._faults.update(["damaged frames"] * frame.is_corrupt)
+                self._frames += 1
+                if frame.is_corrupt:
+                    self._faults["damaged frames"] += 1
                 self._on_progress()
                 yield frame
 
+    def _show_until(self, pts: int, duration: int | None) -> None:
+        if self._start is not None:
+            end = (pts + (duration or 0)) * self._stream.time_base - self._start
+            self._end = max(self._end, end)
+
     def _timed(self) -> Iterator[tuple[Fraction, av.VideoFrame]]:
-        time = start = None
-        for frame in self._frames():
+        time = None
+        for frame in self._decoded():
             following = Fraction(0) if time is None else time + self._step
             stamp = None if frame.pts is None else frame.pts * self._stream.time_base
-            if start is None and stamp is not None:
-                start = stamp - following
-            if stamp is not None and (time is None or stamp - start > time):
-                time = stamp - start
+            if self._start is None and stamp is not None:
+                self._start = stamp - following
+            if stamp is not None and (time is None or stamp - self._start > time):
+                time = stamp - self._start
             else:
                 time = following
+            self._last = time
             self._end = time + (frame.duration * (self._stream.time_base or 0) or self._step)
             yield time, frame
 

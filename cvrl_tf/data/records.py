@@ -24,6 +24,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from cvrl_tf import files
@@ -90,6 +91,20 @@ def _feature(value: int | float | bytes) -> tf.train.Feature:
     return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
 
 
+def end_microseconds(video: Video) -> int:
+    """When the last frame of a video with frames ends, in microseconds on its clock.
+
+    It is shown for 1 / `frame_rate` seconds; but where long gaps between other frames make that
+    more than twice the usual time between two frames, for the usual time.
+    """
+    shown = round(1e6 / video.frame_rate) if video.frame_rate > 0 else 0
+    if len(video.timestamps) > 1:
+        usual = round(float(np.median(np.diff(video.timestamps))))
+        if shown > 2 * usual > 0:
+            shown = usual
+    return video.timestamps[-1] + shown
+
+
 def serialize(video: Video) -> bytes:
     """The record of `video`, the same bytes for the same video.
 
@@ -101,7 +116,6 @@ def serialize(video: Video) -> bytes:
             f"{video.video_id}: found {len(video.frames)} frames and {len(video.timestamps)}"
             " timestamps, expected as many of both and at least one."
         )
-    frame_microseconds = round(1e6 / video.frame_rate) if video.frame_rate > 0 else 0
     name = video.path.rsplit("/", 1)[-1]
     context = {
         ID_KEY: video.video_id.encode(),
@@ -109,7 +123,7 @@ def serialize(video: Video) -> bytes:
         "clip/data_path": video.path.encode(),
         "video/filename": name.encode(),
         "clip/start/timestamp": video.start,
-        "clip/end/timestamp": video.start + video.timestamps[-1] + frame_microseconds,
+        "clip/end/timestamp": video.start + end_microseconds(video),
         "image/frame_rate": float(video.frame_rate),
         "image/height": video.height,
         "image/width": video.width,

@@ -6,8 +6,16 @@ import av
 import numpy as np
 import pytest
 import tensorflow as tf
+from av.bitstream import BitStreamFilterContext
 from PIL import Image
-from small_videos import draw, write_video
+from small_videos import (
+    draw,
+    edit_packets,
+    garble,
+    write_thumbnail_first,
+    write_video,
+    write_with_sound,
+)
 
 from cvrl_tf.conversion import frames
 from cvrl_tf.conversion.catalogs import Entry
@@ -215,13 +223,124 @@ def test_damage_in_the_middle_costs_only_what_is_around_it(tmp_path):
     assert damaged.frames[:20] == whole.frames[:20]
 
 
+def test_a_stream_that_appears_late_costs_nothing(tmp_path):
+    path = write_with_sound(tmp_path / "x.flv", draw(90, 24, 32), 0, 8, streams=1)
+    with av.open(path) as container:
+        assert [stream.type for stream in container.streams] == ["video"]
+    video = _read(path)
+    assert len(video.frames) == 90
+    assert (video.frame_rate, video.timestamps[-1]) == (10.0, 8_900_000)
+
+
+def test_a_video_that_appears_late_is_found(tmp_path):
+    path = write_with_sound(tmp_path / "x.flv", draw(12, 24, 32), 20, 0, streams=4)
+    with av.open(path) as container:
+        assert [stream.type for stream in container.streams] == ["audio"]
+    video = _read(path)
+    assert (len(video.frames), video.timestamps[-1]) == (12, 1_100_000)
+
+
+@pytest.mark.parametrize("codec_id", [b"V_MJPEG", b"V_NONAM"])
+def test_the_film_is_taken_not_the_thumbnail_before_it(tmp_path, codec_id):
+    source = draw(20, 48, 64)
+    video = _read(write_thumbnail_first(tmp_path / "x.mkv", source, codec_id))
+    assert (video.height, video.width) == (48, 64)
+    _assert_close(video, source)
+
+
+@pytest.mark.parametrize(("name", "codec"), [("x.avi", "mpeg4"), ("x.mp4", "libx264")])
+def test_frames_that_are_all_damaged_are_no_video(tmp_path, name, codec):
+    path = write_video(tmp_path / f"whole_{name}", _noise(20), codec=codec)
+    edit_packets(path, tmp_path / name, garble)
+    with pytest.raises(VideoError) as caught:
+        _read(tmp_path / name)
+    assert caught.value.reason == "no frame that can be decoded"
+    assert caught.value.detail == "damaged frames: 20"
+
+
+def test_packets_without_data_repeat_a_frame(tmp_path):
+    source = draw(20, 24, 32)
+    path = write_video(tmp_path / "whole.nut", source, codec="mpeg4")
+    number = iter(range(20))
+    # What Theora stores of a frame that is shown again; the first frame has to be there.
+    edit_packets(path, tmp_path / "x.nut", lambda data: b"" if next(number) % 4 == 3 else data)
+    video = _read(tmp_path / "x.nut")
+    kept = [index for index in range(20) if index % 4 != 3]
+    assert video.timestamps == [100_000 * index for index in kept]
+
+
+@pytest.mark.parametrize("name", ["x.flv", "x.mkv"])
+def test_a_video_that_begins_late_is_whole(tmp_path, name):
+    path = write_with_sound(tmp_path / name, draw(30, 24, 32), 5, 0)
+    video = _read(path)
+    assert (len(video.frames), video.timestamps[0], video.timestamps[-1]) == (30, 0, 2_900_000)
+
+
+def test_a_video_that_begins_late_and_ends_early_is_not(tmp_path):
+    path = write_with_sound(tmp_path / "x.mkv", _noise(60), 5, 0)
+    _truncate(path, 0.7)
+    with av.open(path) as container:
+        seen = [packet.pts for packet in container.demux(video=0) if packet.size]
+    end = seen[-1] / 1000 - 5 + 0.1
+    _read(path, f"ends after {end:.1f} of 6.0 s")
+
+
+def test_a_frame_rate_that_cannot_be_is_not_stored(tmp_path):
+    times = [40 * index for index in range(25)]
+    path = write_video(tmp_path / "x.mkv", draw(25, 24, 32), rate=60000, milliseconds=times)
+    with av.open(path) as container:
+        assert container.streams.video[0].average_rate == 30000
+    assert _read(path).frame_rate == 25.0
+    assert _read(path, fps=12.5).frame_rate == 12.5
+    assert _read(path, max_seconds=0.5).frame_rate == 25.0
+
+
+def test_a_long_gap_does_not_make_the_last_frame_long(tmp_path):
+    times = [40 * index + (3_600_000 if index > 11 else 0) for index in range(25)]
+    video = _read(write_video(tmp_path / "x.mp4", draw(25, 24, 32), 25, milliseconds=times))
+    assert video.timestamps[-1] == 3_600_960_000
+    assert video.frame_rate == pytest.approx(25 / 3601, rel=0.05)
+    example = tf.train.SequenceExample.FromString(records.serialize(video))
+    end = example.context.feature["clip/end/timestamp"].int64_list.value[0]
+    assert end == 7 + 3_600_960_000 + 40_000
+
+
+def test_columns_that_the_file_cuts_off_are_not_shown(tmp_path):
+    source = draw(4, 240, 336)
+    path = write_video(tmp_path / "whole.mp4", source)
+    with av.open(path) as reader, av.open(str(tmp_path / "x.mkv"), "w") as writer:
+        stream = reader.streams.video[0]
+        copy = writer.add_stream_from_template(stream)
+        crop = BitStreamFilterContext("h264_metadata=crop_left=16:crop_top=16", stream, copy)
+        for packet in reader.demux(stream):
+            for cropped in crop.filter(packet if packet.dts is not None else None):
+                cropped.stream = copy
+                writer.mux(cropped)
+    video = _read(tmp_path / "x.mkv")
+    assert (video.height, video.width) == (224, 320)
+    _assert_close(video, [frame[16:, 16:] for frame in source])
+
+
+def test_an_error_of_the_container_is_not_one_of_permissions(tmp_path, monkeypatch):
+    path = write_video(tmp_path / "x.mp4", draw(2, 24, 32))
+
+    def refuse(*arguments, **options):
+        raise av.error.PermissionError(1, "Operation not permitted", path)
+
+    monkeypatch.setattr(av, "open", refuse)
+    with pytest.raises(VideoError) as caught:
+        _read(path)
+    assert caught.value.reason == "not a video that can be opened"
+    assert caught.value.detail == "Operation not permitted"
+
+
 def test_min_frames_refuses_what_is_too_short(tmp_path):
     path = write_video(tmp_path / "x.mkv", _noise(60))
     assert len(_read(path, min_frames=60).frames) == 60
     _truncate(path, 0.5)
     with pytest.raises(VideoError) as caught:
         _read(path, min_frames=30)
-    assert caught.value.reason == "fewer frames than --min_frames=30"
+    assert caught.value.reason == "fewer frames than min_frames=30"
     assert (caught.value.detail, caught.value.frames) == ("ends after 2.9 of 6.0 s", 29)
 
 
@@ -303,7 +422,7 @@ def test_a_record_that_would_be_too_large_is_refused(tmp_path, monkeypatch):
     with pytest.raises(VideoError) as caught:
         _read(path)
     assert caught.value.reason == "too long for one record of 0 MB"
-    assert caught.value.detail == "full after 1.2 s: lower --max_seconds, --fps or --short_side"
+    assert caught.value.detail == "full after 1.2 s"
     assert caught.value.frames == 13
 
 
@@ -356,7 +475,7 @@ def _no_frames(path):
         ),
         (_half_mp4, "not a video that can be opened", "Invalid data found when processing input"),
         (_audio, "no video stream", ""),
-        (_no_frames, "no frame that can be decoded", ""),
+        (_no_frames, "no frame that can be decoded", "packets that cannot be decoded: 4"),
     ],
     ids=[
         "missing",
