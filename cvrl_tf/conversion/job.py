@@ -11,7 +11,7 @@ import tensorflow as tf
 from cvrl_tf import files
 from cvrl_tf.conversion import frames
 from cvrl_tf.conversion.catalogs import Entry
-from cvrl_tf.conversion.frames import Settings, VideoError
+from cvrl_tf.conversion.frames import Settings, VideoError, VideoTooLongError
 from cvrl_tf.conversion.state import Failure, Incident, ShardReport, State
 from cvrl_tf.conversion.workers import Report
 from cvrl_tf.data import records
@@ -102,11 +102,16 @@ class ShardJob:
         incident = self.incidents.get(entry.video_id)
         if incident is not None and incident.final:
             return None, 0, failure(incident.reason)
+        if len(entry.video_id.splitlines()) > 1:  # lists of ids have one on a line
+            return None, 0, failure("a line break in its name")
         try:
             video, damage = frames.read_video(entry, self.settings, report.progress)
             count = len(video.frames)
             damaged = failure("damaged", damage, count, kept=True) if damage else None
             return records.serialize(video), count, damaged
+        except VideoTooLongError as error:
+            advice = "lower max_seconds, fps or short_side to keep it"
+            return None, 0, failure(error.reason, f"{error.detail}: {advice}", error.frames)
         except VideoError as error:
             return None, 0, failure(error.reason, error.detail, error.frames)
         except InputError:  # of what the video needs, not of the video

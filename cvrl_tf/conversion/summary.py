@@ -98,15 +98,29 @@ def write_summary(
 def check_failures(
     held: SplitStatistics, split: str, max_failures: int | float, output_dir: str
 ) -> None:
+    """Raises InputError when more videos of a split failed than allowed, or all of them.
+
+    Args:
+      held: what the shards of the split hold.
+      split: its name.
+      max_failures: a count (int), or a fraction of the videos (float).
+      output_dir: of the conversion.
+    """
     failed = sum(held.failures.values())
     total = held.videos + failed
     allowed = max_failures if isinstance(max_failures, int) else math.floor(max_failures * total)
     if held.videos and failed <= allowed:
         return
     reasons = ", ".join(f"{name}: {count}" for name, count in Counter(held.failures).most_common(5))
+    listed = os.path.join(output_dir, FAILURES_FILE)
+    if not held.videos:
+        raise InputError(
+            f"None of the {total} videos of split '{split}' could be converted ({reasons}):"
+            f" {listed} lists them. Fix what it names and convert into another --output_dir."
+        )
     raise InputError(
         f"{failed} of the {total} videos of split '{split}' could not be converted ({reasons}),"
-        f" more than --max_failures={max_failures}: {os.path.join(output_dir, FAILURES_FILE)} lists"
-        f" them, and the other {held.videos} are converted. Mend them and convert into another"
-        " --output_dir, or run again with a higher --max_failures to accept this."
+        f" more than --max_failures={max_failures}: {listed} lists them, and the other"
+        f" {held.videos} are converted. Fix them and convert into another --output_dir, or run"
+        " again with a higher --max_failures to accept this."
     )

@@ -1,5 +1,6 @@
 import contextlib
 import csv
+import dataclasses
 import hashlib
 import io
 import multiprocessing
@@ -203,11 +204,31 @@ def test_min_frames_leaves_out_what_is_too_short(tmp_path, videos):
     bad = tmp_path / "bad"
     options = {"settings": Settings(min_frames=5)}
     held = _convert([*videos[0], *_bad(bad)], tmp_path / "out", **options)["splits"]["train"]
-    assert held["failures"]["fewer frames than --min_frames=5"] == 3
+    assert held["failures"]["fewer frames than min_frames=5"] == 3
     assert (held["videos"], held["damaged"]) == (6, 1)
     short = next(row for row in _failures(tmp_path / "out") if row[1] == "dive/short.avi")
-    assert short[3] == ("fewer frames than --min_frames=5: damaged frames: 1, damaged packets: 1")
+    assert short[3] == ("fewer frames than min_frames=5: damaged frames: 1, damaged packets: 1")
     assert short[4:] == ("3", "no")
+
+
+def test_a_video_that_is_too_long_says_what_to_lower(tmp_path, videos, monkeypatch):
+    whole, _ = frames.read_video(videos[0][-1])
+    monkeypatch.setattr(frames, "MAX_RECORD_BYTES", sum(map(len, whole.frames)) - 1)
+    _convert(videos[0], tmp_path)
+    (row,) = [row for row in _failures(tmp_path) if row[1] == whole.video_id]
+    assert row[3] == (
+        "too long for one record of 0 MB: full after 0.6 s: lower max_seconds, fps or short_side to"
+        " keep it"
+    )
+
+
+def test_an_id_with_a_line_break_is_listed(tmp_path, videos):
+    entries = [*videos[0], dataclasses.replace(videos[0][0], video_id="dive/two\nlines")]
+    _convert(entries, tmp_path)
+    assert [row[1:4:2] for row in _failures(tmp_path)] == [
+        ("dive/two\nlines", "a line break in its name")
+    ]
+    assert len(_parsed(tmp_path)) == 7
 
 
 def test_whatever_a_video_brings_about_does_not_end_the_run(tmp_path, videos, monkeypatch):
@@ -248,8 +269,13 @@ def test_too_many_failures_are_an_error_at_the_end(tmp_path, videos, max_failure
 
 def test_no_video_at_all_is_an_error(tmp_path):
     entries = _bad(tmp_path / "bad")[:3]
-    with pytest.raises(InputError, match="3 of the 3 videos of split 'train'"):
+    with pytest.raises(InputError) as caught:
         _convert(entries, tmp_path / "out", max_failures=1.0)
+    assert str(caught.value) == (
+        "None of the 3 videos of split 'train' could be converted (empty file: 1, missing: 1, not a"
+        f" video that can be opened: 1): {tmp_path}/out/failures.csv lists them. Fix what it names"
+        " and convert into another --output_dir."
+    )
     assert not list((tmp_path / "out").glob("train-*"))
     assert len(_failures(tmp_path / "out")) == 3
 
