@@ -129,7 +129,7 @@ def test_table_sets_figures_right():
 
 def test_every_flag_of_training_has_a_sentence_and_a_group():
     grouped = {holder.name for holders in train.GROUPS.values() for holder in holders}
-    modules = ("cvrl_tf.train", "cvrl_tf.clip_flags", "cvrl_tf.loop_flags")
+    modules = ("cvrl_tf.train", "cvrl_tf.cli.clip", "cvrl_tf.cli.loop")
     defined = {flag.name for name in modules for flag in flags.FLAGS.get_flags_for_module(name)}
     assert grouped == defined
     for name in grouped:

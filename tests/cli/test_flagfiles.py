@@ -7,7 +7,7 @@ import pytest
 
 from cvrl_tf.training.config import PretrainConfig, SupervisedConfig
 
-ROOT = pathlib.Path(__file__).parents[1]
+ROOT = pathlib.Path(__file__).parents[2]
 TYPES = {name: type(value) for name, value in vars(PretrainConfig(train_data="")).items()}
 
 

@@ -18,7 +18,7 @@ PROGRAM = """
     import tensorflow as tf
     from cvrl_tf import commandline, files
     from cvrl_tf.conversion.catalogs import Entry
-    from cvrl_tf.conversion.shards import convert
+    from cvrl_tf.conversion.convert import convert
     from cvrl_tf.data import records
 
     def main():

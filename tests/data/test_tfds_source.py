@@ -135,7 +135,7 @@ def test_frames_stored_as_png_are_refused(data_dir, capfd):
 
 
 def test_the_package_is_imported_only_for_such_a_name():
-    code = "import sys, cvrl_tf.train, cvrl_tf.conversion.shards\n"
+    code = "import sys, cvrl_tf.train, cvrl_tf.conversion.convert\n"
     code += "print('tensorflow_datasets' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == "False\n", done.stderr
