@@ -10,7 +10,7 @@ from cvrl_tf.cli import loop as loop_flags
 
 PROGRAM = """
 from absl import flags
-from cvrl_tf import commandline
+from cvrl_tf.cli import application
 from cvrl_tf.errors import InputError
 SIZE = flags.DEFINE_integer("size", 3, "Size of it in pixels. " + "And more words. " * 9, 1)
 KIND = flags.DEFINE_enum("kind", "a", ["a", "b"], "Kind of it.")
@@ -82,7 +82,7 @@ def test_errors_are_one_sentence_without_a_traceback(arguments, status, message)
 
 ARGUMENT_PROGRAM = """
 from absl import flags
-from cvrl_tf import commandline
+from cvrl_tf.cli import application
 SIZE = flags.DEFINE_integer("size", 3, "Size of it.")
 def main(*patterns):
     print(*patterns, SIZE.value)

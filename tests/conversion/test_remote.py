@@ -16,7 +16,8 @@ PROGRAM = """
     import json
     import sys
     import tensorflow as tf
-    from cvrl_tf import commandline, files
+    from cvrl_tf import files
+    from cvrl_tf.cli import application
     from cvrl_tf.conversion.catalogs import Entry
     from cvrl_tf.conversion.convert import convert
     from cvrl_tf.data import records
@@ -34,7 +35,7 @@ PROGRAM = """
         print(json.dumps([info, again, sorted(frames)]))
 
     if __name__ == "__main__":
-        commandline.run(main, {}, "")
+        application.run(main, {}, "")
     """
 
 
