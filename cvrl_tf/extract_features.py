@@ -66,19 +66,18 @@ def main() -> None:
         raise InputError("--output is missing; --help shows an example.")
     extraction.check_output(OUTPUT.value)
     backbone, origin = backbone_flags.load()
-    clip = view_flags.clip(origin.config)
-    views = clip, view_flags.NUM_CLIPS.value, int(view_flags.NUM_CROPS.value)
+    views = view_flags.of_run(origin.config)
     if DATA.value:
         source = find_source(DATA.value, DATA.name)
-        index = checks.check_shards(source, clip)
-        stored = extraction.from_records(backbone, source, index, *views, OUTPUT.value)
+        index = checks.check_shards(source, views.clip)
+        stored = extraction.from_records(backbone, source, index, views, OUTPUT.value)
     else:
         files.load_file_systems(FILES.value)
         catalog = catalogs.files(FILES.value)
         for note in catalog.notes:
             print(f"note: {note}", file=sys.stderr)
         (entries,) = catalog.splits.values()
-        stored = extraction.from_files(backbone, entries, *views, OUTPUT.value)
+        stored = extraction.from_files(backbone, entries, views, OUTPUT.value)
     _print_damage("left out", stored.failures)
     _print_damage("damaged, but used", stored.damaged)
     shape = ", ".join(map(str, (len(stored.ids), *stored.values.shape[1:])))

@@ -21,7 +21,7 @@ from cvrl_tf.cli import backbone as backbone_flags
 from cvrl_tf.cli import data as data_flags
 from cvrl_tf.cli import views as view_flags
 from cvrl_tf.errors import InputError
-from cvrl_tf.evaluation import confusion, knn, metrics, neighbor_page, probes, report
+from cvrl_tf.evaluation import classification, knn, neighbor_page, probes, report
 
 SEED = flags.DEFINE_integer("seed", 0, "Seed of the random weights of --backbone.", 0, 2**31 - 1)
 NUM_NEIGHBORS = flags.DEFINE_string(
@@ -79,44 +79,23 @@ def main() -> None:
             f"--output_dir is missing: {origin.description} is of no run in whose directory the"
             " result could go."
         )
-    clip = view_flags.clip(origin.config)
-    num_clips, num_crops = view_flags.NUM_CLIPS.value, int(view_flags.NUM_CROPS.value)
-    task = data_flags.read_task(clip)
+    views = view_flags.of_run(origin.config)
+    task = data_flags.read_task(views.clip)
     probes.check_number(len(task.train.index), max(neighbors))
     output = OUTPUT_DIR.value or report.default_directory(
         origin.model_dir, "knn", origin.checkpoint
     )
     report.make_directory(output)
-    found = knn.evaluate(
-        backbone,
-        task.train,
-        task.test,
-        clip,
-        num_clips,
-        num_crops,
-        neighbors,
-        LOGISTIC_REGRESSION.value,
-    )
-    result = knn.describe(
-        found,
-        report.Checkpoint.of(backbone, origin),
-        task.train,
-        task.test,
-        report.Views.of(clip, num_clips, num_crops),
-        time.monotonic() - start,
-    )
-    written = [report.write(output, result), os.path.join(output, confusion.CONFUSION_FILE)]
-    labels, k = found.test.labels, neighbors[0]
-    matrix = metrics.confusion_matrix(found.predictions, labels, task.num_classes)
-    top1 = found.figures[f"knn_{k}_top1"].value
-    title = f"k-NN, k = {k}: top-1 {top1:.3f} of {len(labels)} videos"
-    confusion.write(written[1], matrix, task.class_names, title)
+    found = knn.evaluate(backbone, task, views, neighbors, LOGISTIC_REGRESSION.value)
+    checkpoint = report.Checkpoint.of(backbone, origin)
+    result = knn.describe(found, checkpoint, task, views, time.monotonic() - start)
+    figure = f"knn_{neighbors[0]}_top1"
+    written = classification.write_result(output, result, task, found.predictions, figure)
     if HTML.value:
         page = neighbor_page.render(result, found, task)
         files.write_atomically(HTML.value, page)
         written.append(HTML.value)
-    print(report.table(result))
-    print(f"\nwritten: {', '.join(written)}")
+    report.print_result(result, written)
 
 
 def run() -> None:

@@ -25,12 +25,12 @@ from cvrl_tf.cli import data as data_flags
 from cvrl_tf.cli import loop as loop_flags
 from cvrl_tf.cli import supervised as supervised_command
 from cvrl_tf.data import subset
-from cvrl_tf.data.clips import ClipSpec
 from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation import classification, linear, report
 from cvrl_tf.evaluation.classification import Task
 from cvrl_tf.evaluation.features import cached_features
-from cvrl_tf.evaluation.report import Checkpoint, Views
+from cvrl_tf.evaluation.report import Checkpoint
+from cvrl_tf.evaluation.views import EvaluationViews
 from cvrl_tf.training.config import SupervisedConfig
 from cvrl_tf.training.origin import Origin
 from cvrl_tf.training.strategy import make_strategy
@@ -109,53 +109,38 @@ def main() -> None:
         return
     report.make_directory(output_dir)
     views = supervised_command.test_views()
-    probabilities, settings = _classify_stored(
-        task, config, backbone, *views, found.model_dir or output_dir
-    )
-    classification.write_result(
-        output_dir,
-        protocol,
+    directory = found.model_dir or output_dir
+    probabilities, settings = _classify_stored(task, config, backbone, views, directory)
+    result = classification.describe(
         task,
         probabilities,
         Checkpoint.of(backbone, found),
-        Views.of(*views),
-        settings,
-        time.monotonic() - start,
+        views,
+        protocol=protocol,
+        settings=settings,
+        wall_seconds=time.monotonic() - start,
     )
+    written = classification.write_result(output_dir, result, task, probabilities.argmax(axis=1))
+    report.print_result(result, written)
 
 
 def _classify_stored(
     task: Task,
     config: SupervisedConfig,
     backbone: keras.Model,
-    clip: ClipSpec,
-    num_clips: int,
-    num_crops: int,
+    views: EvaluationViews,
     directory: str,
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """The class probabilities of the test videos by a fast mode, and what decides them."""
     feature_dir = FEATURE_DIR.value or os.path.join(directory, "features")
     source = task.train.source
     # Of all training videos, for the next subset of them.
+    train_views = EvaluationViews(views.clip, FEATURE_CLIPS.value)
     train = cached_features(
-        backbone,
-        source,
-        source.index(),
-        clip,
-        FEATURE_CLIPS.value,
-        1,
-        feature_dir,
-        "training features",
+        backbone, source, source.index(), train_views, feature_dir, "training features"
     )
     test = cached_features(
-        backbone,
-        task.test.source,
-        task.test.index,
-        clip,
-        num_clips,
-        num_crops,
-        feature_dir,
-        "test features",
+        backbone, task.test.source, task.test.index, views, feature_dir, "test features"
     )
     values, labels = train.values, task.train.labels.labels
     if config.train_ids:

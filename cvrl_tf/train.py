@@ -20,6 +20,8 @@ from cvrl_tf.data.sampling import INTERVALS
 from cvrl_tf.demo import run as demo
 from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation import classification, knn
+from cvrl_tf.evaluation.classification import Task
+from cvrl_tf.evaluation.views import EvaluationViews
 from cvrl_tf.models import BACKBONES
 from cvrl_tf.training.config import PretrainConfig
 from cvrl_tf.training.optimizer import OPTIMIZERS
@@ -189,11 +191,10 @@ def _knn_evaluation(config: PretrainConfig) -> Callable[[keras.Model], dict[str,
             )
     train, test = data
     check_classes(train.source.name, train.labels, test.source.name, test.labels)
+    task, views = Task(train, test, class_names=[]), EvaluationViews(config.clip, KNN_CLIPS)
 
     def evaluate(backbone: keras.Model) -> dict[str, float]:
-        found = knn.evaluate(
-            backbone, train, test, config.clip, KNN_CLIPS, num_neighbors=[KNN_NEIGHBORS]
-        )
+        found = knn.evaluate(backbone, task, views, [KNN_NEIGHBORS])
         return {"knn_top1": found.figures[f"knn_{KNN_NEIGHBORS}_top1"].value}
 
     return evaluate

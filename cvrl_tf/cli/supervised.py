@@ -16,9 +16,10 @@ from cvrl_tf.cli import loop as loop_flags
 from cvrl_tf.cli import views as view_flags
 from cvrl_tf.cli.application import FlagGroups
 from cvrl_tf.data.clips import ClipSpec
-from cvrl_tf.evaluation import classification
+from cvrl_tf.evaluation import classification, report
 from cvrl_tf.evaluation.classification import Task
-from cvrl_tf.evaluation.report import Checkpoint, Views, fingerprint_weights
+from cvrl_tf.evaluation.report import Checkpoint, fingerprint_weights
+from cvrl_tf.evaluation.views import EvaluationViews
 from cvrl_tf.training import run_directory, supervised
 from cvrl_tf.training.config import SupervisedConfig
 from cvrl_tf.training.origin import Origin
@@ -93,10 +94,10 @@ def configure(task: Task, found: Origin, frozen: bool, **settings: float) -> Sup
     )
 
 
-def test_views() -> tuple[ClipSpec, int, int]:
-    """The clips to test on, how many of a video, and how many crops of each."""
+def test_views() -> EvaluationViews:
+    """The views of each test video."""
     clip = ClipSpec(clip_flags.NUM_FRAMES.value, clip_flags.STRIDE.value, TEST_CROP_SIZE.value)
-    return clip, view_flags.NUM_CLIPS.value, int(view_flags.NUM_CROPS.value)
+    return view_flags.of_clip(clip)
 
 
 def train_and_test(
@@ -137,23 +138,24 @@ def train_and_test(
     if not Workers(strategy).is_chief:
         return
     views = test_views()
-    probabilities = classification.predict(trainer.probabilities, task.test, *views)
+    probabilities = classification.predict(trainer.probabilities, task.test, views)
     if config.frozen:
         checkpoint = Checkpoint.of(backbone, found)
     else:
         _, path = run_directory.locate(output_dir)
         weights = fingerprint_weights(backbone, trainer.classifier)
         checkpoint = Checkpoint(path, int(trainer.checkpoint.step.numpy()), weights)
-    classification.write_result(
-        output_dir,
-        protocol,
+    result = classification.describe(
         task,
         probabilities,
         checkpoint,
-        Views.of(*views),
-        settings(config),
-        time.monotonic() - start,
+        views,
+        protocol=protocol,
+        settings=settings(config),
+        wall_seconds=time.monotonic() - start,
     )
+    written = classification.write_result(output_dir, result, task, probabilities.argmax(axis=1))
+    report.print_result(result, written)
 
 
 def settings(config: SupervisedConfig) -> dict[str, Any]:

@@ -201,3 +201,10 @@ def even_starts(num_frames: tf.Tensor, num_clips: int, clip_frames: int, stride:
     if num_clips == 1:
         return last[tf.newaxis] // 2
     return tf.range(num_clips) * last // (num_clips - 1)
+
+
+def spaced(total: int, count: int) -> list[int]:
+    """`count` indices below `total`, evenly spaced from the first to the last; 0 for all."""
+    if count <= 0 or count >= total:
+        return list(range(total))
+    return [round(index * (total - 1) / max(count - 1, 1)) for index in range(count)]

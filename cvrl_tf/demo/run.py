@@ -14,6 +14,7 @@ import tensorflow as tf
 from cvrl_tf.conversion import catalogs, convert
 from cvrl_tf.demo.drawing import CLASSES, render_videos
 from cvrl_tf.evaluation import classification, knn, report
+from cvrl_tf.evaluation.views import EvaluationViews
 from cvrl_tf.exporting import directory as export_directory
 from cvrl_tf.training.config import PretrainConfig
 from cvrl_tf.training.origin import load_run, untrained
@@ -62,25 +63,14 @@ def _knn_top1(model_dir: str, config: PretrainConfig, records: str, pretrained: 
     else:
         backbone, about = untrained(config.backbone, config.width_multiplier, seed=config.seed)
     name = "pretrained" if pretrained else "random init"
-    data = [
-        classification.read_data(os.path.join(records, f"{split}-*"), "data", config.clip)
-        for split in VIDEOS_PER_CLASS
-    ]
-    found = knn.evaluate(
-        backbone,
-        *data,
-        config.clip,
-        NUM_CLIPS,
-        num_neighbors=[NUM_NEIGHBORS],
-        description=f"{name}, features of",
+    task = classification.read_task(
+        *(os.path.join(records, f"{split}-*") for split in VIDEOS_PER_CLASS), config.clip
     )
-    result = knn.describe(
-        found,
-        report.Checkpoint.of(backbone, about),
-        *data,
-        report.Views.of(config.clip, NUM_CLIPS, 1),
-        time.monotonic() - start,
-    )
+    views = EvaluationViews(config.clip, NUM_CLIPS)
+    neighbors = [NUM_NEIGHBORS]
+    found = knn.evaluate(backbone, task, views, neighbors, description=f"{name}, features of")
+    checkpoint = report.Checkpoint.of(backbone, about)
+    result = knn.describe(found, checkpoint, task, views, time.monotonic() - start)
     report.write(report.default_directory(model_dir, "knn", about.checkpoint), result)
     return found.figures[f"knn_{NUM_NEIGHBORS}_top1"].value
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,10 @@ from cvrl_tf.data.index import RecordIndex
 from cvrl_tf.data.labels import RecordLabels, check_classes, read_labels
 from cvrl_tf.data.lookup import find_source
 from cvrl_tf.data.source import Source
-from cvrl_tf.evaluation import class_names, confusion, metrics, report
-from cvrl_tf.evaluation.report import Checkpoint, Result, Views
-from cvrl_tf.evaluation.view_stream import map_views
+from cvrl_tf.evaluation import accuracy, class_names, confusion, report
+from cvrl_tf.evaluation.inference import map_records
+from cvrl_tf.evaluation.report import Checkpoint, Result
+from cvrl_tf.evaluation.views import EvaluationViews
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,20 +114,14 @@ def read_data(name: str, flag: str, clip: ClipSpec) -> LabelledData:
 
 
 def predict(
-    probabilities: Callable[[tf.Tensor], tf.Tensor],
-    data: LabelledData,
-    clip: ClipSpec,
-    num_clips: int,
-    num_crops: int,
+    probabilities: Callable[[tf.Tensor], tf.Tensor], data: LabelledData, views: EvaluationViews
 ) -> np.ndarray:
     """The mean over the views of each video of its class probabilities.
 
     Args:
       probabilities: from clips (n, T, size, size, 3) float32 in [0, 1] to (n, C) float32.
       data: the N videos.
-      clip: the clips to be taken.
-      num_clips: evenly spaced clips of each video.
-      num_crops: crops of each, 1 or 3.
+      views: the views of each video.
 
     Returns:
       (N, C) float32, in the order of the records.
@@ -136,47 +131,56 @@ def predict(
 
     Source: paper section 4.2.
     """
-    views = map_views(probabilities, data.source, data.index, clip, num_clips, num_crops, "testing")
-    return np.stack([values.mean(axis=0) for values, _, _ in views])
+    videos = map_records(probabilities, data.source, data.index, views, "testing")
+    return np.stack([values.mean(axis=0) for values, _, _ in videos])
 
 
-def write_result(
-    directory: str,
-    protocol: str,
+def describe(
     task: Task,
     probabilities: np.ndarray,
     checkpoint: Checkpoint,
-    views: Views,
-    settings: Mapping[str, Any],
-    wall_seconds: float,
-) -> None:
-    """Writes `results.json` and the confusion matrix, and prints the table.
+    views: EvaluationViews,
+    **about: Any,
+) -> Result:
+    """The result of a classifier.
 
     Args:
-      directory: for the files.
-      protocol: name of the evaluation.
       task: the data.
       probabilities: (N, C) of the test videos, in the order of their records.
       checkpoint: the weights that were tested.
       views: of each test video.
-      settings: what else decides the figures.
-      wall_seconds: of the whole evaluation.
+      **about: `protocol`, `settings` and `wall_seconds` of `report.Result`.
     """
-    labels = task.test.labels.labels
-    result = Result(
-        protocol=protocol,
+    return Result(
         checkpoint=checkpoint,
         train=task.train.describe(),
         test=task.test.describe(),
         views=views,
-        settings=settings,
-        figures=metrics.classification_figures(probabilities, labels),
-        wall_seconds=round(wall_seconds, 2),
+        figures=accuracy.classification_figures(probabilities, task.test.labels.labels),
+        **about,
     )
-    matrix = metrics.confusion_matrix(probabilities.argmax(axis=1), labels, task.num_classes)
-    picture = os.path.join(directory, confusion.CONFUSION_FILE)
+
+
+def write_result(
+    directory: str, result: Result, task: Task, predictions: np.ndarray, figure: str = "top1"
+) -> list[str]:
+    """Writes `results.json` and `confusion.png`.
+
+    Args:
+      directory: of the files; made if it does not exist.
+      result: the figures, and what was evaluated.
+      task: the data of `result`.
+      predictions: (N,) integers, the predicted class of each test video.
+      figure: name of the figure in `result` that the predictions have.
+
+    Returns:
+      The paths of the files.
+    """
+    labels = task.test.labels.labels
     written = report.write(directory, result)
-    title = f"{protocol}: top-1 {result.figures['top1'].value:.3f} of {len(labels)} videos"
+    picture = os.path.join(directory, confusion.CONFUSION_FILE)
+    matrix = accuracy.confusion_matrix(predictions, labels, task.num_classes)
+    value = result.figures[figure].value
+    title = f"{result.protocol}: {figure} {value:.3f} of {len(labels)} videos"
     confusion.write(picture, matrix, task.class_names, title)
-    print(report.table(result))
-    print(f"\nwritten: {written}, {picture}")
+    return [written, picture]

@@ -26,7 +26,7 @@ def draw(matrix: np.ndarray, names: Sequence[str], title: str = "") -> bytes:
     listed instead of the names of all classes.
 
     Args:
-      matrix: (C, C) integers, true classes by predicted ones (`metrics.confusion_matrix`).
+      matrix: (C, C) integers, true classes by predicted ones (`accuracy.confusion_matrix`).
       names: of the C classes.
       title: above the picture.
 

@@ -22,15 +22,14 @@ from cvrl_tf import files
 from cvrl_tf.conversion import frames
 from cvrl_tf.conversion.catalogs import Entry
 from cvrl_tf.data import records
-from cvrl_tf.data.clips import ClipSpec
 from cvrl_tf.data.index import RecordIndex
 from cvrl_tf.data.source import Source
 from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation import feature_store
 from cvrl_tf.evaluation.feature_store import FeatureStore, StoredFeatures
 from cvrl_tf.evaluation.features import identify
-from cvrl_tf.evaluation.report import Views
-from cvrl_tf.evaluation.view_stream import map_views, stream_views
+from cvrl_tf.evaluation.inference import map_records, map_videos
+from cvrl_tf.evaluation.views import EvaluationViews
 from cvrl_tf.progress import Progress
 
 FEATURES_KEY, SHAPE_KEY = "features", "features/shape"
@@ -54,9 +53,7 @@ def from_records(
     backbone: keras.Model,
     source: Source,
     index: RecordIndex,
-    clip: ClipSpec,
-    num_clips: int,
-    num_crops: int,
+    views: EvaluationViews,
     output: str,
 ) -> StoredFeatures:
     """Writes the features of all records, in their order.
@@ -64,10 +61,8 @@ def from_records(
     Args:
       backbone: from clips (n, T, H, W, 3) to features (n, D); run in inference mode.
       source: how records are read.
-      index: of those to take, checked with `pipeline.check_shards`.
-      clip: the clips to be taken.
-      num_clips: evenly spaced clips of each video.
-      num_crops: crops of each, 1 or 3.
+      index: of those to take, checked with `checks.check_shards`.
+      views: the views of each video.
       output: the file, see `check_output`: .npz with `features` (N, V, D) float32, `labels` (N,)
         int64, -1 where there is none, and `ids` (N,); or .tfrecord with a `tf.train.Example` for
         each video: `features`, V * D floats, `features/shape`, `example/id` and, where there is
@@ -81,29 +76,18 @@ def from_records(
     """
 
     def add(store: FeatureStore) -> None:
-        for video in map_views(
-            _pooled(backbone),
-            source,
-            index,
-            clip,
-            num_clips,
-            num_crops,
-            _DESCRIPTION,
-            first_video=len(store.ids),
+        for video in map_records(
+            _pooled(backbone), source, index, views, _DESCRIPTION, first_video=len(store.ids)
         ):
             store.append(*video)
 
-    return _extract(
-        backbone, index.fingerprint(), Views.of(clip, num_clips, num_crops), output, add
-    )
+    return _extract(backbone, index.fingerprint(), views, output, add)
 
 
 def from_files(
     backbone: keras.Model,
     entries: Sequence[Entry],
-    clip: ClipSpec,
-    num_clips: int,
-    num_crops: int,
+    views: EvaluationViews,
     output: str,
 ) -> StoredFeatures:
     """Writes the features of video files, decoded as the conversion to records does.
@@ -114,9 +98,7 @@ def from_files(
     Args:
       backbone: as for `from_records`.
       entries: the files; their ids are unique.
-      clip: as for `from_records`.
-      num_clips: as for `from_records`.
-      num_crops: as for `from_records`.
+      views: as for `from_records`.
       output: as for `from_records`.
 
     Returns:
@@ -125,7 +107,7 @@ def from_files(
     Raises:
       InputError: no video can be decoded, or a store beside `output` of something else.
     """
-    settings = frames.Settings(short_side=max(frames.SHORT_SIDE, clip.size))
+    settings = frames.Settings(short_side=max(frames.SHORT_SIDE, views.clip.size))
 
     def add(store: FeatureStore) -> None:
         known = {*store.ids, *store.failures}
@@ -137,8 +119,8 @@ def from_files(
                 progress.update(0 if kept else 1, left_out=len(store.failures))
 
             videos = _decoded(left, settings, note)
-            for values, label, video_id in stream_views(
-                _pooled(backbone), videos, lambda video: video, clip, num_clips, num_crops
+            for values, label, video_id in map_videos(
+                _pooled(backbone), videos, lambda video: video, views
             ):
                 store.append(values, label, video_id)
                 progress.update()
@@ -148,7 +130,7 @@ def from_files(
         size = tf.io.gfile.stat(entry.path).length if tf.io.gfile.exists(entry.path) else -1
         digest.update(f"{entry.video_id}\t{entry.path}\t{size}\n".encode())
     data = digest.hexdigest()[:16]
-    return _extract(backbone, data, Views.of(clip, num_clips, num_crops), output, add)
+    return _extract(backbone, data, views, output, add)
 
 
 def _pooled(backbone: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
@@ -158,7 +140,7 @@ def _pooled(backbone: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
 def _extract(
     backbone: keras.Model,
     data: str,
-    views: Views,
+    views: EvaluationViews,
     output: str,
     add: Callable[[FeatureStore], None],
 ) -> StoredFeatures:
@@ -166,7 +148,7 @@ def _extract(
     check_output(output)
     identity = identify(backbone, "pooled", "float32", data, views)
     directory = f"{output}.partial"
-    row = views.clips * views.crops, backbone.output_shape[-1]
+    row = len(views), backbone.output_shape[-1]
     with feature_store.open_store(directory, identity, row) as store:
         if not store.complete:
             add(store)

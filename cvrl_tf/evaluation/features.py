@@ -11,14 +11,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from cvrl_tf.data.clips import ClipSpec
 from cvrl_tf.data.index import RecordIndex
 from cvrl_tf.data.source import Source
 from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation import feature_store
 from cvrl_tf.evaluation.feature_store import StoredFeatures
-from cvrl_tf.evaluation.report import Views, fingerprint_weights
-from cvrl_tf.evaluation.view_stream import map_views
+from cvrl_tf.evaluation.inference import map_records
+from cvrl_tf.evaluation.report import fingerprint_weights
+from cvrl_tf.evaluation.views import EvaluationViews
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,9 +49,7 @@ def extract_features(
     backbone: keras.Model,
     source: Source,
     index: RecordIndex,
-    clip: ClipSpec,
-    num_clips: int,
-    num_crops: int = 1,
+    views: EvaluationViews,
     description: str = "features",
 ) -> Features:
     """Computes the feature of labelled videos: the mean over views of the normalised features.
@@ -59,10 +57,8 @@ def extract_features(
     Args:
       backbone: from clips (N, T, H, W, 3) to features (N, D); run in inference mode.
       source: how records are read.
-      index: of those to take, checked with `pipeline.check_shards`.
-      clip: the clips to be taken.
-      num_clips: evenly spaced clips of each video.
-      num_crops: crops of each, 1 or 3.
+      index: of those to take, checked with `checks.check_shards`.
+      views: the views of each video.
       description: for the progress bar.
 
     Returns:
@@ -72,15 +68,15 @@ def extract_features(
       InputError: a record that is damaged, not in the layout, or has no label.
     """
     values, labels, ids = [], [], []
-    for views, label, record_id in map_views(
-        frozen(backbone), source, index, clip, num_clips, num_crops, description
+    for vectors, label, record_id in map_records(
+        frozen(backbone), source, index, views, description
     ):
         if label < 0:
             raise InputError(
                 f"The record '{record_id}' of {source.name} has no label: evaluation needs labelled"
                 " records; convert with class folders or lists."
             )
-        mean = views.mean(axis=0)
+        mean = vectors.mean(axis=0)
         values.append(mean / max(np.linalg.norm(mean), 1e-12))
         labels.append(label)
         ids.append(record_id)
@@ -88,7 +84,7 @@ def extract_features(
 
 
 def identify(
-    backbone: keras.Model, features: str, dtype: str, data: str, views: Views
+    backbone: keras.Model, features: str, dtype: str, data: str, views: EvaluationViews
 ) -> dict[str, Any]:
     """What decides the features that are stored, as `feature_store.open_store` takes it.
 
@@ -105,7 +101,7 @@ def identify(
         "weights": fingerprint_weights(backbone),
         "precision": sorted({layer.compute_dtype for layer in backbone.layers}),
         "data": data,
-        "views": dataclasses.asdict(views),
+        "views": views.as_json(),
     }
 
 
@@ -113,9 +109,7 @@ def cached_features(
     backbone: keras.Model,
     source: Source,
     index: RecordIndex,
-    clip: ClipSpec,
-    num_clips: int,
-    num_crops: int,
+    views: EvaluationViews,
     cache_dir: str,
     description: str = "features",
 ) -> StoredFeatures:
@@ -129,36 +123,26 @@ def cached_features(
     Args:
       backbone: from clips (N, T, H, W, 3) to features (N, D); run in inference mode.
       source: how records are read.
-      index: of those to take, checked with `pipeline.check_shards`.
-      clip: the clips to be taken.
-      num_clips: evenly spaced clips of each video.
-      num_crops: crops of each, 1 or 3.
+      index: of those to take, checked with `checks.check_shards`.
+      views: the views of each video.
       cache_dir: local directory, made when needed.
       description: for the progress bar.
 
     Returns:
-      (N, V, D) float16 of norm 1, mapped from the file, in the order of the records; V is num_clips
-      * num_crops, all crops of the first clip first.
+      (N, V, D) float16 of norm 1, mapped from the file, in the order of the records; V views of
+      each, all crops of the first clip first.
 
     Raises:
       InputError: a record that is damaged or not in the layout; another process computes the same.
     """
-    views = Views.of(clip, num_clips, num_crops)
     identity = identify(backbone, "pooled, of norm 1", "float16", index.fingerprint(), views)
     name = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
     directory = os.path.join(cache_dir, name)
-    row = num_clips * num_crops, backbone.output_shape[-1]
+    row = len(views), backbone.output_shape[-1]
     with feature_store.open_store(directory, identity, row) as store:
         if not store.complete:
-            for video in map_views(
-                frozen(backbone),
-                source,
-                index,
-                clip,
-                num_clips,
-                num_crops,
-                description,
-                first_video=len(store.ids),
+            for video in map_records(
+                frozen(backbone), source, index, views, description, first_video=len(store.ids)
             ):
                 store.append(*video)
             store.finish()

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
-from cvrl_tf.data.clips import ClipSpec
-from cvrl_tf.evaluation import bootstrap, linear, metrics, probes
+from cvrl_tf.evaluation import accuracy, bootstrap, linear, probes
 from cvrl_tf.evaluation.bootstrap import Estimate
-from cvrl_tf.evaluation.classification import LabelledData
+from cvrl_tf.evaluation.classification import Task
 from cvrl_tf.evaluation.features import Features, extract_features
 from cvrl_tf.evaluation.probes import Neighbors
-from cvrl_tf.evaluation.report import Checkpoint, Result, Views
+from cvrl_tf.evaluation.report import Checkpoint, Result
+from cvrl_tf.evaluation.views import EvaluationViews
 
 NUM_NEIGHBORS = (5, 1, 20)  # 5 suits some hundred videos; 20 and more suit many thousands
 
@@ -57,7 +57,7 @@ def classify(
       InputError: fewer training videos than neighbours.
     """
     # Recalls that the training videos do not suffice for are left out; votes are an error.
-    count = max(*num_neighbors, min(max(metrics.RECALLS), len(train.labels)))
+    count = max(*num_neighbors, min(max(accuracy.RECALLS), len(train.labels)))
     neighbors = probes.nearest(train, test, count)
     figures, predictions = {}, []
     for k in num_neighbors:
@@ -65,7 +65,7 @@ def classify(
         votes = probes.knn_votes(neighbors, train.labels, k, num_classes)
         predictions.append(np.argmax(votes, axis=1))
         figures |= _accuracies(f"knn_{k}", predictions[-1], test.labels)
-    figures |= metrics.retrieval_figures(train.labels[neighbors.indices], test.labels)
+    figures |= accuracy.retrieval_figures(train.labels[neighbors.indices], test.labels)
     if logistic_regression:
         predict = linear.fit_logistic_regression(train.values[:, np.newaxis], train.labels)
         predicted = predict(test.values[:, np.newaxis]).argmax(axis=1)
@@ -83,42 +83,28 @@ def _accuracies(name: str, predictions: np.ndarray, labels: np.ndarray) -> dict[
 
 def evaluate(
     backbone: keras.Model,
-    train: LabelledData,
-    test: LabelledData,
-    clip: ClipSpec,
-    num_clips: int,
-    num_crops: int = 1,
+    task: Task,
+    views: EvaluationViews,
     num_neighbors: Sequence[int] = NUM_NEIGHBORS,
     logistic_regression: bool = False,
     description: str = "features of",
 ) -> KnnResult:
-    """Evaluates a backbone as it is now, such as in the middle of its training.
+    """Evaluates a backbone with its current weights, also in the middle of its training.
 
     Args:
       backbone: from clips (N, T, H, W, 3) to features (N, D); run in inference mode.
-      train: the videos to learn from.
-      test: the videos to classify, of no other classes.
-      clip: the clips to be taken.
-      num_clips: evenly spaced clips of each video; its feature is the mean over its views.
-      num_crops: crops of each, 1 or 3.
+      task: the videos to learn from and those to classify.
+      views: the views of each video; its feature is the mean over them.
       num_neighbors: how many training videos vote, one or several numbers.
       logistic_regression: whether to fit one too.
-      description: for the progress bars.
+      description: of the progress bars.
 
     Raises:
       InputError: as `extract_features` and `classify`.
     """
     features = [
-        extract_features(
-            backbone,
-            data.source,
-            data.index,
-            clip,
-            num_clips,
-            num_crops,
-            f"{description} {name}",
-        )
-        for name, data in (("training videos", train), ("test videos", test))
+        extract_features(backbone, data.source, data.index, views, f"{description} {name}")
+        for name, data in (("training videos", task.train), ("test videos", task.test))
     ]
     return classify(*features, num_neighbors, logistic_regression)
 
@@ -126,9 +112,8 @@ def evaluate(
 def describe(
     found: KnnResult,
     checkpoint: Checkpoint,
-    train: LabelledData,
-    test: LabelledData,
-    views: Views,
+    task: Task,
+    views: EvaluationViews,
     wall_seconds: float,
 ) -> Result:
     """The result for `results.json`.
@@ -136,21 +121,20 @@ def describe(
     Args:
       found: by `evaluate`.
       checkpoint: the weights.
-      train: the videos that were learnt from.
-      test: the videos that were classified.
+      task: the videos of `found`.
       views: of each video.
       wall_seconds: of the whole evaluation.
     """
     return Result(
         protocol="knn",
         checkpoint=checkpoint,
-        train=train.describe(),
-        test=test.describe(),
+        train=task.train.describe(),
+        test=task.test.describe(),
         views=views,
         settings={
             "num_neighbors": list(found.num_neighbors),
             "temperature": probes.VOTE_TEMPERATURE,
         },
         figures=found.figures,
-        wall_seconds=round(wall_seconds, 2),
+        wall_seconds=wall_seconds,
     )

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 
 from cvrl_tf import pages
-from cvrl_tf.data.clips import ClipSpec
 from cvrl_tf.evaluation import report, thumbnails
 from cvrl_tf.evaluation.classification import Task
 from cvrl_tf.evaluation.features import Features
@@ -40,7 +39,7 @@ def render(result: Result, found: KnnResult, task: Task) -> str:
       task: the videos of `found`, in the same order.
     """
     train, test, names = found.train, found.test, task.class_names
-    clip = ClipSpec(result.views.frames, result.views.stride, result.views.size)
+    clip = result.views.clip
     queries, num_random = choose(found.predictions == test.labels)
     neighbors = found.neighbors.indices[:, :SHOWN]
     strips = {
@@ -83,7 +82,7 @@ def render(result: Result, found: KnnResult, task: Task) -> str:
         test=str(result.test),
         train=str(result.train),
         figures=report.figure_rows(result),
-        views=report.views_text(result.views),
+        views=str(result.views),
         k=found.num_neighbors[0],
         shown=neighbors.shape[1],
         queries=[describe(int(number)) for number in queries],

@@ -26,10 +26,10 @@ import tensorflow as tf
 
 import cvrl_tf
 from cvrl_tf import files, text
-from cvrl_tf.data.clips import ClipSpec
 from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation import bootstrap
 from cvrl_tf.evaluation.bootstrap import Estimate
+from cvrl_tf.evaluation.views import EvaluationViews
 from cvrl_tf.training.origin import COLOR_HISTOGRAM, Origin
 
 RESULTS_FILE = "results.json"
@@ -89,22 +89,6 @@ class Data:
 
 
 @dataclasses.dataclass(frozen=True)
-class Views:
-    """The views of each test video: `clips` clips, each in `crops` crops, of a `ClipSpec`."""
-
-    clips: int
-    crops: int
-    frames: int
-    stride: int
-    size: int
-
-    @classmethod
-    def of(cls, clip: ClipSpec, num_clips: int, num_crops: int) -> "Views":
-        """The views that `views.sample_views` takes with the same arguments."""
-        return cls(num_clips, num_crops, clip.frames, clip.stride, clip.size)
-
-
-@dataclasses.dataclass(frozen=True)
 class Result:
     """What an evaluation found, and of what.
 
@@ -122,7 +106,7 @@ class Result:
     protocol: str
     checkpoint: Checkpoint
     test: Data
-    views: Views
+    views: EvaluationViews
     figures: Mapping[str, Estimate]
     wall_seconds: float
     train: Data | None = None
@@ -131,6 +115,7 @@ class Result:
     def as_json(self) -> dict[str, Any]:
         """The content of `results.json`."""
         values = dataclasses.asdict(self)
+        values |= {"views": self.views.as_json(), "wall_seconds": round(self.wall_seconds, 2)}
         first = {
             name: values.pop(name)
             for name in ("protocol", "checkpoint", "train", "test", "views", "settings", "figures")
@@ -220,16 +205,14 @@ def table(result: Result) -> str:
     for name, data in ("train", result.train), ("test", result.test):
         if data:
             lines.append(f"{name:<5}  {data}")
-    lines.append(f"views  {views_text(result.views)}")
+    lines.append(f"views  {result.views}")
     return "\n".join([*lines, "", text.table(figure_rows(result))])
 
 
-def views_text(views: Views) -> str:
-    """Views in words."""
-    return (
-        f"{views.clips} clip{'s' * (views.clips > 1)} x {views.crops} crop{'s' * (views.crops > 1)}"
-        f", {views.frames} frames at stride {views.stride}, {views.size}x{views.size} pixels"
-    )
+def print_result(result: Result, written: Sequence[str]) -> None:
+    """Prints the table of a result, and the paths of the files that were written."""
+    print(table(result))
+    print(f"\nwritten: {', '.join(written)}")
 
 
 def figure_rows(result: Result) -> list[list[str]]:

@@ -12,7 +12,6 @@ from cvrl_tf.data import sampling
 from cvrl_tf.data.clips import ClipSpec
 from cvrl_tf.data.index import RecordIndex
 from cvrl_tf.data.source import Source
-from cvrl_tf.inspection.shards import spaced
 
 FRAMES = 8
 HEIGHT = 80  # pixels
@@ -55,7 +54,7 @@ def read_strips(
         count = len(frames)
         start = sampling.even_starts(count, 1, clip.frames, clip.stride)[0]
         positions = sampling.clip_indices(start, count, clip.frames, clip.stride).numpy()
-        kept = [int(positions[place]) for place in spaced(clip.frames, FRAMES)]
+        kept = [int(positions[place]) for place in sampling.spaced(clip.frames, FRAMES)]
         strips[number] = _strip([frames[position].numpy() for position in kept])
     return strips
 

@@ -1,9 +1,41 @@
 """The views of a video that an evaluation takes: evenly spaced clips, uniform crops."""
 
+import dataclasses
+
 import tensorflow as tf
 
 from cvrl_tf.data import clips, sampling
 from cvrl_tf.data.clips import ClipSpec
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationViews:
+    """Which views of each video an evaluation takes.
+
+    Attributes:
+      clip: frames, stride and size of each view.
+      num_clips: evenly spaced clips of a video.
+      num_crops: crops of each clip, 1 (centre) or 3 (along the longer side).
+    """
+
+    clip: ClipSpec
+    num_clips: int
+    num_crops: int = 1
+
+    def __len__(self) -> int:
+        return self.num_clips * self.num_crops
+
+    def __str__(self) -> str:
+        clip = self.clip
+        return (
+            f"{self.num_clips} clip{'s' * (self.num_clips > 1)} x {self.num_crops}"
+            f" crop{'s' * (self.num_crops > 1)}, {clip.frames} frames at stride {clip.stride},"
+            f" {clip.size}x{clip.size} pixels"
+        )
+
+    def as_json(self) -> dict[str, int]:
+        """The value of `views` in `results.json`."""
+        return {"clips": self.num_clips, "crops": self.num_crops, **dataclasses.asdict(self.clip)}
 
 
 def crop_offsets(
@@ -60,32 +92,27 @@ def center_clips(frames: tf.Tensor, size: int) -> tf.Tensor:
     return tf.reshape(pixels, [num_clips, num_frames, size, size, 3])
 
 
-def sample_views(
-    frames: tf.Tensor, clip: ClipSpec, num_clips: int, num_crops: int = 1
-) -> tf.Tensor:
+def sample_views(frames: tf.Tensor, views: EvaluationViews) -> tf.Tensor:
     """Evenly spaced clips of a video, each in uniform crops.
 
     The shorter side is resized to the clip's size first. Each frame is decoded once.
 
     Args:
       frames: (L,) string, JPEGs of one size.
-      clip: the clips to be taken.
-      num_clips: clips to take.
-      num_crops: crops of each, 1 or 3, see `crop_offsets`.
+      views: the views to take.
 
     Returns:
-      (num_clips * num_crops, T, size, size, 3) float32 in [0, 1]: all crops of the first clip, then
-      those of the second.
+      (V, T, size, size, 3) float32 in [0, 1], with V = num_clips * num_crops: all crops of the
+      first clip, then those of the second, and so on.
 
     Source: paper section 4.2; the released code.
     """
-    return tf.cast(sample_view_pixels(frames, clip, num_clips, num_crops), tf.float32) / 255.0
+    return tf.cast(sample_view_pixels(frames, views), tf.float32) / 255.0
 
 
-def sample_view_pixels(
-    frames: tf.Tensor, clip: ClipSpec, num_clips: int, num_crops: int = 1
-) -> tf.Tensor:
+def sample_view_pixels(frames: tf.Tensor, views: EvaluationViews) -> tf.Tensor:
     """`sample_views` as uint8: 30 views of 32 x 256 x 256 take 189 MB, a quarter."""
+    clip, num_clips, num_crops = views.clip, views.num_clips, views.num_crops
     num_frames = tf.shape(frames)[0]
     starts = sampling.even_starts(num_frames, num_clips, clip.frames, clip.stride)
     indices = tf.stack(
@@ -102,7 +129,7 @@ def sample_view_pixels(
     _, height, width, _ = tf.unstack(tf.shape(pixels))
     tops, lefts = crop_offsets(height, width, clip.size, num_crops)
     positions = tf.reshape(positions, [num_clips, clip.frames])
-    views = [
+    crops = [
         tf.gather(
             pixels[
                 :, tops[index] : tops[index] + clip.size, lefts[index] : lefts[index] + clip.size
@@ -111,5 +138,5 @@ def sample_view_pixels(
         )
         for index in range(num_crops)
     ]
-    views = tf.reshape(tf.stack(views, axis=1), [-1, clip.frames, clip.size, clip.size, 3])
-    return tf.ensure_shape(views, [num_clips * num_crops, clip.frames, clip.size, clip.size, 3])
+    shape = [clip.frames, clip.size, clip.size, 3]
+    return tf.ensure_shape(tf.reshape(tf.stack(crops, axis=1), [-1, *shape]), [len(views), *shape])

@@ -10,10 +10,10 @@ from typing import Any
 import simplejpeg
 
 from cvrl_tf import pages
-from cvrl_tf.data import records, tfrecords
+from cvrl_tf.data import records, sampling, tfrecords
 from cvrl_tf.inspection import tables
 from cvrl_tf.inspection.dataset import Inspection
-from cvrl_tf.inspection.shards import InspectedVideo, spaced
+from cvrl_tf.inspection.shards import InspectedVideo
 
 VIDEOS = 24
 FRAMES_PER_VIDEO = 8
@@ -135,7 +135,7 @@ def _thumbnails(video: InspectedVideo) -> list[tuple[int, str]]:
     stored = next(tfrecords.read_shard(video.path, video.offset))
     frames = records.deserialize(stored.serialized)[0].frames
     thumbnails = []
-    for index in spaced(len(frames), FRAMES_PER_VIDEO):
+    for index in sampling.spaced(len(frames), FRAMES_PER_VIDEO):
         small = simplejpeg.decode_jpeg(frames[index], "RGB", min_height=THUMBNAIL_HEIGHT)
         data = simplejpeg.encode_jpeg(small, THUMBNAIL_QUALITY, "RGB", "420")
         thumbnails.append((index, base64.b64encode(data).decode()))

@@ -4,13 +4,12 @@ import dataclasses
 from collections.abc import Mapping
 
 import google_crc32c
-import numpy as np
 import simplejpeg
 import tensorflow as tf
 
 from cvrl_tf import files
 from cvrl_tf.conversion.workers import Report
-from cvrl_tf.data import records, tfrecords
+from cvrl_tf.data import records, sampling, tfrecords
 
 _JPEG_START = b"\xff\xd8"
 
@@ -159,16 +158,9 @@ def _inspect_record(
     return inspected, problems + broken
 
 
-def spaced(total: int, count: int) -> list[int]:
-    """`count` indices below `total`, evenly spaced from the first to the last; 0 for all."""
-    if count <= 0 or count >= total:
-        return list(range(total))
-    return [round(index) for index in np.linspace(0, total - 1, count)]
-
-
 def _check_frames(video: records.Video, frames_per_video: int) -> list[str]:
     """What is wrong with the JPEGs of a video, one phrase for each kind."""
-    examined = set(spaced(len(video.frames), frames_per_video))
+    examined = set(sampling.spaced(len(video.frames), frames_per_video))
     unreadable: dict[int, str] = {}
     other_size: dict[int, str] = {}
     for index, frame in enumerate(video.frames):

@@ -168,3 +168,9 @@ def test_with_the_interval_zero_both_clips_are_the_same(num_frames):
     np.testing.assert_array_equal(starts[:, 0], starts[:, 1])
     # 40 - 7 * 2 starts, or any frame of a video shorter than a clip.
     assert starts.max() < (26 if num_frames == 40 else 10) and len(np.unique(starts)) > 8
+
+
+def test_spaced_indices():
+    assert sampling.spaced(10, 4) == [0, 3, 6, 9]
+    assert sampling.spaced(3, 0) == sampling.spaced(3, 8) == [0, 1, 2]
+    assert sampling.spaced(7, 1) == [0]

@@ -12,7 +12,8 @@ from cvrl_tf.data.labels import RecordLabels
 from cvrl_tf.data.source import Source
 from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation import classification, report, views
-from cvrl_tf.evaluation.report import Checkpoint, Views
+from cvrl_tf.evaluation.report import Checkpoint
+from cvrl_tf.evaluation.views import EvaluationViews
 
 CLIP = ClipSpec(frames=4, stride=2, size=32)
 
@@ -23,18 +24,18 @@ def _task(shards, **options):
 
 def test_predictions_are_the_mean_of_the_softmax_over_views(shards, monkeypatch):
     """Two clips x three crops of each video; the mean of logits would be another."""
-    monkeypatch.setattr("cvrl_tf.evaluation.view_stream.BATCH_PIXELS", 4 * 4 * 32 * 32)
+    monkeypatch.setattr("cvrl_tf.evaluation.inference.BATCH_PIXELS", 4 * 4 * 32 * 32)
     weights = tf.constant([[30.0, -20.0, 10.0], [-10.0, 30.0, 0.0], [5.0, 5.0, -30.0]])
 
     def softmax(clips):
         assert clips.shape[1:] == (4, 32, 32, 3)
         return tf.nn.softmax(tf.reduce_mean(clips, axis=[1, 2, 3]) @ weights)
 
-    predicted = classification.predict(softmax, _task(shards).test, CLIP, 2, 3)
+    predicted = classification.predict(softmax, _task(shards).test, EvaluationViews(CLIP, 2, 3))
     assert predicted.shape == (12, 3)
     for number in (0, 5, 11):
         frames = tf.constant(list(make_video(number).frames))
-        clips = views.sample_views(frames, CLIP, 2, 3).numpy()
+        clips = views.sample_views(frames, EvaluationViews(CLIP, 2, 3)).numpy()
         logits = clips.mean(axis=(1, 2, 3)) @ weights.numpy()
         softmaxes = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
         np.testing.assert_allclose(predicted[number], softmaxes.mean(axis=0), atol=1e-5)
@@ -53,7 +54,7 @@ def test_the_mean_of_the_softmax_by_hand(tmp_path):
         white = tf.reduce_mean(clips, axis=[1, 2, 3])[:, 0]
         return tf.nn.softmax(tf.stack([white * np.log(3.0), 0.0 * white], axis=1))
 
-    predicted = classification.predict(softmax, data, ClipSpec(4, 1, 32), 2, 1)
+    predicted = classification.predict(softmax, data, EvaluationViews(ClipSpec(4, 1, 32), 2))
     np.testing.assert_allclose(predicted, [[(0.5 + 0.75) / 2, (0.5 + 0.25) / 2]], atol=1e-5)
 
 
@@ -73,7 +74,9 @@ def test_the_task_has_the_classes_of_the_training_labels(shards, tmp_path):
     described = held_out.test.describe()
     assert (described.videos, described.ids_file) == (2, str(ids))
     softmax = lambda clips: tf.reduce_mean(clips, axis=[1, 2, 3])  # noqa: E731
-    every, some = (classification.predict(softmax, x.test, CLIP, 1, 1) for x in (few, held_out))
+    every, some = (
+        classification.predict(softmax, x.test, EvaluationViews(CLIP, 1)) for x in (few, held_out)
+    )
     np.testing.assert_allclose(some, every[[2, 7]], atol=1e-6)
 
 
@@ -103,23 +106,25 @@ def test_videos_smaller_than_the_crop_are_named(shards):
         classification.read_task(shards, shards, ClipSpec(4, 2, 48))
 
 
-def test_the_result_and_its_picture(shards, tmp_path, capsys):
+def test_the_result_and_its_picture(shards, tmp_path):
     task = _task(shards)
     probabilities = np.tile([[0.6, 0.4]], (12, 1))  # class 0 for all: half are right
-    classification.write_result(
-        str(tmp_path),
-        "finetune",
+    described = classification.describe(
         task,
         probabilities,
         Checkpoint("ckpt-3", 3, "00"),
-        Views.of(CLIP, 10, 3),
-        {"dropout": 0.5},
-        12.345,
+        EvaluationViews(CLIP, 10, 3),
+        protocol="finetune",
+        settings={"dropout": 0.5},
+        wall_seconds=12.345,
     )
+    written = classification.write_result(
+        str(tmp_path), described, task, probabilities.argmax(axis=1)
+    )
+    assert written == [f"{tmp_path}/results.json", f"{tmp_path}/confusion.png"]
     result = json.loads((tmp_path / report.RESULTS_FILE).read_text())
     assert result["figures"]["top1"]["value"] == result["figures"]["mean_class_accuracy"]["value"]
     assert result["figures"]["top1"]["value"] == 0.5 and "top5" not in result["figures"]
     assert (result["train"]["videos"], result["test"]["classes"]) == (12, 2)
     assert (result["settings"], result["wall_seconds"]) == ({"dropout": 0.5}, 12.35)
     assert (tmp_path / "confusion.png").read_bytes().startswith(b"\x89PNG")
-    assert "finetune: ckpt-3 (step 3)" in capsys.readouterr().out

@@ -14,7 +14,7 @@ from cvrl_tf.data.source import Source
 from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation import extraction
 from cvrl_tf.evaluation.feature_store import open_store
-from cvrl_tf.evaluation.views import sample_views
+from cvrl_tf.evaluation.views import EvaluationViews, sample_views
 
 CLIP = ClipSpec(frames=4, stride=2, size=32)
 
@@ -41,7 +41,7 @@ def entries(tmp_path_factory):
 
 def test_files_give_the_features_of_their_records(backbone, entries, tmp_path):
     output = tmp_path / "features.npz"
-    stored = extraction.from_files(backbone, entries, CLIP, 2, 3, str(output))
+    stored = extraction.from_files(backbone, entries, EvaluationViews(CLIP, 2, 3), str(output))
     assert list(stored.failures) == ["b"] and list(stored.damaged) == ["d"]
     with open(f"{output}.failures.csv", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -54,10 +54,10 @@ def test_files_give_the_features_of_their_records(backbone, entries, tmp_path):
     source = Source("x", [write_shard(tmp_path / "shard", videos)])
     again = tmp_path / "again.npz"
     assert extraction.from_records(
-        backbone, source, source.index(), CLIP, 2, 3, str(again)
+        backbone, source, source.index(), EvaluationViews(CLIP, 2, 3), str(again)
     ).ids == list("acde")
     np.testing.assert_array_equal(np.load(again)["features"], found["features"])
-    views = sample_views(tf.constant(list(videos[1].frames)), CLIP, 2, 3)
+    views = sample_views(tf.constant(list(videos[1].frames)), EvaluationViews(CLIP, 2, 3))
     np.testing.assert_allclose(
         found["features"][1], backbone(views, training=False), rtol=1e-4, atol=1e-5
     )
@@ -69,10 +69,12 @@ def test_it_goes_on_where_it_was_killed(backbone, entries, shards, tmp_path, mon
     def extract(name):
         output = tmp_path / name
         if kind == "files":
-            extraction.from_files(backbone, entries, CLIP, 1, 1, str(output))
+            extraction.from_files(backbone, entries, EvaluationViews(CLIP, 1), str(output))
         else:
             source = find_source(shards, "data")
-            extraction.from_records(backbone, source, source.index(), CLIP, 1, 1, str(output))
+            extraction.from_records(
+                backbone, source, source.index(), EvaluationViews(CLIP, 1), str(output)
+            )
         return np.load(output)
 
     whole = extract("whole.npz")
@@ -103,9 +105,11 @@ def test_it_goes_on_where_it_was_killed(backbone, entries, shards, tmp_path, mon
 def test_tfrecords(backbone, tmp_path):
     videos = [make_video(0, label=3), make_video(1, label=None)]
     source = Source("x", [write_shard(tmp_path / "shard", videos)])
-    extraction.from_records(backbone, source, source.index(), CLIP, 2, 1, str(tmp_path / "a.npz"))
     extraction.from_records(
-        backbone, source, source.index(), CLIP, 2, 1, str(tmp_path / "a.tfrecord")
+        backbone, source, source.index(), EvaluationViews(CLIP, 2), str(tmp_path / "a.npz")
+    )
+    extraction.from_records(
+        backbone, source, source.index(), EvaluationViews(CLIP, 2), str(tmp_path / "a.tfrecord")
     )
     expected = np.load(tmp_path / "a.npz")["features"]
     for number, serialized in enumerate(tf.data.TFRecordDataset(str(tmp_path / "a.tfrecord"))):
@@ -130,9 +134,9 @@ def test_what_cannot_be_written_is_named(backbone, entries, tmp_path):
             extraction.check_output(output)
     output = str(tmp_path / "bad.npz")
     with pytest.raises(InputError, match=r"None of the 1 videos .*bad\.npz\.failures\.csv has"):
-        extraction.from_files(backbone, entries[1:2], CLIP, 1, 1, output)
+        extraction.from_files(backbone, entries[1:2], EvaluationViews(CLIP, 1), output)
     # What lies beside it is of something else.
     with open_store(f"{output}.partial", {"dtype": "float32", "data": "00"}, (1, 16)):
         pass
     with pytest.raises(InputError, match=r"bad\.npz\.partial holds features with data=00 \(now "):
-        extraction.from_files(backbone, entries[:1], CLIP, 1, 1, output)
+        extraction.from_files(backbone, entries[:1], EvaluationViews(CLIP, 1), output)

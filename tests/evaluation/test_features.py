@@ -11,7 +11,7 @@ from cvrl_tf.data.lookup import find_source
 from cvrl_tf.data.source import Source
 from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation import features, report
-from cvrl_tf.evaluation.views import sample_views
+from cvrl_tf.evaluation.views import EvaluationViews, sample_views
 
 CLIP = ClipSpec(frames=4, stride=2, size=32)
 
@@ -19,13 +19,13 @@ CLIP = ClipSpec(frames=4, stride=2, size=32)
 def test_features_are_normalised_means_in_the_order_of_the_shards(shards):
     backbone = tiny_backbone()
     source = find_source(shards, "train_data")
-    result = features.extract_features(backbone, source, source.index(), CLIP, num_clips=2)
+    result = features.extract_features(backbone, source, source.index(), EvaluationViews(CLIP, 2))
     assert result.ids == [f"video_{index}" for index in range(12)]
     assert result.labels.tolist() == [index % 2 for index in range(6)] * 2
     assert result.values.shape == (12, 16)
     np.testing.assert_allclose(np.linalg.norm(result.values, axis=1), 1.0, atol=1e-5)
     frames = tf.constant(list(make_video(7, label=1).frames))
-    clips = backbone(sample_views(frames, CLIP, 2), training=False).numpy()
+    clips = backbone(sample_views(frames, EvaluationViews(CLIP, 2)), training=False).numpy()
     clips /= np.linalg.norm(clips, axis=1, keepdims=True)
     expected = clips.mean(axis=0)
     expected /= np.linalg.norm(expected)
@@ -36,13 +36,13 @@ def test_a_record_without_a_label_is_named(tmp_path):
     path = write_shard(tmp_path / "s", [make_video(0, label=0), make_video(1, label=None)])
     source = Source("some data", [path])
     with pytest.raises(InputError, match="record 'video_1' of some data has no label: evaluation"):
-        features.extract_features(tiny_backbone(), source, source.index(), CLIP, 1)
+        features.extract_features(tiny_backbone(), source, source.index(), EvaluationViews(CLIP, 1))
 
 
 def test_a_cache_is_of_one_checkpoint_and_one_data_set(shards, tmp_path, monkeypatch):
     backbone = tiny_backbone()
     source = find_source(shards, "train_data")
-    arguments = source, source.index(), CLIP, 2, 3, str(tmp_path)
+    arguments = source, source.index(), EvaluationViews(CLIP, 2, 3), str(tmp_path)
     stored = features.cached_features(backbone, *arguments)
     assert stored.values.shape == (12, 6, 16) and stored.values.dtype == np.float16
     assert stored.ids == [f"video_{index}" for index in range(12)]
@@ -53,7 +53,7 @@ def test_a_cache_is_of_one_checkpoint_and_one_data_set(shards, tmp_path, monkeyp
     )
     # Read again without a look at the videos.
     with monkeypatch.context() as patch:
-        patch.setattr(features, "map_views", None)
+        patch.setattr(features, "map_records", None)
         again = features.cached_features(backbone, *arguments)
         np.testing.assert_array_equal(again.values, stored.values)
     # Another label in records of the same length, other weights, other views: never mixed up.
@@ -64,7 +64,7 @@ def test_a_cache_is_of_one_checkpoint_and_one_data_set(shards, tmp_path, monkeyp
     assert features.cached_features(backbone, *other_data).labels[7] == 0
     other = features.cached_features(tiny_backbone(seed=1), *arguments)
     assert np.abs(other.values - stored.values).max() > 0.01
-    other_views = source, source.index(), CLIP, 1, 1, str(tmp_path)
+    other_views = source, source.index(), EvaluationViews(CLIP, 1), str(tmp_path)
     assert features.cached_features(backbone, *other_views).values.shape[1] == 1
     # The same weights in another type of computation.
     coarse = tiny_backbone(dtype="mixed_bfloat16")
@@ -79,27 +79,27 @@ def test_a_cache_is_of_one_checkpoint_and_one_data_set(shards, tmp_path, monkeyp
 def test_a_cache_goes_on_where_it_was_stopped(shards, tmp_path, monkeypatch):
     backbone = tiny_backbone()
     source = find_source(shards, "train_data")
-    arguments = source, source.index(), CLIP, 2, 1
+    arguments = source, source.index(), EvaluationViews(CLIP, 2)
     whole = features.cached_features(backbone, *arguments, str(tmp_path / "whole"))
-    map_views = features.map_views
+    map_records = features.map_records
 
     def stopped(*arguments, **options):
-        for count, video in enumerate(map_views(*arguments, **options)):
+        for count, video in enumerate(map_records(*arguments, **options)):
             if count == 5:
                 raise KeyboardInterrupt
             yield video
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(features, "map_views", stopped)
+        patch.setattr(features, "map_records", stopped)
         features.cached_features(backbone, *arguments, str(tmp_path / "half"))
     seen = []
 
     def counted(*arguments, **options):
-        for video in map_views(*arguments, **options):
+        for video in map_records(*arguments, **options):
             seen.append(video[2])
             yield video
 
-    monkeypatch.setattr(features, "map_views", counted)
+    monkeypatch.setattr(features, "map_records", counted)
     half = features.cached_features(backbone, *arguments, str(tmp_path / "half"))
     assert seen == [f"video_{index}" for index in range(5, 12)]
     assert half.ids == whole.ids and half.labels.tolist() == whole.labels.tolist()

@@ -17,6 +17,7 @@ from cvrl_tf.data.source import Source
 from cvrl_tf.evaluation import knn, neighbor_page, report, thumbnails
 from cvrl_tf.evaluation.classification import LabelledData, Task
 from cvrl_tf.evaluation.features import Features
+from cvrl_tf.evaluation.views import EvaluationViews
 
 CLIP = ClipSpec(frames=8, stride=2, size=32)
 NASTY = """<script>alert('x')</script>&"quoted\""""
@@ -73,8 +74,8 @@ def content(tmp_path_factory):
     result = knn.describe(
         found,
         report.Checkpoint("runs/first/checkpoints/ckpt-6", 6, "00"),
-        *data,
-        report.Views.of(CLIP, 1, 1),
+        task,
+        EvaluationViews(CLIP, 1),
         1.0,
     )
     return neighbor_page.render(result, found, task)

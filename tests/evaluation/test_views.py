@@ -6,13 +6,14 @@ from small_records import make_video
 from cvrl_tf.data import clips
 from cvrl_tf.data.clips import ClipSpec
 from cvrl_tf.evaluation import views
+from cvrl_tf.evaluation.views import EvaluationViews
 
 CLIP = ClipSpec(frames=4, stride=2, size=32)
 
 
 def test_views_are_the_centre_of_evenly_spaced_frames():
     video = make_video(0, num_frames=20, height=32, width=48)
-    result = views.sample_views(tf.constant(list(video.frames)), CLIP, num_clips=3).numpy()
+    result = views.sample_views(tf.constant(list(video.frames)), EvaluationViews(CLIP, 3)).numpy()
     assert result.shape == (3, 4, 32, 32, 3)
     # Starts 0, 6 and 12 = 20 - 4 * 2; at 32 pixels nothing is resized: columns 8 to 39.
     for clip, start in enumerate([0, 6, 12]):
@@ -23,7 +24,7 @@ def test_views_are_the_centre_of_evenly_spaced_frames():
 
 def test_short_side_is_resized_first():
     video = make_video(0, num_frames=10, height=40, width=80)
-    result = views.sample_views(tf.constant(list(video.frames)), CLIP, num_clips=1).numpy()
+    result = views.sample_views(tf.constant(list(video.frames)), EvaluationViews(CLIP, 1)).numpy()
     pixels = tf.io.decode_jpeg(video.frames[1])
     expected = np.floor(tf.image.resize(pixels, [32, 64])[:, 16:48]) / 255.0
     np.testing.assert_allclose(result[0, 0], expected, atol=1e-6)
@@ -57,7 +58,8 @@ def test_resize_and_crops_are_those_of_the_authors(golden):
 
 def test_views_of_several_clips_and_crops_are_in_the_order_of_the_clips():
     video = make_video(0, num_frames=20, height=32, width=48)
-    result = views.sample_views(tf.constant(list(video.frames)), CLIP, 2, num_crops=3).numpy()
+    chosen = EvaluationViews(CLIP, 2, num_crops=3)
+    result = views.sample_views(tf.constant(list(video.frames)), chosen).numpy()
     assert result.shape == (6, 4, 32, 32, 3)
     for clip, start in enumerate([0, 12]):
         for crop, left in enumerate([0, 8, 16]):

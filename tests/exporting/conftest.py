@@ -5,8 +5,10 @@ import json
 import numpy as np
 import pytest
 
+from cvrl_tf.data.clips import ClipSpec
 from cvrl_tf.evaluation import report
 from cvrl_tf.evaluation.bootstrap import Estimate
+from cvrl_tf.evaluation.views import EvaluationViews
 from cvrl_tf.exporting import directory
 from cvrl_tf.models import build_backbone
 from cvrl_tf.training.config import PretrainConfig
@@ -41,7 +43,7 @@ def origin(tmp_path_factory):
             protocol="knn",
             checkpoint=report.Checkpoint(None if name == "random" else name, step, "00"),
             test=report.Data("test-*", 8, 2, "00"),
-            views=report.Views(3, 1, 4, 3, 32),
+            views=EvaluationViews(ClipSpec(4, 3, 32), 3),
             figures={"top1": Estimate(top1, 0.25, 1.0)},
             wall_seconds=1.0,
         )

@@ -5,7 +5,7 @@ import tensorflow as tf
 from small_records import make_video, write_shard
 
 from cvrl_tf.conversion.workers import Report
-from cvrl_tf.inspection.shards import InspectionJob, spaced
+from cvrl_tf.inspection.shards import InspectionJob
 
 
 def _inspect(path, frames_per_video=0):
@@ -123,9 +123,3 @@ def test_a_record_at_which_a_process_died_is_left_out(tmp_path):
     ]
     size = tf.io.gfile.stat(path).length
     assert messages == [("start", 1), ("decoded",), ("done", 1, size, 1)]
-
-
-def test_spaced():
-    assert spaced(10, 4) == [0, 3, 6, 9]
-    assert spaced(3, 0) == spaced(3, 8) == [0, 1, 2]
-    assert spaced(7, 1) == [0]

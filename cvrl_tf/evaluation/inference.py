@@ -1,4 +1,4 @@
-"""A network on all views of all videos: each video is read once, memory is bounded."""
+"""Applies a network to all views of all videos: each video is read once, memory is bounded."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -7,44 +7,39 @@ import numpy as np
 import tensorflow as tf
 
 from cvrl_tf.data import records
-from cvrl_tf.data.clips import ClipSpec
 from cvrl_tf.data.index import RecordIndex
 from cvrl_tf.data.source import Source
-from cvrl_tf.evaluation.views import sample_view_pixels
+from cvrl_tf.evaluation.views import EvaluationViews, sample_view_pixels
 from cvrl_tf.progress import Progress
 
-# Of the views that the network sees at a time: eight of 32 x 256 x 256, more of smaller ones.
+# Of the views of one batch: eight of 32 x 256 x 256, more of smaller ones.
 BATCH_PIXELS = 8 * 32 * 256 * 256
-BATCH_VIEWS = 64  # at most: more are no faster, and progress would be seen late
-# A video in the making takes some five times its views, which are of 8 bits.
+BATCH_VIEWS = 64  # of a batch at most: more are no faster, and progress would show late
+# A video takes about five times the memory of its uint8 views while they are sampled.
 VIDEOS_AT_ONCE_BYTES = 2 * 2**30
 _PEAK_FACTOR = 5
 
 
-def map_views(
+def map_records(
     function: Callable[[tf.Tensor], tf.Tensor],
     source: Source,
     index: RecordIndex,
-    clip: ClipSpec,
-    num_clips: int,
-    num_crops: int,
+    views: EvaluationViews,
     description: str,
     first_video: int = 0,
 ) -> Iterator[tuple[np.ndarray, int, str]]:
-    """Applies a function to the views of each video, in the order of the records.
+    """Applies a function to the views of each record, in the order of the index.
 
     Args:
       function: from clips (n, T, size, size, 3) float32 in [0, 1] to (n, K), clip by clip.
-      source: what to read, checked with `pipeline.check_shards`.
+      source: how records are read, checked with `checks.check_shards`.
       index: of the records to take.
-      clip: the clips to be taken.
-      num_clips: evenly spaced clips of each video.
-      num_crops: crops of each, 1 or 3.
-      description: for the progress bar.
-      first_video: videos that are done already: the stream goes on after them.
+      views: the views of each video.
+      description: of the progress bar.
+      first_video: number of videos that an earlier call has finished; they are skipped.
 
     Yields:
-      For each video, values (num_clips * num_crops, K); label, -1 when unlabelled; id.
+      For each video, values (V, K) of its V views; label, -1 when unlabelled; id.
 
     Raises:
       InputError: a record that cannot be read.
@@ -59,42 +54,38 @@ def map_views(
         Progress(description, num_videos, "video", initial=first_video) as progress,
         records.naming_bad_records(source.name),
     ):
-        for video in stream_views(function, videos, parse, clip, num_clips, num_crops):
+        for video in map_videos(function, videos, parse, views):
             yield video
             progress.update()
 
 
-def stream_views(
+def map_videos(
     function: Callable[[tf.Tensor], tf.Tensor],
     videos: tf.data.Dataset,
     parse: Callable[..., dict[str, tf.Tensor]],
-    clip: ClipSpec,
-    num_clips: int,
-    num_crops: int,
+    views: EvaluationViews,
 ) -> Iterator[tuple[np.ndarray, int, str]]:
-    """As `map_views`, of any data set.
+    """Applies a function to the views of each element of a dataset.
 
     Args:
-      function: as for `map_views`.
+      function: as for `map_records`.
       videos: one element for each video.
       parse: from an element to `frames`, `label` and `id`, as `records.parse`.
-      clip: the clips to be taken.
-      num_clips: evenly spaced clips of each video.
-      num_crops: crops of each, 1 or 3.
+      views: the views of each video.
 
     Yields:
-      As `map_views`.
+      As `map_records`.
     """
-    num_views = num_clips * num_crops
+    clip, num_views = views.clip, len(views)
     view_pixels = clip.frames * clip.size**2
     at_once = VIDEOS_AT_ONCE_BYTES // (_PEAK_FACTOR * 3 * num_views * view_pixels)
 
     def read(*element: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         record = parse(*element)
-        views = sample_view_pixels(record["frames"], clip, num_clips, num_crops)
-        return views, tf.repeat(record["label"], num_views), tf.repeat(record["id"], num_views)
+        pixels = sample_view_pixels(record["frames"], views)
+        return pixels, tf.repeat(record["label"], num_views), tf.repeat(record["id"], num_views)
 
-    # One trace: the last batch is smaller.
+    # One trace for all batches: the last is smaller.
     @tf.function(
         input_signature=[tf.TensorSpec([None, clip.frames, clip.size, clip.size, 3], tf.uint8)]
     )
