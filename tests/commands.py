@@ -44,6 +44,7 @@ def run(
     command = [module, *map(str, arguments)]
     variables = {**os.environ, "COLUMNS": "80", "PYTHONPATH": str(ROOT), **environment}
     if fresh:
+        variables.pop("TF_CPP_MIN_LOG_LEVEL", None)  # of this process, which is no command
         return subprocess.run(
             [sys.executable, "-m", *command],
             cwd=cwd,

@@ -1,14 +1,13 @@
 """Fixtures: small records and videos that the tests make themselves."""
 
-import os
 import pathlib
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+from small_records import make_video, write_shard  # cvrl_tf before TensorFlow, which it prepares
 
+# isort: split
 import numpy as np
 import pytest
 import tensorflow as tf
-from small_records import make_video, write_shard
 
 # Replicas on one machine: must be set before TensorFlow starts.
 tf.config.set_logical_device_configuration(

@@ -33,6 +33,9 @@ MAX_RECORD_BYTES = 512_000_000
 # How far FFmpeg looks for streams when the start of the file, its default, has no video.
 _WHOLE_FILE = {"analyzeduration": "3600000000", "probesize": "100000000"}
 
+# Titles and comments need not be UTF-8. PyAV 19 decodes any bytes and has no such argument.
+_METADATA = {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "ignore"}
+
 # What the signs of a display matrix (a, b, c, d) make of a picture: x' = ax + cy, y' = bx + dy.
 _Turn = Callable[[np.ndarray], np.ndarray]
 _UPRIGHT: dict[tuple[int, ...], _Turn] = {
@@ -165,7 +168,7 @@ def _open_container(
     local: str, options: dict[str, str] | None = None
 ) -> av.container.InputContainer:
     # "file:" keeps a colon in the name from being read as a protocol.
-    return av.open(f"file:{local}", metadata_errors="ignore", options=options)
+    return av.open(f"file:{local}", options=options, **_METADATA)
 
 
 @contextlib.contextmanager

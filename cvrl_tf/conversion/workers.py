@@ -19,6 +19,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
+from cvrl_tf import environment
 from cvrl_tf.errors import InputError
 
 TIMEOUT = 120.0
@@ -103,7 +104,7 @@ class WorkerPool:
     """
 
     def __init__(self, count: int | None = None, timeout: float = TIMEOUT):
-        self._count, self._timeout = count or _cores(), timeout
+        self._count, self._timeout = count or environment.granted_cpus(), timeout
         self._workers: list[_Worker] = []
 
     def __enter__(self) -> "WorkerPool":
@@ -253,12 +254,6 @@ class _Worker:
         if status == -signal.SIGKILL:
             return "the process was killed (signal 9), most often because memory ran out"
         return f"the decoder crashed ({f'signal {-status}' if status < 0 else f'exit {status}'})"
-
-
-def _cores() -> int:
-    # Fewer than the machine has where a scheduler such as Slurm grants fewer; unknown on macOS.
-    granted = getattr(os, "sched_getaffinity", None)
-    return len(granted(0)) if granted else os.cpu_count() or 1
 
 
 @contextlib.contextmanager

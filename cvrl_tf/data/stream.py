@@ -6,18 +6,18 @@ of several takes each count-th position, whatever their number.
 """
 
 import dataclasses
-import os
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from cvrl_tf import environment
 from cvrl_tf.data.index import RecordIndex
 from cvrl_tf.data.sampling import Purpose, fold
 
 Sample = dict[str, tf.Tensor]
-PARALLEL_CALLS = len(os.sched_getaffinity(0))
+PARALLEL_CALLS = environment.granted_cpus()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,7 +18,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from cvrl_tf import files
+from cvrl_tf import environment, files
 from cvrl_tf.conversion import frames
 from cvrl_tf.conversion.catalogs import Entry
 from cvrl_tf.data import records
@@ -219,7 +219,7 @@ def _decoded(
     """
 
     def videos() -> Iterator[dict[str, Any]]:
-        workers = os.cpu_count() or 1
+        workers = environment.granted_cpus()
         waiting: collections.deque = collections.deque()
         following = iter(entries)
         with concurrent.futures.ThreadPoolExecutor(workers) as pool:

@@ -1,11 +1,11 @@
 """Applies a network to all views of all videos: each video is read once, memory is bounded."""
 
-import os
 from collections.abc import Callable, Iterator
 
 import numpy as np
 import tensorflow as tf
 
+from cvrl_tf import environment
 from cvrl_tf.data import records
 from cvrl_tf.data.index import RecordIndex
 from cvrl_tf.data.source import Source
@@ -93,7 +93,7 @@ def map_videos(
         return function(tf.cast(pixels, tf.float32) / 255.0)
 
     batches = (
-        videos.map(read, num_parallel_calls=int(np.clip(at_once, 1, os.cpu_count() or 1)))
+        videos.map(read, num_parallel_calls=int(np.clip(at_once, 1, environment.granted_cpus())))
         .rebatch(int(np.clip(BATCH_PIXELS // view_pixels, 1, BATCH_VIEWS)))
         .prefetch(1)
     )

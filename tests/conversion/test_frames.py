@@ -90,6 +90,26 @@ def test_short_side_is_the_shorter_one(tmp_path, height, width, short_side, expe
     _assert_close(video, draw(3, *expected), tolerance=6)
 
 
+@pytest.mark.parametrize("name", ["x.mp4", "x.mkv", "x.avi"])
+def test_metadata_need_not_be_utf_8(tmp_path, name):
+    path = tmp_path / name
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", 10)
+        stream.height, stream.width = 48, 64
+        stream.pix_fmt = "yuv420p"
+        container.metadata["title"] = "container title"
+        stream.metadata["title"] = "stream title"
+        for image in draw(5, 48, 64):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+    content = path.read_bytes()
+    assert content.count(b"container title") == content.count(b"stream title") == 1
+    path.write_bytes(
+        content.replace(b"r title", b"r\xe9\xfftle").replace(b"m ti", b"m\xe9\xfe\xff")
+    )
+    assert len(_read(path).frames) == 5
+
+
 def test_small_videos_are_not_enlarged(tmp_path):
     video = _read(write_video(tmp_path / "x.mp4", draw(2, 24, 32)), short_side=256)
     assert (video.height, video.width) == (24, 32)

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cvrl_tf import files, text
+from cvrl_tf import environment, files, text
 
 PACKAGES = ("cvrl-tf", "tensorflow", "keras", "numpy", "av", "simplejpeg")
 
@@ -19,7 +19,7 @@ def machine() -> dict[str, Any]:
     """The machine, and how busy it is with other work now (`load_average`, 1 minute)."""
     return {
         "cpu": _cpu_name(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
+        "cores": environment.granted_cpus(),
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
         "system": platform.platform(),
         "load_average": round(os.getloadavg()[0], 2),
