@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from cvrl_tf.models.convolution import on_cpu
+from cvrl_tf.models import placement
 
 
 class ClipReLU(keras.layers.ReLU):
@@ -18,7 +18,7 @@ class ClipReLU(keras.layers.ReLU):
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """The larger of 0 and each of `inputs`."""
-        if inputs.dtype.size == 2 and on_cpu():
+        if inputs.dtype.size == 2 and placement.on_cpu():
             return _rectify_bits(inputs)
         return tf.nn.relu(inputs)
 

@@ -7,6 +7,9 @@ from collections.abc import Iterator
 import keras
 import tensorflow as tf
 
+from cvrl_tf.models import placement
+from cvrl_tf.models.folding import fold_time
+
 
 class _Moving(threading.local):
     """Whether statistics move; of each thread, for every replica is traced in one of its own."""
@@ -35,13 +38,12 @@ class ClipBatchNormalization(keras.layers.BatchNormalization):
     combined, which does not lose the variance of channels with a large mean, as the difference of
     E[x^2] and E[x]^2 does in Keras's own synchronised layer.
 
-    Inputs are (N, ..., C) of any rank from 2; outputs have their shape and the compute dtype.
+    Inputs are (N, ..., C) of rank 2 to 5; outputs have their shape and the compute dtype.
     """
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Normalises `inputs`; `training` uses and moves the statistics of the batch."""
         inputs = tf.cast(inputs, self.compute_dtype)
-        channels = inputs.shape[-1]
         context = tf.distribute.get_replica_context()
         use_batch = bool(training) and self.trainable
         if use_batch and context is not None and context.num_replicas_in_sync > 1:
@@ -50,9 +52,9 @@ class ClipBatchNormalization(keras.layers.BatchNormalization):
             scale = self.gamma * tf.math.rsqrt(variance + self.epsilon)
             outputs = tf.cast(inputs, tf.float32) * scale + (self.beta - mean * scale)
             return tf.cast(outputs, self.compute_dtype)
-        folded = tf.reshape(inputs, [-1, 1, 1, channels])
+        images = _as_images(inputs)
         outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
-            x=folded,
+            x=images,
             scale=self.gamma,
             offset=self.beta,
             mean=self.moving_mean if not use_batch else tf.zeros([0]),
@@ -62,7 +64,7 @@ class ClipBatchNormalization(keras.layers.BatchNormalization):
         )
         if use_batch:
             # The kernel returns the unbiased variance; moving statistics keep the biased one.
-            count = tf.cast(tf.shape(folded)[0], tf.float32)
+            count = tf.cast(tf.size(images, tf.int64) // images.shape[-1], tf.float32)
             self._move(mean, variance * (count - 1.0) / count)
         return tf.reshape(outputs, tf.shape(inputs))
 
@@ -73,6 +75,21 @@ class ClipBatchNormalization(keras.layers.BatchNormalization):
             moved = moving * self.momentum + value * (1.0 - self.momentum)
             # A step that overflows is left out; its statistics must not stay either.
             moving.assign(tf.where(tf.math.is_finite(moved), moved, moving))
+
+
+def _as_images(inputs: tf.Tensor) -> tf.Tensor:
+    """(N, ..., C) as images for the fused kernel.
+
+    On CPUs the kernel is fastest when each position is an image of one pixel. On accelerators that
+    batch is too large: cuDNN has refused more than 65,535 images in inference and 880,801 in
+    training. There, only the frames of clips are folded into the batch.
+    """
+    if placement.on_cpu():
+        return tf.reshape(inputs, [-1, 1, 1, inputs.shape[-1]])
+    if inputs.shape.rank == 5:
+        return fold_time(inputs)
+    missing = [1] * (4 - inputs.shape.rank)
+    return tf.reshape(inputs, tf.concat([tf.shape(inputs)[:-1], [*missing, inputs.shape[-1]]], 0))
 
 
 def _joint_moments(

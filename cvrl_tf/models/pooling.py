@@ -3,6 +3,8 @@
 import keras
 import tensorflow as tf
 
+from cvrl_tf.models.folding import fold_time, unfold_time
+
 
 class ClipMaxPooling3D(keras.layers.MaxPooling3D):
     """Keras's MaxPooling3D over space alone, with 'same' padding: frame by frame, the same results.
@@ -14,8 +16,7 @@ class ClipMaxPooling3D(keras.layers.MaxPooling3D):
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Pools `inputs`, of pool size and strides (1, n, n)."""
-        shape = tf.shape(inputs)
-        frames = tf.reshape(inputs, tf.concat([[-1], shape[2:]], axis=0))
-        frames = tf.ensure_shape(frames, [None, *inputs.shape[2:]])
-        pooled = tf.nn.max_pool2d(frames, self.pool_size[1:], self.strides[1:], padding="SAME")
-        return tf.reshape(pooled, tf.concat([shape[:2], tf.shape(pooled)[1:]], axis=0))
+        pooled = tf.nn.max_pool2d(
+            fold_time(inputs), self.pool_size[1:], self.strides[1:], padding="SAME"
+        )
+        return unfold_time(pooled, inputs)

@@ -3,7 +3,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cvrl_tf.models.convolution import CHANNELS_OF_PRODUCTS, ClipConv3D
+from cvrl_tf.models.convolution import ClipConv3D
+from cvrl_tf.models.cpu_convolution import CHANNELS_OF_PRODUCTS
+
+# In bfloat16, Keras's layer sums in bfloat16 on CPUs without instructions for it; ours, as a
+# product, does not.
 
 
 def _layers(channels, dtype, kernel=(3, 1, 1), strides=(1, 1, 1)):
@@ -29,7 +33,7 @@ def _layers(channels, dtype, kernel=(3, 1, 1), strides=(1, 1, 1)):
         ((5, 7, 7), (2, 2, 2)),
     ],
 )
-@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-6), ("mixed_bfloat16", 0.02)])
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-6), ("mixed_bfloat16", 0.06)])
 def test_equals_keras_forward_and_backward(num_frames, kernel, strides, dtype, tolerance):
     inputs = tf.constant(
         np.random.default_rng(0).normal(size=(2, num_frames, 7, 6, 5)).astype("float32")
@@ -52,7 +56,7 @@ def test_equals_keras_forward_and_backward(num_frames, kernel, strides, dtype, t
     [((3, 1, 1), (1, 1, 1)), ((1, 3, 3), (1, 1, 1)), ((1, 3, 3), (1, 2, 2))],
 )
 def test_gradients_of_many_channels_are_those_of_keras(num_frames, kernel, strides):
-    shape, tolerance = (2, num_frames, 5, 6, CHANNELS_OF_PRODUCTS), 0.02
+    shape, tolerance = (2, num_frames, 5, 6, CHANNELS_OF_PRODUCTS), 0.06
     inputs = tf.constant(np.random.default_rng(0).normal(size=shape).astype("float32"))
     results, products = [], []
     for layer in _layers(CHANNELS_OF_PRODUCTS, "mixed_bfloat16", kernel, strides):
