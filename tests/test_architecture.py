@@ -1,0 +1,160 @@
+"""The arrows between the rooms of the package are those of the picture in docs/architecture.md."""
+
+import ast
+import configparser
+import graphlib
+import pathlib
+import re
+
+import pytest
+
+CHECKOUT = pathlib.Path(__file__).parents[1]
+PACKAGE = CHECKOUT / "cvrl_tf"
+ENTRY, GROUND = "entry", "ground"  # the names that the picture gives to modules outside of any room
+
+
+def imports_of(package: pathlib.Path) -> dict[str, set[str]]:
+    """What each module of a package imports: names of other modules, also those of elsewhere.
+
+    An import inside a function counts like any other. `from package.room import module` is an
+    arrow to the module, `from package.module import name` one to the module as well.
+    """
+    modules = {}
+    for path in package.rglob("*.py"):
+        parts = path.relative_to(package.parent).with_suffix("").parts
+        modules[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+
+    def imported_module(name: str) -> str:
+        own = name
+        while own and own not in modules:
+            own = own.rpartition(".")[0]
+        return own or name
+
+    arrows = {}
+    for module, path in modules.items():
+        names = set()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names.update(alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0, (
+                    f"{module} has a relative import, which is not followed here"
+                )
+                names.update(f"{node.module}.{alias.name}" for alias in node.names)
+        arrows[module] = {imported_module(name) for name in names} - {module}
+    return arrows
+
+
+def console_modules() -> set[str]:
+    """Modules that setup.cfg makes commands of."""
+    config = configparser.ConfigParser()
+    config.read(CHECKOUT / "setup.cfg")
+    scripts = config["options.entry_points"]["console_scripts"].split("\n")
+    return {re.split("[=:]", script)[1].strip() for script in scripts if script}
+
+
+def room_of(module: str, entry_points: set[str]) -> str:
+    """The node of the picture that a module belongs to: its folder, ENTRY or GROUND."""
+    name = module.removeprefix("cvrl_tf").strip(".").split(".")[0]
+    if name and (PACKAGE / name).is_dir():
+        return name
+    return ENTRY if module in entry_points else GROUND
+
+
+def picture() -> dict[str, set[str]]:
+    """The arrows of the Mermaid block of docs/architecture.md, from each node to its targets."""
+    text = (CHECKOUT / "docs/architecture.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```mermaid\n(.*?)```", text, re.S)
+    arrows: dict[str, set[str]] = {}
+    for sources, targets in re.findall(r"^ *([\w &]+?) *--> *([\w &]+?) *$", block, re.M):
+        for source in sources.split(" & "):
+            arrows.setdefault(source, set()).update(targets.split(" & "))
+    return arrows
+
+
+def below(arrows: dict[str, set[str]], node: str) -> set[str]:
+    """All nodes that arrows lead to from `node`, over any number of others."""
+    found: set[str] = set()
+    waiting = [node]
+    while waiting:
+        new = arrows.get(waiting.pop(), set()) - found
+        found |= new
+        waiting.extend(new)
+    return found
+
+
+def upward_arrows(
+    imports: dict[str, set[str]], allowed: dict[str, set[str]], entry_points: set[str]
+) -> set[tuple[str, str]]:
+    """Imports from one room to another that the picture has no way for."""
+    found = set()
+    for module, targets in imports.items():
+        room = room_of(module, entry_points)
+        for target in targets & imports.keys():
+            target_room = room_of(target, entry_points)
+            if target_room != room and target_room not in below(allowed, room):
+                found.add((module, target))
+            if room == target_room == ENTRY:  # entry points share code in cli, not with each other
+                found.add((module, target))
+    return found
+
+
+def test_the_picture_has_no_circle_and_names_every_room():
+    arrows = picture()
+    list(graphlib.TopologicalSorter(arrows).static_order())
+    rooms = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").is_file()}
+    assert {ENTRY, *below(arrows, ENTRY)} == rooms | {ENTRY, GROUND}
+    assert "models" not in below(arrows, "data") and "data" not in below(arrows, "models")
+
+
+def test_every_import_follows_the_picture():
+    found = upward_arrows(imports_of(PACKAGE), picture(), console_modules())
+    assert found == set()
+
+
+def test_modules_do_not_import_each_other_in_a_circle():
+    imports = imports_of(PACKAGE)
+    own = {module: targets & imports.keys() for module, targets in imports.items()}
+    list(graphlib.TopologicalSorter(own).static_order())  # names the circle if there is one
+
+
+def test_only_entry_points_and_cli_know_flags():
+    entry_points = console_modules()
+    users = {
+        module
+        for module, targets in imports_of(PACKAGE).items()
+        if any(target.startswith("absl.flags") for target in targets)
+        and room_of(module, entry_points) not in {ENTRY, "cli"}
+    }
+    assert users == set()
+
+
+def test_the_package_imports_neither_tools_nor_tests():
+    outside = {"tools", "tests"}
+    assert [
+        (module, target)
+        for module, targets in imports_of(PACKAGE).items()
+        for target in targets
+        if target.split(".")[0] in outside
+    ] == []
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "arrow"),
+    [
+        ("data/clips.py", "from cvrl_tf.models.heads import Head", ("data.clips", "models.heads")),
+        ("errors.py", "def f():\n    import cvrl_tf.data.clips", ("errors", "data.clips")),
+        ("models/heads.py", "from cvrl_tf import train", ("models.heads", "train")),
+        ("train.py", "from cvrl_tf import export", ("train", "export")),
+    ],
+)
+def test_an_arrow_that_the_picture_lacks_is_found(tmp_path, file, line, arrow):
+    package = tmp_path / "cvrl_tf"
+    for name in ("data/clips.py", "models/heads.py", "errors.py", "train.py", "export.py"):
+        (package / name).parent.mkdir(parents=True, exist_ok=True)
+        (package / name).write_text("from cvrl_tf import errors\n" if name != "errors.py" else "")
+    entry_points = {"cvrl_tf.train", "cvrl_tf.export"}
+    assert upward_arrows(imports_of(package), picture(), entry_points) == set()
+    (package / file).write_text(line + "\n")
+    found = upward_arrows(imports_of(package), picture(), entry_points)
+    assert found == {tuple(f"cvrl_tf.{name}" for name in arrow)}
