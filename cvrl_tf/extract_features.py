@@ -68,9 +68,8 @@ def main() -> None:
     backbone, origin = backbone_flags.load()
     views = view_flags.of_run(origin.config)
     if DATA.value:
-        source = find_source(DATA.value, DATA.name)
-        index = checks.check_shards(source, views.clip)
-        stored = extraction.from_records(backbone, source, index, views, OUTPUT.value)
+        videos = checks.check_shards(find_source(DATA.value, DATA.name), views.clip)
+        stored = extraction.from_records(backbone, videos, views, OUTPUT.value)
     else:
         files.load_file_systems(FILES.value)
         catalog = catalogs.files(FILES.value)

@@ -81,7 +81,7 @@ def main() -> None:
         )
     views = view_flags.of_run(origin.config)
     task = data_flags.read_task(views.clip)
-    probes.check_number(len(task.train.index), max(neighbors))
+    probes.check_number(len(task.train.videos), max(neighbors))
     output = OUTPUT_DIR.value or report.default_directory(
         origin.model_dir, "knn", origin.checkpoint
     )

@@ -133,18 +133,15 @@ def _classify_stored(
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """The class probabilities of the test videos by a fast mode, and what decides them."""
     feature_dir = FEATURE_DIR.value or os.path.join(directory, "features")
-    source = task.train.source
     # Of all training videos, for the next subset of them.
     train_views = EvaluationViews(views.clip, FEATURE_CLIPS.value)
     train = cached_features(
-        backbone, source, source.index(), train_views, feature_dir, "training features"
+        backbone, task.train.videos.source.indexed(), train_views, feature_dir, "training features"
     )
-    test = cached_features(
-        backbone, task.test.source, task.test.index, views, feature_dir, "test features"
-    )
+    test = cached_features(backbone, task.test.videos, views, feature_dir, "test features")
     values, labels = train.values, task.train.labels.labels
     if config.train_ids:
-        values = values[subset.positions(source.name, train.ids, task.train.labels.ids)]
+        values = values[subset.positions(task.train.videos.name, train.ids, task.train.labels.ids)]
     if MODE.value == "fast":
         predict = linear.fit_logistic_regression(values, labels)
         settings = {"init": config.init}

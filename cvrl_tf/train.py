@@ -190,7 +190,7 @@ def _knn_evaluation(config: PretrainConfig) -> Callable[[keras.Model], dict[str,
                 " needs: leave it out, or convert with class folders or lists."
             )
     train, test = data
-    check_classes(train.source.name, train.labels, test.source.name, test.labels)
+    check_classes(train.videos.name, train.labels, test.videos.name, test.labels)
     task, views = Task(train, test, class_names=[]), EvaluationViews(config.clip, KNN_CLIPS)
 
     def evaluate(backbone: keras.Model) -> dict[str, float]:

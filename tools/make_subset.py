@@ -43,7 +43,7 @@ def main() -> None:
     if not tf.io.gfile.isdir(directory):
         raise InputError(f"--output={OUTPUT.value} cannot be written: there is no {directory}.")
     source = find_source(DATA.value, DATA.name)
-    records = read_labels(source, source.index())
+    records = read_labels(source.indexed())
     readable = np.flatnonzero(records.labels != UNREADABLE)
     ids, labels = [records.ids[number] for number in readable], records.labels[readable]
     subset.check(source.name, ids, labels)

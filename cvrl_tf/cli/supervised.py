@@ -127,8 +127,7 @@ def train_and_test(
     trainer = supervised.train(
         config,
         backbone,
-        task.train.source,
-        task.train.index,
+        task.train.videos,
         output_dir,
         strategy,
         application.flagfile_text(groups),

@@ -9,15 +9,14 @@ import contextlib
 import functools
 import os
 import re
-import struct
 import tempfile
 from collections.abc import Iterator
 
 import tensorflow as tf
 
 from cvrl_tf.conversion.catalogs.catalog import Catalog, Entry
-from cvrl_tf.data import records, tfds_source
-from cvrl_tf.data.source import Source
+from cvrl_tf.data import records, tfds_source, tfrecords
+from cvrl_tf.data.source import IndexedSource
 from cvrl_tf.errors import InputError
 from cvrl_tf.progress import Progress
 
@@ -43,37 +42,29 @@ def tfds(name: str) -> Catalog:
     if "+" in split:
         raise InputError(f"--{_FLAG}={name}: expected one split; convert one after the other.")
     classes = tfds_source.class_names(name, _FLAG)
+    videos = source.indexed()
+    index = videos.index
     entries = []
     with (
-        Progress(f"labels of {split}", source.count_records(), "video") as progress,
+        Progress(f"labels of {split}", len(videos), "video") as progress,
         records.naming_bad_records(name),
     ):
-        for path in source.paths:
-            examples = tf.data.TFRecordDataset(path).map(
-                lambda serialized: _label_and_id(source, serialized),
-                num_parallel_calls=tf.data.AUTOTUNE,
-            )
-            position = 0
-            for label, video_id, length in examples.as_numpy_iterator():
-                label_name = classes[label] if label >= 0 else None
-                entries.append(
-                    Entry(
-                        video_id.decode(),
-                        f"tfds:{path}@{position}",
-                        int(label) if label >= 0 else None,
-                        label_name,
-                    )
-                )
-                # A record is its length (8 bytes), a checksum (4), the data, and a checksum.
-                position += 8 + 4 + int(length) + 4
-                progress.update()
+        found = tf.data.Dataset.range(len(videos)).map(
+            lambda number: _label_and_id(videos, number), num_parallel_calls=tf.data.AUTOTUNE
+        )
+        for number, (label, video_id) in enumerate(found.as_numpy_iterator()):
+            path, offset = index.paths[index.shards[number]], index.offsets[number]
+            label = int(label) if label >= 0 else None
+            label_name = None if label is None else classes[label]
+            entries.append(Entry(video_id.decode(), f"tfds:{path}@{offset}", label, label_name))
+            progress.update()
     notes = ["TFDS keeps no frame rates: 25 frames per second are assumed."]
     return Catalog({split: entries}, classes, notes)
 
 
-def _label_and_id(source: Source, serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    record = source.parse(serialized)
-    return record["label"], record["id"], tf.strings.length(serialized)
+def _label_and_id(videos: IndexedSource, number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    record = videos.read(number)
+    return record["label"], record["id"]
 
 
 @contextlib.contextmanager
@@ -88,10 +79,8 @@ def local_copy(path: str) -> Iterator[str]:
     """
     path, position = re.fullmatch(r"tfds:(.*)@(\d+)", path).groups()
     with tf.io.gfile.GFile(path, "rb") as file:
-        file.seek(int(position))
-        (length,) = struct.unpack("<Q", file.read(8))
-        file.seek(int(position) + 8 + 4)
-        serialized = file.read(length)
+        _, length = tfrecords.read_head(file, int(position), 0)
+        serialized, _ = tfrecords.read_head(file, int(position), length)
     parse = _parser(os.path.dirname(path))
     with tempfile.TemporaryDirectory(prefix="cvrl_") as directory:
         frames = os.path.join(directory, "frames")

@@ -33,8 +33,13 @@ LUMA = (0.2989, 0.5870, 0.1140)  # of red, green and blue, as in tf.image
 
 
 @dataclasses.dataclass(frozen=True)
-class View:
-    """What distinguishes a view: the probabilities of blur and of solarisation."""
+class ViewAugmentation:
+    """How the colours of one view of a video change: all that differs between the two views.
+
+    Attributes:
+      blur_probability: in [0, 1], of the Gaussian blur.
+      solarize_probability: in [0, 1], of solarisation.
+    """
 
     blur_probability: float
     solarize_probability: float
@@ -43,8 +48,8 @@ class View:
 # The two views, as in the released code, and as in the paper's algorithm, which has neither blur
 # nor solarisation.
 AUGMENTATIONS = {
-    "released": (View(1.0, 0.0), View(0.1, 0.2)),
-    "paper": (View(0.0, 0.0), View(0.0, 0.0)),
+    "released": (ViewAugmentation(1.0, 0.0), ViewAugmentation(0.1, 0.2)),
+    "paper": (ViewAugmentation(0.0, 0.0), ViewAugmentation(0.0, 0.0)),
 }
 
 
@@ -108,11 +113,11 @@ def flip(clip: tf.Tensor) -> tf.Tensor:
     return tf.reverse(clip, [2])
 
 
-def draw(view: View, seed: tf.Tensor) -> Parameters:
+def draw(view: ViewAugmentation, seed: tf.Tensor) -> Parameters:
     """Draws the parameters of one clip.
 
     Args:
-      view: the probabilities that distinguish the two views.
+      view: the probabilities of the view that the clip is.
       seed: (2,) int32, of this clip in this epoch.
     """
 

@@ -4,12 +4,11 @@ import sys
 
 from cvrl_tf.data import records
 from cvrl_tf.data.clips import ClipSpec
-from cvrl_tf.data.index import RecordIndex
-from cvrl_tf.data.source import Source
+from cvrl_tf.data.source import IndexedSource, Source
 from cvrl_tf.errors import InputError
 
 
-def check_shards(source: Source, clip: ClipSpec) -> RecordIndex:
+def check_shards(source: Source, clip: ClipSpec) -> IndexedSource:
     """Checks before any long work that clips can be taken from the shards.
 
     Looks at all record lengths and at the first record of each shard. Says so on stderr when some
@@ -20,13 +19,13 @@ def check_shards(source: Source, clip: ClipSpec) -> RecordIndex:
       clip: the clips to be taken.
 
     Returns:
-      The index of the records of all shards.
+      The videos of all shards.
 
     Raises:
       InputError: a shard that is cut off, frames smaller than the clip, or no looked-at video that
         can be read and is as long as a clip.
     """
-    index = source.index()
+    videos = source.indexed()
     lengths, problems = [], []
     for path in source.paths:
         try:
@@ -62,4 +61,4 @@ def check_shards(source: Source, clip: ClipSpec) -> RecordIndex:
             f" ({min(lengths)} of {clip.span} frames): their frames are taken cyclically.",
             file=sys.stderr,
         )
-    return index
+    return videos

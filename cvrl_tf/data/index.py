@@ -18,19 +18,23 @@ _REMOTE_SHARDS_AT_ONCE = 16
 
 @dataclasses.dataclass(frozen=True)
 class RecordIndex:
-    """The places of N records in TFRecord files; 16 bytes of memory for each.
+    """The places of N records in TFRecord files; 28 bytes of memory for each.
 
     Attributes:
       paths: the files.
       shards: (N,) int32, the position in `paths` of the file of each record.
       offsets: (N,) int64, the first byte of each record in its file.
       places: (N,) int32, how many records are before each in its file.
+      lengths: (N,) int64, bytes of the data of each.
+      checksums: (N,) uint32, stored with the data of each.
     """
 
     paths: Sequence[str]
     shards: np.ndarray
     offsets: np.ndarray
     places: np.ndarray
+    lengths: np.ndarray
+    checksums: np.ndarray
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -60,22 +64,18 @@ class RecordIndex:
 
     def select(self, numbers: np.ndarray) -> "RecordIndex":
         """The index of some of the records: those of the given numbers, (n,) int64."""
-        parts = (part[numbers] for part in (self.shards, self.offsets, self.places))
-        return RecordIndex(self.paths, *parts)
+        columns = [field.name for field in dataclasses.fields(self) if field.name != "paths"]
+        return RecordIndex(self.paths, **{x: getattr(self, x)[numbers] for x in columns})
 
     def fingerprint(self) -> str:
-        """16 hexadecimal digits that tell the records, by content and order, from others.
+        """16 hexadecimal digits that identify the records by content and order.
 
-        Made of the lengths and checksums that are stored with them: nothing else is read.
-
-        Raises:
-          tf.errors.OpError: a file cannot be read.
+        Made of the lengths and checksums that are stored with them: nothing is read for it.
         """
-        digest = hashlib.sha256()
-        for shard, path in enumerate(self.paths):
-            for length, checksum in tfrecords.checksums(path, self.offsets[self.shards == shard]):
-                digest.update(f"{length} {checksum}\n".encode())
-        return digest.hexdigest()[:16]
+        order = np.argsort(self.shards, kind="stable")
+        pairs = zip(self.lengths[order].tolist(), self.checksums[order].tolist(), strict=True)
+        text = "".join(f"{length} {checksum}\n" for length, checksum in pairs)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def origin(self, number: int) -> str:
         """The file and the position in it, from 0, of a record, for messages."""
@@ -103,7 +103,14 @@ def index_records(paths: Sequence[str]) -> RecordIndex:
     """
     remote = any(map(files.is_remote, paths))
     with concurrent.futures.ThreadPoolExecutor(_REMOTE_SHARDS_AT_ONCE if remote else 1) as pool:
-        offsets = list(pool.map(tfrecords.record_offsets, paths))
-    shards = np.repeat(np.arange(len(paths), dtype=np.int32), list(map(len, offsets)))
-    places = np.concatenate([np.arange(len(part), dtype=np.int32) for part in offsets])
-    return RecordIndex(tuple(paths), shards, np.concatenate(offsets), places)
+        found = list(pool.map(tfrecords.find_records, paths))
+    counts = [len(part.offsets) for part in found]
+    offsets, lengths, checksums = map(np.concatenate, zip(*found, strict=True))
+    return RecordIndex(
+        paths=tuple(paths),
+        shards=np.repeat(np.arange(len(paths), dtype=np.int32), counts),
+        offsets=offsets,
+        places=np.concatenate([np.arange(count, dtype=np.int32) for count in counts]),
+        lengths=lengths,
+        checksums=checksums,
+    )

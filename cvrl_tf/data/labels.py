@@ -10,9 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from cvrl_tf import files
-from cvrl_tf.data.index import RecordIndex
-from cvrl_tf.data.source import Source
-from cvrl_tf.data.tfrecords import HEAD
+from cvrl_tf.data import tfrecords
+from cvrl_tf.data.source import IndexedSource, Source
 from cvrl_tf.errors import InputError
 
 UNLABELLED = -1
@@ -34,26 +33,22 @@ class RecordLabels:
     ids: Sequence[str]
 
 
-def read_labels(source: Source, index: RecordIndex) -> RecordLabels:
+def read_labels(videos: IndexedSource) -> RecordLabels:
     """Reads the labels of records, where the layout allows it without reading the frames.
 
     Args:
-      source: how records are read.
-      index: the records.
+      videos: whose records are read.
 
     Returns:
-      Labels and ids in the order of the index.
+      Labels and ids in the order of the videos.
     """
-
+    source, index = videos.source, videos.index
     labels = np.full(len(index), UNREADABLE, np.int64)
     ids = [""] * len(index)
 
     def read_shard(shard: int) -> None:
         path = index.paths[shard]
-        # TensorFlow's files read half a megabyte at each place.
-        with (
-            tf.io.gfile.GFile(path, "rb") if files.is_remote(path) else open(path, "rb", 0) as file
-        ):
+        with tfrecords.open_at_places(path) as file:
             for number in np.flatnonzero(index.shards == shard):
                 with contextlib.suppress(ValueError, tf.errors.OpError):
                     labels[number], ids[number] = _read(source, file, int(index.offsets[number]))
@@ -66,15 +61,13 @@ def read_labels(source: Source, index: RecordIndex) -> RecordLabels:
 
 def _read(source: Source, file: BinaryIO, offset: int) -> tuple[int, str]:
     """Label and id of the record at an offset of a file."""
-    file.seek(offset)
-    head = file.read(HEAD.size + _HEAD_BYTES)
-    length, _ = HEAD.unpack_from(head)
+    head, length = tfrecords.read_head(file, offset, _HEAD_BYTES)
     if source.label_and_id:
-        found = source.label_and_id(head[HEAD.size :][:length])
+        found = source.label_and_id(head)
         if found:
             return found
-    file.seek(offset + HEAD.size)
-    record = source.parse(tf.constant(file.read(length)))
+    serialized, _ = tfrecords.read_head(file, offset, length)
+    record = source.parse(tf.constant(serialized))
     return int(record["label"]), record["id"].numpy().decode(errors="replace")
 
 

@@ -15,19 +15,26 @@ import tensorflow as tf
 
 from cvrl_tf.data import augment, sampling
 from cvrl_tf.data.clips import ClipSpec, crop_clip
-from cvrl_tf.data.index import RecordIndex
 from cvrl_tf.data.sampling import fold
-from cvrl_tf.data.source import Source
-from cvrl_tf.data.stream import WHOLE, Share, read_stream
+from cvrl_tf.data.source import IndexedSource
+from cvrl_tf.data.stream import WHOLE, Order, Share, read_stream
 
 
 @dataclasses.dataclass(frozen=True)
-class ViewPair:
-    """How the two views of a video are made: which clips, how far apart, how augmented."""
+class PairSpec:
+    """How the two views of a video are made.
+
+    Attributes:
+      clip: the clip that each view shows.
+      interval: distribution of the time between the two clips.
+      augmentations: how the colours of the first and of the second view change.
+    """
 
     clip: ClipSpec
     interval: sampling.IntervalDistribution = sampling.IntervalDistribution()
-    views: tuple[augment.View, augment.View] = augment.AUGMENTATIONS["released"]
+    augmentations: tuple[augment.ViewAugmentation, augment.ViewAugmentation] = (
+        augment.AUGMENTATIONS["released"]
+    )
 
 
 def record_seed(record: dict[str, tf.Tensor], epoch_seed: tf.Tensor) -> tf.Tensor:
@@ -41,8 +48,8 @@ def record_seed(record: dict[str, tf.Tensor], epoch_seed: tf.Tensor) -> tf.Tenso
     return fold(epoch_seed, tf.strings.to_hash_bucket_fast(identity, 2**31 - 1))
 
 
-def sample_clips(
-    record: dict[str, tf.Tensor], pair: ViewPair, epoch_seed: tf.Tensor
+def sample_pair(
+    record: dict[str, tf.Tensor], pair: PairSpec, epoch_seed: tf.Tensor
 ) -> dict[str, tf.Tensor]:
     """Takes the frames of two clips from a parsed record and drops the others.
 
@@ -76,13 +83,13 @@ class CroppedClip(NamedTuple):
     parameters: augment.Parameters
 
 
-def crop_views(sample: dict[str, tf.Tensor], pair: ViewPair) -> tuple[CroppedClip, CroppedClip]:
-    """Decodes, crops, resizes and flips the two clips of `sample_clips`, and draws what follows."""
+def crop_pair(sample: dict[str, tf.Tensor], pair: PairSpec) -> tuple[CroppedClip, CroppedClip]:
+    """Decodes, crops, resizes and flips both clips of `sample_pair`; draws their augmentation."""
     views = []
-    for index, view in enumerate(pair.views):
+    for index, augmentation in enumerate(pair.augmentations):
         frames, seed = sample["frames"][index], fold(sample["seed"], index)
         pixels = crop_clip(frames, pair.clip.size, seed)
-        views.append(CroppedClip(pixels, augment.draw(view, seed)))
+        views.append(CroppedClip(pixels, augment.draw(augmentation, seed)))
     return tuple(views)
 
 
@@ -102,8 +109,8 @@ def augment_batch(batch: CroppedClip) -> tf.Tensor:
     )
 
 
-class Batch(NamedTuple):
-    """A batch of n videos.
+class PairBatch(NamedTuple):
+    """A batch of two views of n videos.
 
     Attributes:
       views: first and second views: each (n, T, size, size, 3) float32 in [0, 1], or a
@@ -118,48 +125,44 @@ class Batch(NamedTuple):
 
 
 def pretraining_batches(
-    source: Source,
-    index: RecordIndex,
-    pair: ViewPair,
+    videos: IndexedSource,
+    pair: PairSpec,
     batch_size: int,
-    seed: int,
-    first_position: int = 0,
+    order: Order,
     share: Share = WHOLE,
     augmented: bool = True,
 ) -> tf.data.Dataset:
     """Endless batches of two views of each video, epoch after epoch, each in an order of its own.
 
-    A batch may straddle two epochs: no video is dropped but those that cannot be read.
+    A batch may straddle two epochs: no video is dropped except those that cannot be read.
 
     Args:
-      source: how records are read.
-      index: the records (`check_shards`).
+      videos: what to read (`check_shards`).
       pair: how the two views are made.
       batch_size: videos of a batch.
-      seed: of the run.
-      first_position: where in the stream the batches start: videos that came before.
+      order: of the run.
       share: what this worker reads of the stream.
-      augmented: whether the colours change here; otherwise that is left to `augment_batch`, and a
-        quarter of the bytes goes to the device.
+      augmented: whether the colours change here; otherwise `augment_batch` changes them later, and
+        a quarter of the bytes goes to the device.
 
     Returns:
-      Dataset of `Batch`.
+      Dataset of `PairBatch`.
     """
     augment.start_compiler()
 
     def sample(serialized: tf.Tensor, epoch_seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        return sample_clips(source.parse(serialized), pair, epoch_seed)
+        return sample_pair(videos.source.parse(serialized), pair, epoch_seed)
 
     def finish(sample: dict[str, tf.Tensor]) -> tuple[Any, tf.Tensor]:
-        views = crop_views(sample, pair)
+        views = crop_pair(sample, pair)
         if augmented:
             views = tuple(augment.apply(*view) for view in views)
         return views, sample["interval"]
 
     return (
-        read_stream(index, seed, sample, finish, first_position, share)
+        read_stream(videos.index, order, sample, finish, share)
         .batch(batch_size, drop_remainder=True)
-        .map(lambda element, positions: Batch(*element, positions))
+        .map(lambda element, positions: PairBatch(*element, positions))
         .prefetch(1)
     )
 
@@ -179,25 +182,21 @@ class LabelledBatch(NamedTuple):
 
 
 def labelled_batches(
-    source: Source,
-    index: RecordIndex,
+    videos: IndexedSource,
     clip: ClipSpec,
     batch_size: int,
-    seed: int,
-    first_position: int = 0,
+    order: Order,
     share: Share = WHOLE,
 ) -> tf.data.Dataset:
     """Endless batches of a random clip of each video, cropped and flipped, and its label.
 
-    Colours are as they are, and all else is as in `pretraining_batches`, in the same order.
+    Colours are unchanged; all else is as in `pretraining_batches`, in the same order.
 
     Args:
-      source: how records are read.
-      index: the records (`check_shards`).
+      videos: what to read (`check_shards`).
       clip: the clips to be taken.
       batch_size: videos of a batch.
-      seed: of the run.
-      first_position: where in the stream the batches start: videos that came before.
+      order: of the run.
       share: what this worker reads of the stream.
 
     Returns:
@@ -205,11 +204,10 @@ def labelled_batches(
 
     Source: paper section 4.2; the released code.
     """
-
     augment.start_compiler()
 
     def sample(serialized: tf.Tensor, epoch_seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        record = source.parse(serialized)
+        record = videos.source.parse(serialized)
         frames, video_seed = record["frames"], record_seed(record, epoch_seed)
         num_frames = tf.shape(frames)[0]
         start = sampling.draw_start(num_frames, clip.frames, clip.stride, video_seed)
@@ -224,7 +222,7 @@ def labelled_batches(
         return crop_clip(sample["frames"], clip.size, sample["seed"]), sample["label"]
 
     return (
-        read_stream(index, seed, sample, finish, first_position, share)
+        read_stream(videos.index, order, sample, finish, share)
         .batch(batch_size, drop_remainder=True)
         .map(lambda element, positions: LabelledBatch(*element, positions))
         .prefetch(2)

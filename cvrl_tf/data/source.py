@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import tensorflow as tf
 
 from cvrl_tf.data import records
@@ -29,22 +30,56 @@ class Source:
     summarize: Callable[[bytes, str], records.RecordSummary] = records.summarize
     label_and_id: Callable[[bytes], tuple[int, str] | None] | None = records.label_and_id
 
-    def index(self) -> RecordIndex:
-        """The place of each record; raises as `index.index_records`."""
-        return index_records(self.paths)
+    def indexed(self) -> "IndexedSource":
+        """Finds the records of all files; raises as `index.index_records`."""
+        return IndexedSource(self, index_records(self.paths))
 
-    def problem(self, index: RecordIndex, number: int) -> str:
-        """Why a record that could not be used could not.
+
+@dataclasses.dataclass(frozen=True)
+class IndexedSource:
+    """The N videos of a source, or some of them; each can be read by its number from 0 to N - 1.
+
+    Attributes:
+      source: how their records are read.
+      index: where their records are.
+    """
+
+    source: Source
+    index: RecordIndex
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @property
+    def name(self) -> str:
+        """What the user calls the source, for messages."""
+        return self.source.name
+
+    def read(self, number: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Reads and parses a record, also in a tf.data graph.
 
         Args:
-          index: of this source.
-          number: of the record.
+          number: scalar integer in [0, N - 1].
+
+        Returns:
+          What `records.parse` returns.
+
+        Raises:
+          tf.errors.OpError: when run on a record that is damaged, gone or not in the layout.
         """
-        damage = index.problem(number)
+        return self.source.parse(self.index.read(number))
+
+    def select(self, numbers: np.ndarray) -> "IndexedSource":
+        """Some of the videos: those of the given numbers, (n,) int64."""
+        return dataclasses.replace(self, index=self.index.select(numbers))
+
+    def problem(self, number: int) -> str:
+        """Why the record of this number could not be used."""
+        damage = self.index.problem(number)
         if damage:
             return damage
         try:
-            frames = self.parse(index.read(tf.constant(number)))["frames"]
+            frames = self.read(tf.constant(number))["frames"]
         except tf.errors.OpError as error:
             return f"the record cannot be parsed: {reason(error)}"
         for frame in range(len(frames)):
@@ -53,7 +88,3 @@ class Source:
             except tf.errors.OpError as error:
                 return f"frame {frame} cannot be decoded: {reason(error)}"
         return "the record has no frames" if not len(frames) else "it can be read now"
-
-    def count_records(self) -> int:
-        """The number of records of all files; raises as `index.index_records`."""
-        return len(self.index())

@@ -1,8 +1,8 @@
 """The order in which videos are read: an endless stream of positions, and how records follow it.
 
-Position p of the stream is record `epoch_order(...)[p % N]` of epoch p // N. So the stream is a
-function of the seed alone: it goes on at any position without what came before, and every worker
-of several takes each count-th position, whatever their number.
+Position p of the stream is the video of place p % N in epoch p // N. The stream is a function of
+the seed alone: reading can start at any position, and each of several workers reads every count-th
+position, whatever their number.
 """
 
 import dataclasses
@@ -22,10 +22,21 @@ PARALLEL_CALLS = environment.granted_cpus()
 
 @dataclasses.dataclass(frozen=True)
 class Share:
-    """The part of a stream that one worker reads: positions p with p % count == index."""
+    """The part of a stream that one worker reads: every count-th position, from `first` on.
+
+    Attributes:
+      index: of the worker, in [0, count - 1]; it reads positions p with p % count == index.
+      count: number of workers.
+      first: no position before it is read.
+    """
 
     index: int = 0
     count: int = 1
+    first: int = 0
+
+    def next(self, position: int | tf.Tensor) -> int | tf.Tensor:
+        """The first of this worker's positions that is not before `position`."""
+        return position + (self.index - position) % self.count
 
 
 WHOLE = Share()
@@ -47,47 +58,61 @@ def run_seed(seed: int) -> tf.Tensor:
     return tf.constant([seed, 0], tf.int32)
 
 
-def epoch_order(num_videos: int, epoch_seed: tf.Tensor) -> tf.Tensor:
-    """The records of an epoch in the order in which they are read.
+@dataclasses.dataclass(frozen=True)
+class Order:
+    """The order in which the videos of a run are read: a permutation of them for each epoch.
 
-    Args:
-      num_videos: N.
-      epoch_seed: (2,) int32, of the run and the epoch.
-
-    Returns:
-      (N,) int64, a permutation of the numbers of records.
+    Attributes:
+      seed: of the run.
     """
-    return tf.random.experimental.stateless_shuffle(
-        tf.range(num_videos, dtype=tf.int64), fold(epoch_seed, Purpose.SHUFFLE)
-    )
 
+    seed: int
 
-def record_at(position: int, num_videos: int, seed: int) -> int:
-    """The number of the record at a position of the stream."""
-    epoch, place = divmod(position, num_videos)
-    return int(epoch_order(num_videos, fold(run_seed(seed), epoch))[place])
+    def epoch_seed(self, epoch: int | tf.Tensor) -> tf.Tensor:
+        """The seed, (2,) int32, of all random draws of an epoch."""
+        return fold(run_seed(self.seed), epoch)
+
+    def of_epoch(self, epoch: int | tf.Tensor, num_videos: int) -> Callable[[tf.Tensor], tf.Tensor]:
+        """The permutation of an epoch.
+
+        Args:
+          epoch: scalar integer, from 0.
+          num_videos: N.
+
+        Returns:
+          A function, also in a tf.data graph, from places in the epoch, int64 in [0, N - 1] of any
+          shape, to the numbers of their videos, the same shape and type.
+        """
+        seed = fold(self.epoch_seed(epoch), Purpose.SHUFFLE)
+        permutation = tf.random.experimental.stateless_shuffle(
+            tf.range(num_videos, dtype=tf.int64), seed
+        )
+        return lambda places: tf.gather(permutation, places)
+
+    def video_at(self, position: int, num_videos: int) -> int:
+        """The number of the video at a position of the stream."""
+        epoch, place = divmod(position, num_videos)
+        return int(self.of_epoch(epoch, num_videos)(tf.constant(place, tf.int64)))
 
 
 def read_stream(
     index: RecordIndex,
-    seed: int,
+    order: Order,
     sample: Callable[[tf.Tensor, tf.Tensor], Sample],
     finish: Callable[[Sample], Any],
-    first_position: int = 0,
     share: Share = WHOLE,
 ) -> tf.data.Dataset:
     """Reads the records of a stream, epoch after epoch, without those that cannot be used.
 
-    A record that is damaged, or at which `sample` or `finish` fails, is left out: its position is
-    missing in what comes. An epoch of nothing else is an error, for it would not end.
+    A record that is damaged, or at which `sample` or `finish` fails, is skipped: its position is
+    missing in the result. An epoch without any usable record is an error, since it would not end.
 
     Args:
       index: the records.
-      seed: of the run.
+      order: of the run.
       sample: in a tf.data graph, from a record, scalar string, and the seed (2,) int32 of the run
         and the epoch, to what is kept of it.
       finish: from that to an element.
-      first_position: where the stream starts.
       share: what this worker reads.
 
     Returns:
@@ -96,19 +121,17 @@ def read_stream(
     num_videos = len(index)
 
     def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
-        epoch_seed = fold(run_seed(seed), epoch)
-        positions = epoch * num_videos + tf.range(num_videos, dtype=tf.int64)
-        mine = (positions % share.count == share.index) & (positions >= first_position)
-        positions = tf.boolean_mask(positions, mine)
-        records = tf.boolean_mask(epoch_order(num_videos, epoch_seed), mine)
+        epoch_seed, numbers = order.epoch_seed(epoch), order.of_epoch(epoch, num_videos)
+        first, end = epoch * num_videos, (epoch + 1) * num_videos
+        begin = share.next(tf.maximum(first, share.first))
+        elements = tf.data.Dataset.range(begin, end, share.count).map(
+            lambda position: (position, numbers(position - first), epoch_seed)
+        )
         # A tick ends the epoch, a record that needs no file: see `check_epoch`. Its position is the
         # number of videos of a whole epoch.
-        whole = epoch * num_videos >= first_position
-        expected = tf.where(whole, tf.size(positions, tf.int64), 0)
-        positions = tf.concat([positions, expected[tf.newaxis]], axis=0)
-        records = tf.concat([records, [-1]], axis=0)
-        seeds = tf.repeat(epoch_seed[tf.newaxis], tf.size(records), axis=0)
-        return tf.data.Dataset.from_tensor_slices((positions, records, seeds))
+        expected = tf.where(first >= share.first, elements.cardinality(), tf.constant(0, tf.int64))
+        tick = tf.data.Dataset.from_tensors((expected, tf.constant(-1, tf.int64), epoch_seed))
+        return elements.concatenate(tick)
 
     readable = _readable_record(index, sample, finish)
 
@@ -128,7 +151,7 @@ def read_stream(
             return tf.where(tick, 0, count + 1), value
 
     return (
-        tf.data.Dataset.counter(first_position // num_videos)
+        tf.data.Dataset.counter(share.first // num_videos)
         .flat_map(one_epoch)
         .map(read, num_parallel_calls=PARALLEL_CALLS)
         .map(
@@ -160,24 +183,19 @@ def _readable_record(
 
 
 class Gaps:
-    """Tells which positions of a worker's stream are missing in the batches that came.
+    """Finds the positions of a worker's share of the stream that are missing in its batches."""
 
-    Args:
-      first_position: of the stream.
-      share: of the worker.
-    """
-
-    def __init__(self, first_position: int, share: Share = WHOLE):
+    def __init__(self, share: Share = WHOLE):
         self._share = share
-        self._next = first_position + (share.index - first_position) % share.count
+        self._next = share.next(share.first)
 
     @property
     def next_position(self) -> int:
-        """The first position of the worker that has not come."""
+        """The first position of the worker that no batch has reached."""
         return self._next
 
     def missing(self, positions: np.ndarray) -> list[int]:
-        """The positions that were left out before or between those of a batch.
+        """The positions that are missing before or between those of a batch.
 
         Args:
           positions: (n,) int64, of the next batch, ascending.

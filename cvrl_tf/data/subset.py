@@ -6,9 +6,9 @@ import numpy as np
 import tensorflow as tf
 
 from cvrl_tf import files
-from cvrl_tf.data.index import RecordIndex
 from cvrl_tf.data.labels import RecordLabels
 from cvrl_tf.data.sampling import Purpose
+from cvrl_tf.data.source import IndexedSource
 from cvrl_tf.errors import InputError
 
 
@@ -128,9 +128,9 @@ def positions(name: str, ids: Sequence[str], chosen: Sequence[str]) -> np.ndarra
 
 
 def restrict(
-    name: str, index: RecordIndex, labels: RecordLabels, chosen: Sequence[str]
-) -> tuple[RecordIndex, RecordLabels]:
-    """Leaves of an index and its labels the records whose ids are chosen; raises as `positions`."""
-    numbers = positions(name, labels.ids, chosen)
+    videos: IndexedSource, labels: RecordLabels, chosen: Sequence[str]
+) -> tuple[IndexedSource, RecordLabels]:
+    """Selects the videos, and their labels, whose ids are chosen; raises as `positions`."""
+    numbers = positions(videos.name, labels.ids, chosen)
     ids = [labels.ids[number] for number in numbers]
-    return index.select(numbers), RecordLabels(labels.labels[numbers], ids)
+    return videos.select(numbers), RecordLabels(labels.labels[numbers], ids)

@@ -2,8 +2,8 @@
 
 import dataclasses
 import struct
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import google_crc32c
 import numpy as np
@@ -76,52 +76,75 @@ def read_shard(path: str, offset: int = 0) -> Iterator[StoredRecord]:
             number, position = number + 1, end
 
 
-def checksums(path: str, offsets: Iterable[int]) -> Iterator[tuple[int, int]]:
-    """Yields the length and the stored checksum of the records of a shard.
-
-    Args:
-      path: the shard, which is whole.
-      offsets: of the records.
-    """
-    with _open_at_places(path) as file:
-        for offset in map(int, offsets):
-            file.seek(offset)
-            length, _ = HEAD.unpack(file.read(HEAD.size))
-            file.seek(offset + HEAD.size + length)
-            yield length, TAIL.unpack(file.read(TAIL.size))[0]
-
-
-def _open_at_places(path: str) -> Any:
-    """A file to read few bytes from at each place: TensorFlow's read half a megabyte there."""
+def open_at_places(path: str) -> Any:
+    """Opens a file to read few bytes at many places: TensorFlow reads half a megabyte at each."""
     return tf.io.gfile.GFile(path, "rb") if files.is_remote(path) else open(path, "rb", 0)
 
 
-def record_offsets(path: str) -> np.ndarray:
-    """Where the records of a shard start, found from their lengths alone.
+class RecordPlaces(NamedTuple):
+    """Where the N records of a shard lie, and what is stored with them.
 
-    Returns:
-      (N,) int64, the first byte of each record.
+    Attributes:
+      offsets: (N,) int64, the first byte of each record in the file.
+      lengths: (N,) int64, bytes of its data.
+      checksums: (N,) uint32, stored with the data.
+    """
+
+    offsets: np.ndarray
+    lengths: np.ndarray
+    checksums: np.ndarray
+
+
+def find_records(path: str) -> RecordPlaces:
+    """Finds the records of a shard from their lengths; no data are read.
+
+    Args:
+      path: the shard.
 
     Raises:
-      InputError: the file is empty, is cut off, or is not a TFRecord file.
+      InputError: the file is empty, cut off, compressed, or not a TFRecord file.
+      tf.errors.OpError: it cannot be read.
+      OSError: the same, of a local file.
     """
     size = tf.io.gfile.stat(path).length
-    offsets, position = [], 0
-    with _open_at_places(path) as file:
-        while position < size:
-            file.seek(position)
-            head = file.read(HEAD.size)
-            offsets.append(position)
-            position += HEAD.size + TAIL.size
-            position += HEAD.unpack(head)[0] if len(head) == HEAD.size else size
-            if position > size:
-                raise InputError(
-                    f"{path} is not a whole TFRecord file: record {len(offsets) - 1} ends at byte"
-                    f" {position}, the file at byte {size}; convert it again."
-                )
-    if not offsets:
+    if not size:
         raise InputError(f"{path} holds no records: remove it, or convert it again.")
-    return np.array(offsets, np.int64)
+    places, position = [], 0
+    with open_at_places(path) as file:
+        head = file.read(HEAD.size)
+        while position < size:
+            length, _ = HEAD.unpack(head) if len(head) == HEAD.size else (size, 0)
+            end = position + HEAD.size + length + TAIL.size
+            if end > size:
+                raise InputError(
+                    f"{path} is not a whole TFRecord file: record {len(places)} ends at byte"
+                    f" {end}, the file at byte {size}; convert it again."
+                )
+            # The checksum that ends this record, and the head of the next.
+            file.seek(end - TAIL.size)
+            between = file.read(TAIL.size + HEAD.size)
+            places.append((position, length, *TAIL.unpack_from(between)))
+            position, head = end, between[TAIL.size :]
+    columns = zip(*places, strict=True)
+    dtypes = (np.int64, np.int64, np.uint32)
+    return RecordPlaces(*(np.array(x, dtype) for x, dtype in zip(columns, dtypes, strict=True)))
+
+
+def read_head(file: Any, offset: int, size: int) -> tuple[bytes, int]:
+    """Reads the beginning of a record's data.
+
+    Args:
+      file: of the shard, open for reading bytes.
+      offset: first byte of the record in the file.
+      size: the number of bytes to read.
+
+    Returns:
+      At most `size` bytes of the data, and how many bytes it has altogether.
+    """
+    file.seek(offset)
+    head = file.read(HEAD.size + size)
+    length, _ = HEAD.unpack_from(head)
+    return head[HEAD.size :][:length], length
 
 
 def _checksum(data: bytes) -> int:

@@ -10,10 +10,9 @@ import tensorflow as tf
 
 from cvrl_tf.data import checks, subset
 from cvrl_tf.data.clips import ClipSpec
-from cvrl_tf.data.index import RecordIndex
 from cvrl_tf.data.labels import RecordLabels, check_classes, read_labels
 from cvrl_tf.data.lookup import find_source
-from cvrl_tf.data.source import Source
+from cvrl_tf.data.source import IndexedSource
 from cvrl_tf.evaluation import accuracy, class_names, confusion, report
 from cvrl_tf.evaluation.inference import map_records
 from cvrl_tf.evaluation.report import Checkpoint, Result
@@ -25,28 +24,25 @@ class LabelledData:
     """Labelled records, checked.
 
     Attributes:
-      source: how they are read.
-      index: where they are.
-      labels: of all of them, in the order of `index`.
+      videos: the records.
+      labels: of all of them, in their order.
       ids_file: the list of ids that chose them; empty where they are all records.
     """
 
-    source: Source
-    index: RecordIndex
+    videos: IndexedSource
     labels: RecordLabels
     ids_file: str = ""
 
     def describe(self) -> report.Data:
         """For the result."""
         return report.describe_data(
-            self.source.name, self.labels.ids, self.labels.labels, self.ids_file
+            self.videos.name, self.labels.ids, self.labels.labels, self.ids_file
         )
 
     def restrict(self, ids_file: str) -> "LabelledData":
         """Those that a list of ids names; raises as `subset.read_ids` and `subset.restrict`."""
         chosen = subset.read_ids(ids_file)
-        restricted = subset.restrict(self.source.name, self.index, self.labels, chosen)
-        return LabelledData(self.source, *restricted, ids_file)
+        return LabelledData(*subset.restrict(self.videos, self.labels, chosen), ids_file)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +71,7 @@ def read_task(
     """Finds and checks labelled records before any long work.
 
     Args:
-      train_data: what `source.find_source` takes.
+      train_data: what `lookup.find_source` takes.
       test_data: the same.
       clip: the clips to be taken.
       train_ids: text file with the ids of the training records to use; all when empty.
@@ -92,7 +88,7 @@ def read_task(
     if test_ids:
         test = test.restrict(test_ids)
     class_names.check_same(train_data, test_data)
-    num_classes = check_classes(train.source.name, train.labels, test.source.name, test.labels)
+    num_classes = check_classes(train.videos.name, train.labels, test.videos.name, test.labels)
     names = class_names.name_all(class_names.read(train_data), num_classes)
     return Task(train, test, names)
 
@@ -101,16 +97,15 @@ def read_data(name: str, flag: str, clip: ClipSpec) -> LabelledData:
     """Finds records and reads their labels; some may have none.
 
     Args:
-      name: what `source.find_source` takes.
+      name: what `lookup.find_source` takes.
       flag: name of the flag that holds it, for messages.
       clip: the clips to be taken.
 
     Raises:
-      InputError: as `source.find_source` and `checks.check_shards`.
+      InputError: as `lookup.find_source` and `checks.check_shards`.
     """
-    source = find_source(name, flag)
-    index = checks.check_shards(source, clip)
-    return LabelledData(source, index, read_labels(source, index))
+    videos = checks.check_shards(find_source(name, flag), clip)
+    return LabelledData(videos, read_labels(videos))
 
 
 def predict(
@@ -131,7 +126,7 @@ def predict(
 
     Source: paper section 4.2.
     """
-    videos = map_records(probabilities, data.source, data.index, views, "testing")
+    videos = map_records(probabilities, data.videos, views, "testing")
     return np.stack([values.mean(axis=0) for values, _, _ in videos])
 
 

@@ -22,8 +22,7 @@ from cvrl_tf import environment, files
 from cvrl_tf.conversion import frames
 from cvrl_tf.conversion.catalogs import Entry
 from cvrl_tf.data import records
-from cvrl_tf.data.index import RecordIndex
-from cvrl_tf.data.source import Source
+from cvrl_tf.data.source import IndexedSource
 from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation import feature_store
 from cvrl_tf.evaluation.feature_store import FeatureStore, StoredFeatures
@@ -51,8 +50,7 @@ def check_output(path: str) -> None:
 
 def from_records(
     backbone: keras.Model,
-    source: Source,
-    index: RecordIndex,
+    videos: IndexedSource,
     views: EvaluationViews,
     output: str,
 ) -> StoredFeatures:
@@ -60,8 +58,7 @@ def from_records(
 
     Args:
       backbone: from clips (n, T, H, W, 3) to features (n, D); run in inference mode.
-      source: how records are read.
-      index: of those to take, checked with `checks.check_shards`.
+      videos: what to read, checked with `checks.check_shards`.
       views: the views of each video.
       output: the file, see `check_output`: .npz with `features` (N, V, D) float32, `labels` (N,)
         int64, -1 where there is none, and `ids` (N,); or .tfrecord with a `tf.train.Example` for
@@ -77,11 +74,11 @@ def from_records(
 
     def add(store: FeatureStore) -> None:
         for video in map_records(
-            _pooled(backbone), source, index, views, _DESCRIPTION, first_video=len(store.ids)
+            _pooled(backbone), videos, views, _DESCRIPTION, first_video=len(store.ids)
         ):
             store.append(*video)
 
-    return _extract(backbone, index.fingerprint(), views, output, add)
+    return _extract(backbone, videos.index.fingerprint(), views, output, add)
 
 
 def from_files(

@@ -11,8 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from cvrl_tf.data.index import RecordIndex
-from cvrl_tf.data.source import Source
+from cvrl_tf.data.source import IndexedSource
 from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation import feature_store
 from cvrl_tf.evaluation.feature_store import StoredFeatures
@@ -47,8 +46,7 @@ def frozen(backbone: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
 
 def extract_features(
     backbone: keras.Model,
-    source: Source,
-    index: RecordIndex,
+    videos: IndexedSource,
     views: EvaluationViews,
     description: str = "features",
 ) -> Features:
@@ -56,8 +54,7 @@ def extract_features(
 
     Args:
       backbone: from clips (N, T, H, W, 3) to features (N, D); run in inference mode.
-      source: how records are read.
-      index: of those to take, checked with `checks.check_shards`.
+      videos: what to read, checked with `checks.check_shards`.
       views: the views of each video.
       description: for the progress bar.
 
@@ -68,12 +65,10 @@ def extract_features(
       InputError: a record that is damaged, not in the layout, or has no label.
     """
     values, labels, ids = [], [], []
-    for vectors, label, record_id in map_records(
-        frozen(backbone), source, index, views, description
-    ):
+    for vectors, label, record_id in map_records(frozen(backbone), videos, views, description):
         if label < 0:
             raise InputError(
-                f"The record '{record_id}' of {source.name} has no label: evaluation needs labelled"
+                f"The record '{record_id}' of {videos.name} has no label: evaluation needs labelled"
                 " records; convert with class folders or lists."
             )
         mean = vectors.mean(axis=0)
@@ -107,8 +102,7 @@ def identify(
 
 def cached_features(
     backbone: keras.Model,
-    source: Source,
-    index: RecordIndex,
+    videos: IndexedSource,
     views: EvaluationViews,
     cache_dir: str,
     description: str = "features",
@@ -122,8 +116,7 @@ def cached_features(
 
     Args:
       backbone: from clips (N, T, H, W, 3) to features (N, D); run in inference mode.
-      source: how records are read.
-      index: of those to take, checked with `checks.check_shards`.
+      videos: what to read, checked with `checks.check_shards`.
       views: the views of each video.
       cache_dir: local directory, made when needed.
       description: for the progress bar.
@@ -135,14 +128,14 @@ def cached_features(
     Raises:
       InputError: a record that is damaged or not in the layout; another process computes the same.
     """
-    identity = identify(backbone, "pooled, of norm 1", "float16", index.fingerprint(), views)
+    identity = identify(backbone, "pooled, of norm 1", "float16", videos.index.fingerprint(), views)
     name = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
     directory = os.path.join(cache_dir, name)
     row = len(views), backbone.output_shape[-1]
     with feature_store.open_store(directory, identity, row) as store:
         if not store.complete:
             for video in map_records(
-                frozen(backbone), source, index, views, description, first_video=len(store.ids)
+                frozen(backbone), videos, views, description, first_video=len(store.ids)
             ):
                 store.append(*video)
             store.finish()

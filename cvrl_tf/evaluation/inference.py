@@ -7,8 +7,7 @@ import tensorflow as tf
 
 from cvrl_tf import environment
 from cvrl_tf.data import records
-from cvrl_tf.data.index import RecordIndex
-from cvrl_tf.data.source import Source
+from cvrl_tf.data.source import IndexedSource
 from cvrl_tf.evaluation.views import EvaluationViews, sample_view_pixels
 from cvrl_tf.progress import Progress
 
@@ -22,18 +21,16 @@ _PEAK_FACTOR = 5
 
 def map_records(
     function: Callable[[tf.Tensor], tf.Tensor],
-    source: Source,
-    index: RecordIndex,
+    videos: IndexedSource,
     views: EvaluationViews,
     description: str,
     first_video: int = 0,
 ) -> Iterator[tuple[np.ndarray, int, str]]:
-    """Applies a function to the views of each record, in the order of the index.
+    """Applies a function to the views of each record, in their order.
 
     Args:
       function: from clips (n, T, size, size, 3) float32 in [0, 1] to (n, K), clip by clip.
-      source: how records are read, checked with `checks.check_shards`.
-      index: of the records to take.
+      videos: what to read, checked with `checks.check_shards`.
       views: the views of each video.
       description: of the progress bar.
       first_video: number of videos that an earlier call has finished; they are skipped.
@@ -44,17 +41,12 @@ def map_records(
     Raises:
       InputError: a record that cannot be read.
     """
-    num_videos = len(index)
-
-    def parse(number: tf.Tensor) -> dict[str, tf.Tensor]:
-        return source.parse(index.read(number))
-
-    videos = tf.data.Dataset.range(first_video, num_videos)
+    numbers = tf.data.Dataset.range(first_video, len(videos))
     with (
-        Progress(description, num_videos, "video", initial=first_video) as progress,
-        records.naming_bad_records(source.name),
+        Progress(description, len(videos), "video", initial=first_video) as progress,
+        records.naming_bad_records(videos.name),
     ):
-        for video in map_videos(function, videos, parse, views):
+        for video in map_videos(function, numbers, videos.read, views):
             yield video
             progress.update()
 

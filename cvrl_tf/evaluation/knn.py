@@ -103,7 +103,7 @@ def evaluate(
       InputError: as `extract_features` and `classify`.
     """
     features = [
-        extract_features(backbone, data.source, data.index, views, f"{description} {name}")
+        extract_features(backbone, data.videos, views, f"{description} {name}")
         for name, data in (("training videos", task.train), ("test videos", task.test))
     ]
     return classify(*features, num_neighbors, logistic_regression)

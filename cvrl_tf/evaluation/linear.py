@@ -14,7 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from cvrl_tf.data.sampling import Purpose, fold
-from cvrl_tf.data.stream import epoch_order, run_seed
+from cvrl_tf.data.stream import Order
 from cvrl_tf.models.heads import build_classifier
 from cvrl_tf.progress import Progress
 from cvrl_tf.training.config import SupervisedConfig
@@ -61,17 +61,21 @@ def fit_sgd(config: SupervisedConfig, features: np.ndarray, labels: np.ndarray) 
             loss = cross_entropy(classifier(batch), batch_labels, smoothing=0.0)
         optimizer.apply(tape.gradient(loss, classifier.trainable_variables), step)
 
+    order = Order(config.seed)
     videos, clips, epoch = np.empty(0, int), np.empty(0, int), 0
     with Progress("linear classifier", total_steps, "step") as progress:
         for step in range(total_steps):
             while len(videos) < config.batch_size:
-                seed = fold(run_seed(config.seed), epoch)
                 draws = tf.random.stateless_uniform(
-                    [num_videos], fold(seed, Purpose.FIRST_START), 0, num_clips, tf.int32
+                    [num_videos],
+                    fold(order.epoch_seed(epoch), Purpose.FIRST_START),
+                    0,
+                    num_clips,
+                    tf.int32,
                 )
-                order = epoch_order(num_videos, seed).numpy()
-                videos = np.concatenate([videos, order])
-                clips = np.concatenate([clips, draws.numpy()[order]])
+                numbers = order.of_epoch(epoch, num_videos)(np.arange(num_videos)).numpy()
+                videos = np.concatenate([videos, numbers])
+                clips = np.concatenate([clips, draws.numpy()[numbers]])
                 epoch += 1
             batch, videos = np.split(videos, [config.batch_size])
             batch_clips, clips = np.split(clips, [config.batch_size])

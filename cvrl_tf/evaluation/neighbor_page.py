@@ -48,9 +48,7 @@ def render(result: Result, found: KnnResult, task: Task) -> str:
             ("test", task.test, queries),
             ("train", task.train, np.unique(neighbors[queries])),
         )
-        for number, strip in thumbnails.read_strips(
-            data.source, data.index, numbers.tolist(), clip
-        ).items()
+        for number, strip in thumbnails.read_strips(data.videos, numbers.tolist(), clip).items()
     }
 
     def video(prefix: str, features: Features, number: int) -> _Video:

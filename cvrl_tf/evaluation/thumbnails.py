@@ -10,8 +10,7 @@ import tensorflow as tf
 
 from cvrl_tf.data import sampling
 from cvrl_tf.data.clips import ClipSpec
-from cvrl_tf.data.index import RecordIndex
-from cvrl_tf.data.source import Source
+from cvrl_tf.data.source import IndexedSource
 
 FRAMES = 8
 HEIGHT = 80  # pixels
@@ -34,15 +33,12 @@ class Strip:
     width: int
 
 
-def read_strips(
-    source: Source, index: RecordIndex, numbers: Iterable[int], clip: ClipSpec
-) -> dict[int, Strip]:
+def read_strips(videos: IndexedSource, numbers: Iterable[int], clip: ClipSpec) -> dict[int, Strip]:
     """The middle clip of some videos, thinned to a few frames.
 
     Args:
-      source: how their records are read.
-      index: of the records.
-      numbers: which, by their position in the index.
+      videos: of which some are taken.
+      numbers: which.
       clip: as the network sees it.
 
     Returns:
@@ -50,7 +46,7 @@ def read_strips(
     """
     strips = {}
     for number in numbers:
-        frames = source.parse(index.read(tf.constant(number)))["frames"]
+        frames = videos.read(tf.constant(number))["frames"]
         count = len(frames)
         start = sampling.even_starts(count, 1, clip.frames, clip.stride)[0]
         positions = sampling.clip_indices(start, count, clip.frames, clip.stride).numpy()

@@ -7,7 +7,7 @@ import keras
 
 from cvrl_tf.data import augment
 from cvrl_tf.data.clips import ClipSpec
-from cvrl_tf.data.pipeline import ViewPair
+from cvrl_tf.data.pipeline import PairSpec
 from cvrl_tf.data.sampling import IntervalDistribution
 from cvrl_tf.models import build_backbone
 
@@ -72,10 +72,10 @@ class PretrainConfig:
         return ClipSpec(self.num_frames, self.stride, self.crop_size)
 
     @property
-    def view_pair(self) -> ViewPair:
+    def pair(self) -> PairSpec:
         """How the two views of a video are made."""
         interval = IntervalDistribution(self.interval, self.interval_power)
-        return ViewPair(self.clip, interval, augment.AUGMENTATIONS[self.augmentation])
+        return PairSpec(self.clip, interval, augment.AUGMENTATIONS[self.augmentation])
 
     @property
     def peak_learning_rate(self) -> float:

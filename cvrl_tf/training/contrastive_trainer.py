@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from cvrl_tf.data import pipeline
-from cvrl_tf.data.pipeline import Batch, CroppedClip
+from cvrl_tf.data.pipeline import CroppedClip, PairBatch
 from cvrl_tf.models import build_projection_head
 from cvrl_tf.models.normalization import fixed_moving_statistics
 from cvrl_tf.models.rematerialization import Rematerialized
@@ -20,7 +20,7 @@ class ContrastiveTrainer(Trainer):
     With `accumulate` of K, the embeddings of K micro-batches are computed first, then the loss of
     all and its gradient in the embeddings, then the gradients micro-batch by micro-batch from their
     part of it (gradient caching, Gao et al., arXiv 2101.06983): exactly the loss of the whole batch
-    in the memory of a micro-batch, for a second forward pass. Batch normalisation takes its
+    in the memory of a micro-batch, for a second forward pass. PairBatch normalisation takes its
     statistics from micro-batches.
 
     Args:
@@ -59,7 +59,7 @@ class ContrastiveTrainer(Trainer):
         features = self._forward(tf.concat(views, axis=0), training=True)
         return self.head(features, training=True)
 
-    def gradients(self, batch: Batch) -> tuple[list[tf.Tensor], Figures]:
+    def gradients(self, batch: PairBatch) -> tuple[list[tf.Tensor], Figures]:
         """See `Trainer`."""
         with tf.GradientTape() as tape:
             embeddings = self._embed(batch.views)
@@ -67,8 +67,8 @@ class ContrastiveTrainer(Trainer):
             scaled_loss = self.scale(loss)
         return self.differentiate(tape, scaled_loss), {"loss": loss, **figures}
 
-    def step(self, batch: Batch) -> Figures:
-        """See `Trainer`; `batch` is a `Batch` per replica.
+    def step(self, batch: PairBatch) -> Figures:
+        """See `Trainer`; `batch` is a `PairBatch` per replica.
 
         Figures beside the loss without weight decay: those of `contrastive.info_nce`.
         """
@@ -82,13 +82,13 @@ class ContrastiveTrainer(Trainer):
             self._add_gradients(batch, index, gradients)
         return self._apply_sums(figures)
 
-    def _micro_batch(self, batch: Batch, index: tf.Tensor) -> Batch:
+    def _micro_batch(self, batch: PairBatch, index: tf.Tensor) -> PairBatch:
         size = tf.shape(batch.positions)[0] // self._num_micro_batches
         return tf.nest.map_structure(lambda x: x[index * size : (index + 1) * size], batch)
 
     @tf.function
-    def _micro_embeddings(self, batch: Batch, index: tf.Tensor) -> tf.Tensor:
-        def run(batch: Batch) -> tf.Tensor:
+    def _micro_embeddings(self, batch: PairBatch, index: tf.Tensor) -> tf.Tensor:
+        def run(batch: PairBatch) -> tf.Tensor:
             return self._embed(self._micro_batch(batch, index).views)
 
         return self.strategy.run(run, args=(batch,))
@@ -109,8 +109,10 @@ class ContrastiveTrainer(Trainer):
         return self.strategy.run(run, args=(embeddings,))
 
     @tf.function
-    def _add_gradients(self, batch: Batch, index: tf.Tensor, gradients: list[tf.Tensor]) -> None:
-        def run(batch: Batch, gradients: list[tf.Tensor]) -> None:
+    def _add_gradients(
+        self, batch: PairBatch, index: tf.Tensor, gradients: list[tf.Tensor]
+    ) -> None:
+        def run(batch: PairBatch, gradients: list[tf.Tensor]) -> None:
             # The statistics moved with the first pass.
             with fixed_moving_statistics(), tf.GradientTape() as tape:
                 embeddings = self._embed(self._micro_batch(batch, index).views)

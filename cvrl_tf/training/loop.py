@@ -9,10 +9,9 @@ from typing import Any
 import tensorflow as tf
 
 from cvrl_tf import files
-from cvrl_tf.data import records, stream
-from cvrl_tf.data.index import RecordIndex
-from cvrl_tf.data.source import Source
-from cvrl_tf.data.stream import Gaps, Share
+from cvrl_tf.data import records
+from cvrl_tf.data.source import IndexedSource
+from cvrl_tf.data.stream import Gaps, Order, Share
 from cvrl_tf.errors import InputError, Stopped
 from cvrl_tf.progress import Progress
 from cvrl_tf.training.checkpoints import LoopState, RunCheckpoints
@@ -70,20 +69,18 @@ class TrainingData:
     """What a run is trained on.
 
     Attributes:
-      source: how records are read.
-      index: the records.
-      seed: of the order of the records.
+      videos: all that is read in an epoch.
+      order: in which they are read.
       batch_size: videos of a step over all replicas.
-      batches: the batches of one worker, endless, from the batch size of a replica, the first
-        position in the stream, and the worker's share of it; batches have an attribute `positions`.
+      batches: the batches of one worker, endless, from the batch size of a replica and the worker's
+        share of the stream; batches have an attribute `positions`.
       histograms: from a batch to values whose distribution TensorBoard shows, by name.
     """
 
-    source: Source
-    index: RecordIndex
-    seed: int
+    videos: IndexedSource
+    order: Order
     batch_size: int
-    batches: Callable[[int, int, Share], tf.data.Dataset]
+    batches: Callable[[int, Share], tf.data.Dataset]
     histograms: Callable[[Any], dict[str, tf.Tensor]] = lambda batch: {}
 
 
@@ -137,10 +134,12 @@ def train(
         _Profile(options.profile if writer else None, model_dir) as profile,
         workers.naming_lost_workers(lambda: checkpoints.latest),
     ):
-        log = Log(writer, progress, data.batch_size, len(data.index), options.on_nan, state.pending)
+        log = Log(
+            writer, progress, data.batch_size, len(data.videos), options.on_nan, state.pending
+        )
         for step in range(done + 1, total_steps + 1):
             profile.before(step)
-            with log.waiting(), records.naming_bad_records(data.source.name):
+            with log.waiting(), records.naming_bad_records(data.videos.name):
                 batch = next(batches)
             positions = workers.local_values(batch.positions)
             bad_records.add(gaps.missing(positions), progress)
@@ -181,15 +180,14 @@ def train(
 def _read(
     data: TrainingData, strategy: tf.distribute.Strategy, share: Share, positions: Sequence[int]
 ) -> tuple[Iterator[Any], Gaps]:
-    """This worker's batches from where the workers stopped, and what tells the gaps in them."""
+    """This worker's batches from where the workers stopped, and what finds the gaps in them."""
     same = len(positions) == share.count  # as many workers as before
     first = positions[share.index] if same else min(positions, default=0)
+    rest = dataclasses.replace(share, first=first)
     batches = strategy.distribute_datasets_from_function(
-        lambda context: data.batches(
-            context.get_per_replica_batch_size(data.batch_size), first, share
-        )
+        lambda context: data.batches(context.get_per_replica_batch_size(data.batch_size), rest)
     )
-    return iter(batches), Gaps(first, share)
+    return iter(batches), Gaps(rest)
 
 
 class _BadRecords:
@@ -213,12 +211,12 @@ class _BadRecords:
           InputError: they are too many now.
         """
         for position in positions:
-            index = self._data.index
-            number = stream.record_at(position, len(index), self._data.seed)
+            videos = self._data.videos
+            number = self._data.order.video_at(position, len(videos))
             if number in self._known:
                 continue
             self._known.add(number)
-            line = f"{index.origin(number)}: {self._data.source.problem(index, number)}"
+            line = f"{videos.index.origin(number)}: {videos.problem(number)}"
             lines = files.read_text(self._path).splitlines() if self._exists() else []
             files.write_if_changed(self._path, "\n".join(sorted({*lines, line})) + "\n")
             progress.note(f"left out: {line}")

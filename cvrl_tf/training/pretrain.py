@@ -8,10 +8,9 @@ import numpy as np
 import tensorflow as tf
 
 from cvrl_tf.data import checks, pipeline, records
-from cvrl_tf.data.index import RecordIndex
 from cvrl_tf.data.lookup import find_source
-from cvrl_tf.data.source import Source
-from cvrl_tf.data.stream import WHOLE, Share
+from cvrl_tf.data.source import IndexedSource
+from cvrl_tf.data.stream import Order
 from cvrl_tf.errors import InputError
 from cvrl_tf.training import loop, run_directory, weights
 from cvrl_tf.training.config import PretrainConfig
@@ -89,14 +88,13 @@ def pretrain(
       Stopped: a signal ended the run, and all is saved.
     """
     strategy = strategy or make_strategy()
-    source = find_source(config.train_data, "train_data")
-    index = checks.check_shards(source, config.clip)
-    check(config, len(index), strategy.num_replicas_in_sync)
-    total_steps = config.total_steps(len(index))
+    videos = checks.check_shards(find_source(config.train_data, "train_data"), config.clip)
+    check(config, len(videos), strategy.num_replicas_in_sync)
+    total_steps = config.total_steps(len(videos))
     is_chief = Workers(strategy).is_chief
     started = tf.io.gfile.exists(os.path.join(model_dir, run_directory.CONFIG_FILE))
     with strategy.scope():
-        warmup_steps = config.steps_of(config.warmup_epochs, len(index))
+        warmup_steps = config.steps_of(config.warmup_epochs, len(videos))
         trainer = ContrastiveTrainer(config, warmup_steps, total_steps, remat)
     if config.init_checkpoint:
         loaded = weights.initialize(trainer.backbone, trainer.head, config)
@@ -104,19 +102,19 @@ def pretrain(
             print(loaded)
     if augment_on == "auto":
         augment_on = "device" if tf.config.list_logical_devices("GPU") else "host"
+    order = Order(config.seed)
     data = TrainingData(
-        source,
-        index,
-        config.seed,
+        videos,
+        order,
         config.batch_size,
-        lambda size, first, share: _batches(
-            config, source, index, size, first, share, augmented=augment_on == "host"
+        lambda size, share: pipeline.pretraining_batches(
+            videos, config.pair, size, order, share, augmented=augment_on == "host"
         ),
         histograms=lambda batch: {"interval": batch.intervals},
     )
     evaluation = None
     if evaluate:
-        every_steps = max(1, config.steps_of(evaluate_every_epochs, len(index)))
+        every_steps = max(1, config.steps_of(evaluate_every_epochs, len(videos)))
         evaluation = Evaluation(every_steps, lambda: evaluate(trainer.backbone))
     with run_directory.training_in(model_dir, config, is_chief, flagfile, override):
         loop.train(
@@ -127,29 +125,15 @@ def pretrain(
             "pre-training",
             options,
             evaluation,
-            lambda writer, step: _write_pairs(writer, step, config, source, index),
+            lambda writer, step: _write_pairs(writer, step, config, videos, order),
         )
 
 
-def _batches(
-    config: PretrainConfig,
-    source: Source,
-    index: RecordIndex,
-    batch_size: int,
-    first_position: int,
-    share: Share,
-    augmented: bool,
-) -> tf.data.Dataset:
-    return pipeline.pretraining_batches(
-        source, index, config.view_pair, batch_size, config.seed, first_position, share, augmented
-    )
-
-
 def _write_pairs(
-    writer: MetricsWriter, step: int, config: PretrainConfig, source: Source, index: RecordIndex
+    writer: MetricsWriter, step: int, config: PretrainConfig, videos: IndexedSource, order: Order
 ) -> None:
     """Draws the clip pairs of the first videos."""
-    size = min(PICTURED_VIDEOS, len(index))
-    with records.naming_bad_records(source.name):
-        pairs = next(iter(_batches(config, source, index, size, 0, WHOLE, augmented=True)))
+    size = min(PICTURED_VIDEOS, len(videos))
+    with records.naming_bad_records(videos.name):
+        pairs = next(iter(pipeline.pretraining_batches(videos, config.pair, size, order)))
     writer.write_pairs(step, np.stack(pairs.views, axis=1))

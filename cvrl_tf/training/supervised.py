@@ -4,10 +4,10 @@ import keras
 import tensorflow as tf
 
 from cvrl_tf.data import pipeline
-from cvrl_tf.data.index import RecordIndex
 from cvrl_tf.data.pipeline import LabelledBatch
 from cvrl_tf.data.sampling import Purpose, fold
-from cvrl_tf.data.source import Source
+from cvrl_tf.data.source import IndexedSource
+from cvrl_tf.data.stream import Order
 from cvrl_tf.errors import InputError
 from cvrl_tf.models.heads import build_classifier
 from cvrl_tf.training import loop, run_directory
@@ -150,8 +150,7 @@ def check(config: SupervisedConfig, num_videos: int, num_replicas: int) -> None:
 def train(
     config: SupervisedConfig,
     backbone: keras.Model,
-    source: Source,
-    index: RecordIndex,
+    videos: IndexedSource,
     output_dir: str,
     strategy: tf.distribute.Strategy,
     flagfile: str | None = None,
@@ -163,8 +162,7 @@ def train(
     Args:
       config: of the run.
       backbone: with its initial weights, made in the scope of `strategy`.
-      source: how the training records are read.
-      index: where they are.
+      videos: to train on.
       output_dir: where `run_directory` describes what is written.
       strategy: devices and machines.
       flagfile: text of `flags.txt`; None writes none.
@@ -178,19 +176,17 @@ def train(
       InputError: configuration, data and directory do not fit; or as `loop.train`.
       Stopped: a signal ended the run, and all is saved.
     """
-    check(config, len(index), strategy.num_replicas_in_sync)
-    total_steps = config.steps_of(config.epochs, len(index))
+    check(config, len(videos), strategy.num_replicas_in_sync)
+    total_steps = config.steps_of(config.epochs, len(videos))
     with strategy.scope():
-        warmup_steps = config.steps_of(config.warmup_epochs, len(index))
+        warmup_steps = config.steps_of(config.warmup_epochs, len(videos))
         trainer = SupervisedTrainer(config, backbone, warmup_steps, total_steps)
+    order = Order(config.seed)
     data = TrainingData(
-        source,
-        index,
-        config.seed,
+        videos,
+        order,
         config.batch_size,
-        lambda size, first, share: pipeline.labelled_batches(
-            source, index, config.clip, size, config.seed, first, share
-        ),
+        lambda size, share: pipeline.labelled_batches(videos, config.clip, size, order, share),
     )
     description = "linear classifier" if config.frozen else "fine-tuning"
     is_chief = Workers(strategy).is_chief

@@ -108,7 +108,11 @@ def test_every_video_is_in_one_shard_with_its_label_and_frames(tmp_path, videos)
         "labels.txt",
         *names,
     ]
-    assert [len(tfrecords.record_offsets(str(tmp_path / name))) for name in names] == [3, 2, 2]
+    assert [len(tfrecords.find_records(str(tmp_path / name)).offsets) for name in names] == [
+        3,
+        2,
+        2,
+    ]
     assert held == {
         "videos": 7,
         "frames": (4 + 5 + 6) + (4 + 5 + 6 + 7),

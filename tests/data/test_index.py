@@ -85,4 +85,4 @@ def test_a_cut_file_is_named(paths, cut):
 def test_an_empty_file_is_refused(tmp_path):
     (tmp_path / "empty").write_bytes(b"")
     with pytest.raises(InputError, match="holds no records"):
-        tfrecords.record_offsets(str(tmp_path / "empty"))
+        tfrecords.find_records(str(tmp_path / "empty"))

@@ -16,7 +16,7 @@ def _labels(*values):
 
 def test_labels_are_read_in_the_order_of_the_index(shards):
     source = find_source(shards, "train_data")
-    result = labels.read_labels(source, source.index())
+    result = labels.read_labels(source.indexed())
     assert result.labels.tolist() == [index % 2 for index in range(6)] * 2
     assert list(result.ids) == [f"video_{index}" for index in range(12)]
 
@@ -25,12 +25,12 @@ def test_frames_are_not_read(tmp_path):
     path = tmp_path / "shard"
     write_shard(path, [make_video(0, label=3), make_video(1, label=None)])
     source = Source("cut", [str(path)])
-    index = source.index()
+    videos = source.indexed()
     content = bytearray(path.read_bytes())
-    for offset in index.offsets:  # all but the first bytes
+    for offset in videos.index.offsets:  # all but the first bytes
         content[offset + 2000 : offset + 2500] = bytes(500)
     path.write_bytes(content)
-    result = labels.read_labels(source, index)
+    result = labels.read_labels(videos)
     assert result.labels.tolist() == [3, UNLABELLED]
     assert list(result.ids) == ["video_0", "video_1"]
 
@@ -49,7 +49,7 @@ def test_other_writers_and_damaged_records(tmp_path, monkeypatch):
             writer.write(record)
     source = Source("other", [path])
     monkeypatch.setattr(labels, "_HEAD_BYTES", 60)
-    result = labels.read_labels(source, source.index())
+    result = labels.read_labels(source.indexed())
     assert result.labels.tolist() == [5, UNREADABLE, 5]
 
 

@@ -8,22 +8,20 @@ from small_records import make_video, write_shard
 from cvrl_tf.data import augment, checks, clips, pipeline, records, sampling, stream
 from cvrl_tf.data.clips import ClipSpec
 from cvrl_tf.data.lookup import find_source
-from cvrl_tf.data.pipeline import ViewPair
+from cvrl_tf.data.pipeline import PairSpec
 from cvrl_tf.data.sampling import Purpose
 from cvrl_tf.data.source import Source
-from cvrl_tf.data.stream import Share
+from cvrl_tf.data.stream import Order, Share
 from cvrl_tf.errors import InputError
 
 CLIP = ClipSpec(frames=4, stride=2, size=32)
-PAIR = ViewPair(CLIP)
+PAIR = PairSpec(CLIP)
 EPOCH_SEED = tf.constant([5, 6], tf.int32)
 
 
-def _batches(pattern, count, batch_size=4, seed=1, first_position=0, **options):
-    source = find_source(pattern, "train_data")
-    dataset = pipeline.pretraining_batches(
-        source, source.index(), PAIR, batch_size, seed, first_position, **options
-    )
+def _batches(pattern, count, batch_size=4, seed=1, share=stream.WHOLE):
+    videos = find_source(pattern, "train_data").indexed()
+    dataset = pipeline.pretraining_batches(videos, PAIR, batch_size, Order(seed), share)
     return list(dataset.take(count))
 
 
@@ -39,7 +37,7 @@ def test_clip_span():
 def test_sampled_clips_are_frames_of_the_video_at_the_stride():
     video = make_video(0, num_frames=20)
     record = records.parse(tf.constant(records.serialize(video)))
-    sample = pipeline.sample_clips(record, PAIR, EPOCH_SEED)
+    sample = pipeline.sample_pair(record, PAIR, EPOCH_SEED)
     for view in sample["frames"].numpy():
         positions = [list(video.frames).index(frame) for frame in view]
         assert np.diff(positions).tolist() == [2, 2, 2]
@@ -48,7 +46,7 @@ def test_sampled_clips_are_frames_of_the_video_at_the_stride():
 def test_sampling_goes_round_in_a_short_video():
     video = make_video(0, num_frames=3)
     record = records.parse(tf.constant(records.serialize(video)))
-    sample = pipeline.sample_clips(record, PAIR, EPOCH_SEED)
+    sample = pipeline.sample_pair(record, PAIR, EPOCH_SEED)
     for view in sample["frames"].numpy():
         positions = [list(video.frames).index(frame) for frame in view]
         assert (np.diff(positions) % 3).tolist() == [2, 2, 2]
@@ -59,7 +57,7 @@ def test_seeds_differ_between_records_without_ids():
     for index in range(5):
         record = records.parse(tf.constant(records.serialize(make_video(index))))
         record["id"] = tf.constant("")
-        sample = pipeline.sample_clips(record, PAIR, EPOCH_SEED)
+        sample = pipeline.sample_pair(record, PAIR, EPOCH_SEED)
         seeds.add(tuple(sample["seed"].numpy()))
     assert len(seeds) == 5
 
@@ -75,8 +73,8 @@ def test_decoding_a_window_equals_decoding_all_and_cutting():
 
 def _views(record, pair, epoch_seed):
     """The two augmented views of a record, (2, T, S, S, 3)."""
-    sample = pipeline.sample_clips(record, pair, epoch_seed)
-    return np.stack([augment.apply(*view) for view in pipeline.crop_views(sample, pair)])
+    sample = pipeline.sample_pair(record, pair, epoch_seed)
+    return np.stack([augment.apply(*view) for view in pipeline.crop_pair(sample, pair)])
 
 
 def test_views_are_clips_in_range():
@@ -93,8 +91,8 @@ def test_crops_are_windows_of_the_frames_resized_and_flipped():
     record = records.parse(tf.constant(records.serialize(video)))
     flips = set()
     for epoch in range(8):
-        sample = pipeline.sample_clips(record, PAIR, tf.constant([epoch, 0]))
-        for index, view in enumerate(pipeline.crop_views(sample, PAIR)):
+        sample = pipeline.sample_pair(record, PAIR, tf.constant([epoch, 0]))
+        for index, view in enumerate(pipeline.crop_pair(sample, PAIR)):
             seed = sampling.fold(sample["seed"], index)
             crop_seed = sampling.fold(seed, sampling.Purpose.CROP)
             window = augment.random_crop_window(40, 48, crop_seed)
@@ -109,8 +107,8 @@ def test_crops_are_windows_of_the_frames_resized_and_flipped():
 def test_a_batch_is_augmented_as_its_clips_are():
     shard = [make_video(index) for index in range(3)]
     samples = [
-        pipeline.crop_views(
-            pipeline.sample_clips(
+        pipeline.crop_pair(
+            pipeline.sample_pair(
                 records.parse(tf.constant(records.serialize(video))), PAIR, EPOCH_SEED
             ),
             PAIR,
@@ -125,7 +123,7 @@ def test_a_batch_is_augmented_as_its_clips_are():
 
 def test_the_two_views_draw_independently():
     # One view setting, one frame: equal draws would give equal views, and an easy, empty task.
-    same = ViewPair(CLIP, views=(augment.View(0.1, 0.2),) * 2)
+    same = PairSpec(CLIP, augmentations=(augment.ViewAugmentation(0.1, 0.2),) * 2)
     record = records.parse(tf.constant(records.serialize(make_video(0, num_frames=1))))
     for epoch in range(8):
         views = _views(record, same, tf.constant([epoch, 0]))
@@ -143,7 +141,7 @@ def test_the_same_seed_gives_the_same_batches(shards):
 def test_a_stream_goes_on_where_another_stopped(shards):
     # 12 videos: the third batch of five straddles the epochs.
     whole = _batches(shards, 6, batch_size=5)
-    rest = _batches(shards, 3, batch_size=5, first_position=15)
+    rest = _batches(shards, 3, batch_size=5, share=Share(first=15))
     for one, two in zip(whole[3:], rest, strict=True):
         np.testing.assert_array_equal(_views_of(one), _views_of(two))
         np.testing.assert_array_equal(one.positions, two.positions)
@@ -160,9 +158,9 @@ def test_two_workers_share_the_batches_of_one(shards):
 
 
 def test_a_batch_tells_the_intervals(shards):
-    far = ViewPair(CLIP, sampling.IntervalDistribution("increasing", 500.0))
-    source = find_source(shards, "train_data")
-    (batch,) = pipeline.pretraining_batches(source, source.index(), far, 12, 1).take(1)
+    far = PairSpec(CLIP, sampling.IntervalDistribution("increasing", 500.0))
+    videos = find_source(shards, "train_data").indexed()
+    (batch,) = pipeline.pretraining_batches(videos, far, 12, Order(1)).take(1)
     assert batch.intervals.numpy().tolist() == [13] * 12
     (batch,) = _batches(shards, 1, batch_size=12)
     assert len(set(batch.intervals.numpy().tolist())) > 3
@@ -227,13 +225,17 @@ def test_check_shards_passes_over_a_damaged_first_record(tmp_path, capsys):
 
 def test_views_and_intervals_are_those_that_are_asked_for():
     record = records.parse(tf.constant(records.serialize(make_video(0))))
-    pair = ViewPair(CLIP, sampling.IntervalDistribution("increasing", 500.0))
+    pair = PairSpec(CLIP, sampling.IntervalDistribution("increasing", 500.0))
     for epoch in range(5):
-        sample = pipeline.sample_clips(record, pair, tf.constant([epoch, 0]))
+        sample = pipeline.sample_pair(record, pair, tf.constant([epoch, 0]))
         starts = [int(tf.where(record["frames"] == frames[0])[0, 0]) for frames in sample["frames"]]
         assert sorted(starts) == [0, 13]  # 14 starts: the longest interval
-    always = ViewPair(CLIP, views=(augment.View(0.0, 1.0), augment.View(0.0, 0.0)))
-    never = ViewPair(CLIP, views=(augment.View(0.0, 0.0), augment.View(0.0, 1.0)))
+    always = PairSpec(
+        CLIP, augmentations=(augment.ViewAugmentation(0.0, 1.0), augment.ViewAugmentation(0.0, 0.0))
+    )
+    never = PairSpec(
+        CLIP, augmentations=(augment.ViewAugmentation(0.0, 0.0), augment.ViewAugmentation(0.0, 1.0))
+    )
     one, two = (_views(record, which, EPOCH_SEED) for which in (always, never))
     # Same seeds: the views differ by solarisation alone.
     np.testing.assert_allclose(one[0], np.where(two[0] < 0.5, two[0], 1 - two[0]), atol=1e-6)
@@ -242,20 +244,19 @@ def test_views_and_intervals_are_those_that_are_asked_for():
 
 def test_labelled_clips_are_windows_of_their_videos_in_the_order_of_the_stream(shards):
     """Colours as they are, resized and flipped, the same from a later position on."""
-    source = find_source(shards, "train_data")
-    index = source.index()
+    videos, order = find_source(shards, "train_data").indexed(), Order(1)
 
-    def batches(first_position):
-        return pipeline.labelled_batches(source, index, CLIP, 4, 1, first_position).take(3)
+    def batches(first):
+        return pipeline.labelled_batches(videos, CLIP, 4, order, Share(first=first)).take(3)
 
     flips = []
     for batch in batches(0):
         assert batch.clips.shape == (4, 4, 32, 32, 3) and batch.clips.dtype == tf.uint8
         for clip, label, position in zip(*map(np.asarray, batch), strict=True):
-            number = stream.record_at(position, 12, seed=1)
+            number = order.video_at(position, 12)
             assert label == number % 2  # so are the fixture's
             video = make_video(number, label=label)
-            epoch_seed = sampling.fold(stream.run_seed(1), position // 12)
+            epoch_seed = order.epoch_seed(position // 12)
             record = records.parse(tf.constant(records.serialize(video)))
             seed = pipeline.record_seed(record, epoch_seed)
             start = int(sampling.draw_start(20, 4, 2, seed))

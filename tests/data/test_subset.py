@@ -80,13 +80,12 @@ def test_ids_are_written_and_read(tmp_path):
 
 
 def test_records_are_restricted_to_a_list(shards):
-    source = find_source(shards, "train_data")
-    index = source.index()
-    labels = read_labels(source, index)
-    some, some_labels = subset.restrict(shards, index, labels, ["video_9", "video_4"])
+    videos = find_source(shards, "train_data").indexed()
+    labels = read_labels(videos)
+    some, some_labels = subset.restrict(videos, labels, ["video_9", "video_4"])
     assert some_labels.ids == ["video_4", "video_9"] and some_labels.labels.tolist() == [0, 1]
     for number, record_id in enumerate([b"video_4", b"video_9"]):
-        assert source.parse(some.read(tf.constant(number)))["id"] == record_id
+        assert some.read(tf.constant(number))["id"] == record_id
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ import tensorflow_datasets as tfds
 from cvrl_tf.data import checks, labels, pipeline, records
 from cvrl_tf.data.clips import ClipSpec
 from cvrl_tf.data.lookup import find_source
-from cvrl_tf.data.pipeline import ViewPair
+from cvrl_tf.data.pipeline import PairSpec
+from cvrl_tf.data.stream import Order, Share
 from cvrl_tf.errors import InputError
 
 CLIP = ClipSpec(frames=4, stride=2, size=32)
@@ -38,7 +39,7 @@ def test_a_split_is_read_without_decoding(data_dir, version):
         f"{data_dir}/small_video/1.0.0/small_video-train.tfrecord-0000{index}-of-00002"
         for index in range(2)
     ]
-    assert source.count_records() == 8
+    assert len(source.indexed()) == 8
     examples = _examples(source)
     assert sorted(examples) == [f"train {index}.avi" for index in range(8)]
     for index in range(8):
@@ -52,7 +53,7 @@ def test_a_split_is_read_without_decoding(data_dir, version):
 
 def test_two_splits_are_read_as_one(data_dir):
     source = find_source("tfds:small_video:train+test", "train_data")
-    assert source.count_records() == 12
+    assert len(source.indexed()) == 12
     assert sum(name.startswith("test") for name in _examples(source)) == 4
 
 
@@ -70,7 +71,7 @@ def test_batches_go_on_where_another_stream_stopped(data_dir):
 
     def batches(count, first_position=0):
         dataset = pipeline.pretraining_batches(
-            source, source.index(), ViewPair(CLIP), 3, 1, first_position
+            source.indexed(), PairSpec(CLIP), 3, Order(1), Share(first=first_position)
         )
         return [np.stack(batch.views, axis=1) for batch in dataset.take(count)]
 
@@ -82,7 +83,7 @@ def test_batches_go_on_where_another_stream_stopped(data_dir):
 
 def test_no_warnings_of_tfds_reach_the_user(data_dir, capfd):
     source = find_source("tfds:small_video:test", "train_data")
-    list(pipeline.pretraining_batches(source, source.index(), ViewPair(CLIP), 2, 1).take(1))
+    list(pipeline.pretraining_batches(source.indexed(), PairSpec(CLIP), 2, Order(1)).take(1))
     assert capfd.readouterr().err == ""
 
 
@@ -143,7 +144,7 @@ def test_the_package_is_imported_only_for_such_a_name():
 
 def test_labels_are_read_of_whole_records(data_dir):
     source = find_source("tfds:small_video:train", "train_data")
-    result = labels.read_labels(source, source.index())
+    result = labels.read_labels(source.indexed())
     expected = [source.parse(record) for record in tf.data.TFRecordDataset(source.paths)]
     assert result.labels.tolist() == [int(record["label"]) for record in expected]
     assert list(result.ids) == [record["id"].numpy().decode() for record in expected]

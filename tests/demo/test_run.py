@@ -80,7 +80,7 @@ def test_the_whole_way_on_few_videos(tmp_path, monkeypatch, capsys, one_replica)
     assert [float(value) for value in match.groups()] == [
         round(figure["value"], 2) for figure in top1
     ]
-    assert find_source(config.train_data, "x").count_records() == 16
+    assert len(find_source(config.train_data, "x").indexed()) == 16
     assert metrics.read_metrics(settings["model_dir"])[-1]["step"] == 4
     exported = tf.saved_model.load(os.path.join(directory, "export", "saved_model"))
     assert exported.serve(tf.zeros([1, 4, 32, 32, 3]))["features"].shape == (1, 512)

@@ -48,7 +48,7 @@ def test_the_mean_of_the_softmax_by_hand(tmp_path):
         make_video(0, 8, 32, 32), frames=[frame.numpy() for frame in frames]
     )
     source = Source("x", [write_shard(tmp_path / "shard", [video])])
-    data = classification.LabelledData(source, source.index(), RecordLabels(np.array([0]), ["a"]))
+    data = classification.LabelledData(source.indexed(), RecordLabels(np.array([0]), ["a"]))
 
     def softmax(clips):
         white = tf.reduce_mean(clips, axis=[1, 2, 3])[:, 0]
@@ -66,11 +66,11 @@ def test_the_task_has_the_classes_of_the_training_labels(shards, tmp_path):
     few = _task(shards, train_ids=str(ids))
     assert list(few.train.labels.ids) == ["video_2", "video_7"]
     assert few.train.labels.labels.tolist() == [0, 1]
-    assert few.train.index.origin(1).endswith("train-00001-of-00002, record 1")
-    assert len(few.test.index) == 12
+    assert few.train.videos.index.origin(1).endswith("train-00001-of-00002, record 1")
+    assert len(few.test.videos) == 12
     held_out = _task(shards, test_ids=str(ids))
     assert list(held_out.test.labels.ids) == ["video_2", "video_7"]
-    assert len(held_out.train.index) == 12
+    assert len(held_out.train.videos) == 12
     described = held_out.test.describe()
     assert (described.videos, described.ids_file) == (2, str(ids))
     softmax = lambda clips: tf.reduce_mean(clips, axis=[1, 2, 3])  # noqa: E731

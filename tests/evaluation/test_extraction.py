@@ -51,10 +51,10 @@ def test_files_give_the_features_of_their_records(backbone, entries, tmp_path):
     assert found["ids"].tolist() == list("acde") and found["labels"].tolist() == [-1] * 4
     assert found["features"].shape == (4, 6, 16) and found["features"].dtype == np.float32
     videos = [frames.read_video(entry)[0] for entry in entries if entry.video_id != "b"]
-    source = Source("x", [write_shard(tmp_path / "shard", videos)])
+    source = Source("x", [write_shard(tmp_path / "shard", videos)]).indexed()
     again = tmp_path / "again.npz"
     assert extraction.from_records(
-        backbone, source, source.index(), EvaluationViews(CLIP, 2, 3), str(again)
+        backbone, source, EvaluationViews(CLIP, 2, 3), str(again)
     ).ids == list("acde")
     np.testing.assert_array_equal(np.load(again)["features"], found["features"])
     views = sample_views(tf.constant(list(videos[1].frames)), EvaluationViews(CLIP, 2, 3))
@@ -71,10 +71,8 @@ def test_it_goes_on_where_it_was_killed(backbone, entries, shards, tmp_path, mon
         if kind == "files":
             extraction.from_files(backbone, entries, EvaluationViews(CLIP, 1), str(output))
         else:
-            source = find_source(shards, "data")
-            extraction.from_records(
-                backbone, source, source.index(), EvaluationViews(CLIP, 1), str(output)
-            )
+            source = find_source(shards, "data").indexed()
+            extraction.from_records(backbone, source, EvaluationViews(CLIP, 1), str(output))
         return np.load(output)
 
     whole = extract("whole.npz")
@@ -104,12 +102,10 @@ def test_it_goes_on_where_it_was_killed(backbone, entries, shards, tmp_path, mon
 
 def test_tfrecords(backbone, tmp_path):
     videos = [make_video(0, label=3), make_video(1, label=None)]
-    source = Source("x", [write_shard(tmp_path / "shard", videos)])
+    source = Source("x", [write_shard(tmp_path / "shard", videos)]).indexed()
+    extraction.from_records(backbone, source, EvaluationViews(CLIP, 2), str(tmp_path / "a.npz"))
     extraction.from_records(
-        backbone, source, source.index(), EvaluationViews(CLIP, 2), str(tmp_path / "a.npz")
-    )
-    extraction.from_records(
-        backbone, source, source.index(), EvaluationViews(CLIP, 2), str(tmp_path / "a.tfrecord")
+        backbone, source, EvaluationViews(CLIP, 2), str(tmp_path / "a.tfrecord")
     )
     expected = np.load(tmp_path / "a.npz")["features"]
     for number, serialized in enumerate(tf.data.TFRecordDataset(str(tmp_path / "a.tfrecord"))):

@@ -18,8 +18,8 @@ CLIP = ClipSpec(frames=4, stride=2, size=32)
 
 def test_features_are_normalised_means_in_the_order_of_the_shards(shards):
     backbone = tiny_backbone()
-    source = find_source(shards, "train_data")
-    result = features.extract_features(backbone, source, source.index(), EvaluationViews(CLIP, 2))
+    source = find_source(shards, "train_data").indexed()
+    result = features.extract_features(backbone, source, EvaluationViews(CLIP, 2))
     assert result.ids == [f"video_{index}" for index in range(12)]
     assert result.labels.tolist() == [index % 2 for index in range(6)] * 2
     assert result.values.shape == (12, 16)
@@ -34,15 +34,15 @@ def test_features_are_normalised_means_in_the_order_of_the_shards(shards):
 
 def test_a_record_without_a_label_is_named(tmp_path):
     path = write_shard(tmp_path / "s", [make_video(0, label=0), make_video(1, label=None)])
-    source = Source("some data", [path])
+    source = Source("some data", [path]).indexed()
     with pytest.raises(InputError, match="record 'video_1' of some data has no label: evaluation"):
-        features.extract_features(tiny_backbone(), source, source.index(), EvaluationViews(CLIP, 1))
+        features.extract_features(tiny_backbone(), source, EvaluationViews(CLIP, 1))
 
 
 def test_a_cache_is_of_one_checkpoint_and_one_data_set(shards, tmp_path, monkeypatch):
     backbone = tiny_backbone()
-    source = find_source(shards, "train_data")
-    arguments = source, source.index(), EvaluationViews(CLIP, 2, 3), str(tmp_path)
+    source = find_source(shards, "train_data").indexed()
+    arguments = source, EvaluationViews(CLIP, 2, 3), str(tmp_path)
     stored = features.cached_features(backbone, *arguments)
     assert stored.values.shape == (12, 6, 16) and stored.values.dtype == np.float16
     assert stored.ids == [f"video_{index}" for index in range(12)]
@@ -60,26 +60,26 @@ def test_a_cache_is_of_one_checkpoint_and_one_data_set(shards, tmp_path, monkeyp
     videos = [make_video(index, label=index % 2) for index in range(12)]
     videos[7] = dataclasses.replace(videos[7], label=0)
     relabelled = Source("x", [write_shard(tmp_path / "shard", videos)])
-    other_data = relabelled, relabelled.index(), *arguments[2:]
+    other_data = relabelled.indexed(), *arguments[1:]
     assert features.cached_features(backbone, *other_data).labels[7] == 0
     other = features.cached_features(tiny_backbone(seed=1), *arguments)
     assert np.abs(other.values - stored.values).max() > 0.01
-    other_views = source, source.index(), EvaluationViews(CLIP, 1), str(tmp_path)
+    other_views = source, EvaluationViews(CLIP, 1), str(tmp_path)
     assert features.cached_features(backbone, *other_views).values.shape[1] == 1
     # The same weights in another type of computation.
     coarse = tiny_backbone(dtype="mixed_bfloat16")
     assert report.fingerprint_weights(coarse) == report.fingerprint_weights(backbone)
     rounded = features.cached_features(coarse, *arguments)
     assert 1e-4 < np.abs(rounded.values - stored.values).max() < 0.05
-    some = source, source.index().select(np.array([3, 8])), *arguments[2:]
+    some = source.select(np.array([3, 8])), *arguments[1:]
     assert features.cached_features(backbone, *some).ids == ["video_3", "video_8"]
     assert len([path for path in tmp_path.iterdir() if path.is_dir()]) == 6
 
 
 def test_a_cache_goes_on_where_it_was_stopped(shards, tmp_path, monkeypatch):
     backbone = tiny_backbone()
-    source = find_source(shards, "train_data")
-    arguments = source, source.index(), EvaluationViews(CLIP, 2)
+    source = find_source(shards, "train_data").indexed()
+    arguments = source, EvaluationViews(CLIP, 2)
     whole = features.cached_features(backbone, *arguments, str(tmp_path / "whole"))
     map_records = features.map_records
 

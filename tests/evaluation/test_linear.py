@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cvrl_tf.data.sampling import fold
-from cvrl_tf.data.stream import epoch_order, run_seed
+from cvrl_tf.data.stream import Order
 from cvrl_tf.evaluation import linear
 from cvrl_tf.models.heads import build_classifier
 from cvrl_tf.training.config import SupervisedConfig
@@ -30,7 +29,7 @@ def test_sgd_is_that_of_the_paper_by_hand():
         seed=5,
     )
     predict = linear.fit_sgd(config, features, labels)
-    order = [epoch_order(6, fold(run_seed(5), epoch)).numpy() for epoch in range(2)]
+    order = [Order(5).of_epoch(epoch, 6)(np.arange(6)).numpy() for epoch in range(2)]
     batches = np.concatenate(order).reshape(3, 4)
     kernel, bias = (weight.numpy() for weight in build_classifier(3, 3, seed=5).weights)
     momenta = [0.0, 0.0]

@@ -63,8 +63,8 @@ def content(tmp_path_factory):
     data = []
     for name, first, labels in (("train-*", 0, [0, 0, 0, 1, 1, 1]), ("test-*", 10, [0, 1, 0])):
         videos = [make_video(first + i, 16, label=label) for i, label in enumerate(labels)]
-        source = Source(name, [write_shard(directory / name, videos)])
-        data.append(LabelledData(source, index := source.index(), read_labels(source, index)))
+        source = Source(name, [write_shard(directory / name, videos)]).indexed()
+        data.append(LabelledData(source, read_labels(source)))
     task = Task(*data, ["dive", NASTY])
     found = knn.classify(
         _features([0, 5, 10, 80, 85, 90], [0, 0, 0, 1, 1, 1], "train"),
@@ -119,7 +119,7 @@ def test_the_strips_are_the_middle_clip(content):
 def test_wide_frames_lose_their_sides(tmp_path):
     video = make_video(0, 16, 48, 160)
     source = Source("x", [write_shard(tmp_path / "shard", [video])])
-    strip = thumbnails.read_strips(source, source.index(), [0], CLIP)[0]
+    strip = thumbnails.read_strips(source.indexed(), [0], CLIP)[0]
     pixels = tf.io.decode_jpeg(base64.b64decode(strip.data)).numpy()
     assert pixels.shape == (48, 8 * 85, 3) and strip.width == 142
 

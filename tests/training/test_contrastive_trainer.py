@@ -6,16 +6,17 @@ import tensorflow as tf
 
 from cvrl_tf.data import pipeline
 from cvrl_tf.data.lookup import find_source
+from cvrl_tf.data.stream import Order
 from cvrl_tf.models.normalization import ClipBatchNormalization
 from cvrl_tf.training.contrastive import info_nce
 from cvrl_tf.training.contrastive_trainer import ContrastiveTrainer
 
 
 def _batches(config, count, batch_size):
-    source = find_source(config.train_data, "train_data")
-    return pipeline.pretraining_batches(
-        source, source.index(), config.view_pair, batch_size, config.seed
-    ).take(count)
+    videos = find_source(config.train_data, "train_data").indexed()
+    return pipeline.pretraining_batches(videos, config.pair, batch_size, Order(config.seed)).take(
+        count
+    )
 
 
 def _train(config, strategy, num_steps, remat=False):
@@ -90,9 +91,9 @@ def test_augmenting_on_the_device_trains_the_same(config, one_replica):
     for augmented in (True, False):
         with one_replica.scope():
             trainer = ContrastiveTrainer(config, warmup_steps=0, total_steps=1000)
-        source = find_source(config.train_data, "train_data")
+        videos = find_source(config.train_data, "train_data").indexed()
         (batch,) = pipeline.pretraining_batches(
-            source, source.index(), config.view_pair, 4, config.seed, augmented=augmented
+            videos, config.pair, 4, Order(config.seed), augmented=augmented
         ).take(1)
         losses.append(float(trainer.step(batch)["loss"]))
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)

@@ -13,6 +13,7 @@ from small_records import make_video, write_shard
 
 from cvrl_tf.data import records, stream
 from cvrl_tf.data.lookup import find_source
+from cvrl_tf.data.stream import Order
 from cvrl_tf.errors import InputError, Stopped
 from cvrl_tf.training import loop, metrics
 from cvrl_tf.training.loop import Evaluation, LoopOptions, TrainingData
@@ -58,7 +59,7 @@ def _shard(directory, damaged=()):
     path = directory / "train-00000-of-00001"
     if not path.exists():
         write_shard(path, [make_video(number, 2) for number in range(VIDEOS)])
-        offsets = find_source(str(path), "x").index().offsets
+        offsets = find_source(str(path), "x").indexed().index.offsets
         content = bytearray(path.read_bytes())
         for number in damaged:
             content[offsets[number] + 50] ^= 255
@@ -67,25 +68,23 @@ def _shard(directory, damaged=()):
 
 
 def _data(path):
-    source = find_source(path, "train_data")
-    index = source.index()
+    videos, order = find_source(path, "train_data").indexed(), Order(7)
 
     def sample(serialized, epoch_seed):
         record = records.parse(serialized)
         return {"seed": stream.fold(epoch_seed, tf.strings.to_hash_bucket_fast(record["id"], 1000))}
 
-    def batches(batch_size, first_position, share):
+    def batches(batch_size, share):
         numbers = stream.read_stream(
-            index,
-            7,
+            videos.index,
+            order,
             sample,
             lambda kept: tf.random.stateless_normal([3], kept["seed"]),
-            first_position,
             share,
         )
         return numbers.batch(batch_size, drop_remainder=True).map(Numbers)
 
-    return TrainingData(source, index, 7, BATCH, batches)
+    return TrainingData(videos, order, BATCH, batches)
 
 
 @pytest.fixture(scope="module")

@@ -162,13 +162,12 @@ def test_the_backbone_of_a_run_is_what_other_commands_load(shards, one_replica, 
     config = dataclasses.replace(
         CONFIG, train_data=shards, num_classes=2, epochs=1.0, warmup_epochs=0.0, learning_rate=0.01
     )
-    source = find_source(shards, "train_data")
+    videos = find_source(shards, "train_data").indexed()
 
     def train(config):
         with one_replica.scope():
             backbone = build_backbone("r3d_small")
-        index = source.index()
-        return supervised.train(config, backbone, source, index, str(tmp_path), one_replica)
+        return supervised.train(config, backbone, videos, str(tmp_path), one_replica)
 
     trainer = train(config)
     assert int(trainer.checkpoint.step) == 3

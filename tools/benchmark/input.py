@@ -34,11 +34,11 @@ from cvrl_tf.cli import application
 from cvrl_tf.data import augment, checks, clips, pipeline, records, stream
 from cvrl_tf.data.augment import Parameters
 from cvrl_tf.data.clips import ClipSpec
-from cvrl_tf.data.index import RecordIndex
 from cvrl_tf.data.lookup import find_source
-from cvrl_tf.data.pipeline import ViewPair
+from cvrl_tf.data.pipeline import PairSpec
 from cvrl_tf.data.sampling import Purpose, fold
-from cvrl_tf.data.source import Source
+from cvrl_tf.data.source import IndexedSource
+from cvrl_tf.data.stream import Order
 from cvrl_tf.errors import InputError
 from cvrl_tf.progress import Progress
 from cvrl_tf.training.config import PretrainConfig
@@ -177,38 +177,36 @@ def _in_a_process(function: Callable[..., Figures], *arguments: Any) -> Figures:
         return pool.submit(function, *arguments).result()
 
 
-def _index(source: Source, num_records: int) -> RecordIndex:
-    """An index of `num_records` records: those of the source, again and again."""
-    index = source.index()
-    return index.select(np.arange(num_records) % len(index))
+def _videos(name: str, num_records: int) -> IndexedSource:
+    """`num_records` videos: those of the data, repeated."""
+    videos = find_source(name, "data").indexed()
+    return videos.select(np.arange(num_records) % len(videos))
 
 
 def _measure(
     name: str, num_records: int, clip: ClipSpec, which: str, batch_size: int, num_videos: int
 ) -> Figures:
-    source, pair = find_source(name, "data"), ViewPair(clip)
-    index = _index(source, num_records)
+    videos, pair = _videos(name, num_records), PairSpec(clip)
     if which == "plain":
 
         def sample(serialized: tf.Tensor, epoch_seed: tf.Tensor) -> dict[str, tf.Tensor]:
-            return pipeline.sample_clips(source.parse(serialized), pair, epoch_seed)
+            return pipeline.sample_pair(videos.source.parse(serialized), pair, epoch_seed)
 
         def finish(sample: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
             return reference.make_views(sample, pair)
 
-        dataset = stream.read_stream(index, 0, sample, finish)
+        dataset = stream.read_stream(videos.index, Order(0), sample, finish)
         dataset = dataset.batch(batch_size, drop_remainder=True).prefetch(1)
     else:
         dataset = pipeline.pretraining_batches(
-            source, index, pair, batch_size, seed=0, augmented=which == "host"
+            videos, pair, batch_size, Order(0), augmented=which == "host"
         )
     return measure.batches(iter(dataset), batch_size, num_videos)
 
 
 def _measure_phases(name: str, num_records: int, clip: ClipSpec, num_videos: int) -> Figures:
     """CPU seconds a video of each phase: what a pipeline up to it costs more than one without."""
-    source, pair = find_source(name, "data"), ViewPair(clip)
-    index = _index(source, num_records)
+    videos, pair = _videos(name, num_records), PairSpec(clip)
 
     def crop(sample: dict[str, tf.Tensor]) -> list[tf.Tensor]:
         views = []
@@ -227,17 +225,17 @@ def _measure_phases(name: str, num_records: int, clip: ClipSpec, num_videos: int
         return dataset.map(function, num_parallel_calls=tf.data.AUTOTUNE)
 
     def sample(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
-        return pipeline.sample_clips(source.parse(serialized), pair, tf.constant([0, 0]))
+        return pipeline.sample_pair(videos.source.parse(serialized), pair, tf.constant([0, 0]))
 
     augment.start_compiler()
-    order = stream.epoch_order(len(index), stream.run_seed(0))
-    serialized = parallel(tf.data.Dataset.from_tensor_slices(order).repeat(), index.read)
+    order = Order(0).of_epoch(0, len(videos))(tf.range(len(videos), dtype=tf.int64))
+    serialized = parallel(tf.data.Dataset.from_tensor_slices(order).repeat(), videos.index.read)
     samples = parallel(serialized, sample)
-    cropped = parallel(samples, lambda sample: pipeline.crop_views(sample, pair))
+    cropped = parallel(samples, lambda sample: pipeline.crop_pair(sample, pair))
     augmented = parallel(cropped, lambda *views: tuple(augment.apply(*view) for view in views))
     stages = {
         "read": serialized,
-        "parse": parallel(serialized, source.parse),
+        "parse": parallel(serialized, videos.source.parse),
         "sample": samples,
         "decode": parallel(samples, crop),
         "crop and resize": cropped,

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from cvrl_tf.data import augment
 from cvrl_tf.data.augment import Parameters
-from cvrl_tf.data.pipeline import ViewPair
+from cvrl_tf.data.pipeline import PairSpec
 from cvrl_tf.data.sampling import Purpose, fold
 
 
@@ -60,10 +60,10 @@ def _blur(clip: tf.Tensor, sigma: tf.Tensor, size: int) -> tf.Tensor:
     return clip
 
 
-def make_views(sample: dict[str, tf.Tensor], pair: ViewPair) -> tuple[tf.Tensor, tf.Tensor]:
-    """The two augmented views of a sample, from the same draws as `pipeline.crop_views`."""
+def make_views(sample: dict[str, tf.Tensor], pair: PairSpec) -> tuple[tf.Tensor, tf.Tensor]:
+    """The two augmented views of a sample, from the same draws as `pipeline.crop_pair`."""
     views = []
-    for index, view in enumerate(pair.views):
+    for index, augmentation in enumerate(pair.augmentations):
         frames, seed = sample["frames"][index], fold(sample["seed"], index)
         pixels = tf.map_fn(
             lambda frame: tf.io.decode_jpeg(frame, channels=3),
@@ -79,5 +79,5 @@ def make_views(sample: dict[str, tf.Tensor], pair: ViewPair) -> tuple[tf.Tensor,
             augment.random_flip(seed), lambda x=pixels: tf.reverse(x, [2]), lambda x=pixels: x
         )
         pixels = tf.ensure_shape(pixels, [pair.clip.frames, pair.clip.size, pair.clip.size, 3])
-        views.append(apply(pixels, augment.draw(view, seed)))
+        views.append(apply(pixels, augment.draw(augmentation, seed)))
     return tuple(views)

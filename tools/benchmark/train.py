@@ -72,7 +72,7 @@ def main() -> None:
     """Measures, prints the table and writes the JSON and the figure."""
     with tempfile.TemporaryDirectory(prefix="cvrl_benchmark_") as directory:
         name = DATA.value or input_benchmark.render(os.path.join(directory, "records"))
-        num_videos = find_source(name, "data").count_records()
+        num_videos = len(find_source(name, "data").indexed())
         config = PretrainConfig(
             train_data=name,
             num_frames=NUM_FRAMES.value,

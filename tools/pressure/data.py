@@ -85,11 +85,11 @@ def _video(class_name: str, number: int) -> records.Video:
 
 def _flip_bytes(path: str, numbers: list[int], rng: np.random.Generator) -> None:
     """Flips bits of five bytes of the data of each of these records of a shard."""
-    offsets = [*tfrecords.record_offsets(path), os.path.getsize(path)]
+    places = tfrecords.find_records(path)
     with open(path, "r+b") as file:
         for number in numbers:
-            first = int(offsets[number]) + tfrecords.HEAD.size
-            last = int(offsets[number + 1]) - tfrecords.TAIL.size
+            first = int(places.offsets[number]) + tfrecords.HEAD.size
+            last = first + int(places.lengths[number])
             for place in rng.choice(np.arange(first, last), 5, replace=False):
                 file.seek(int(place))
                 byte = file.read(1)[0]

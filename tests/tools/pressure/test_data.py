@@ -12,18 +12,17 @@ def test_damaged_records_are_damaged_each_in_its_way_and_no_others(tmp_path, mon
         str(tmp_path / "bad"),
         {1: "bytes flipped", 4: "record cut to a third", 9: "no JPEGs as frames"},
     )
-    source = find_source(pattern, "x")
-    index, expected = source.index(), whole.index()
-    assert len(index) == len(expected) == 10
-    assert index.origin(9) == data.origin(pattern, 9)
-    problems = {number: source.problem(index, number) for number in (1, 4, 9)}
+    videos, expected = find_source(pattern, "x").indexed(), whole.indexed()
+    assert len(videos) == len(expected) == 10
+    assert videos.index.origin(9) == data.origin(pattern, 9)
+    problems = {number: videos.problem(number) for number in (1, 4, 9)}
     assert problems[1] == "the record is damaged: its bytes do not have the checksum stored"
     assert problems[4].startswith("the record cannot be parsed")
     assert problems[9].startswith("frame 0 cannot be decoded")
     for number in {*range(10)} - {1, 4, 9}:
-        record = index.read(tf.constant(number)).numpy()
-        assert record == expected.read(tf.constant(number)).numpy()
-        assert source.problem(index, number) == "it can be read now"
+        record = videos.index.read(tf.constant(number)).numpy()
+        assert record == expected.index.read(tf.constant(number)).numpy()
+        assert videos.problem(number) == "it can be read now"
 
 
 def test_a_record_that_is_not_there_has_no_origin():
