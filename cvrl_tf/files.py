@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import glob
 import json
 import os
 import re
@@ -14,7 +15,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from cvrl_tf.errors import InputError
+from cvrl_tf.errors import InputError, reason
 
 _COPY_BYTES = 8 * 2**20
 _TEMPORARY = re.compile(r"\.tmp-[0-9a-f]{32}$")
@@ -149,6 +150,88 @@ def load_file_systems(*paths: str) -> None:
             f"Found a path with {missing[0]}://, which needs tensorflow-io ({reason}): expected"
             f" TensorFlow 2.17 or older (found {tf.__version__}) and pip install 'cvrl-tf[remote]'."
         )
+
+
+def literal_part(pattern: str) -> str:
+    """The beginning of a local glob pattern, up to a slash or all of it, that exists as a path.
+
+    Brackets in it are part of a name, such as `My clip [dQw4w9WgXcQ].mp4`, not of a pattern.
+    """
+    parts = pattern.split("/")
+    for count in range(len(parts), 0, -1):
+        beginning = "/".join(parts[:count])
+        if os.path.lexists(beginning or "/"):
+            return beginning
+    return ""
+
+
+def matching(pattern: str) -> list[str]:
+    """The sorted paths that match a glob pattern; a path that exists is taken literally.
+
+    Hidden names match only where the pattern has the dot. In local patterns `**` is any number of
+    folders; a folder that a link leads back to is not entered again.
+
+    Args:
+      pattern: local or remote.
+    """
+    if is_remote(pattern):
+        found = [pattern] if tf.io.gfile.exists(pattern) else tf.io.gfile.glob(pattern)
+        hidden = os.path.basename(pattern).startswith(".")
+        return sorted(path for path in found if hidden or os.path.basename(path)[:1] != ".")
+    literal = literal_part(pattern)
+    return sorted(_matching_local(glob.escape(literal) + pattern[len(literal) :]))
+
+
+def _matching_local(pattern: str) -> set[str]:
+    if re.search(r"(^|/)\*\*$", pattern):
+        pattern += "/*"
+    deep = re.search(r"(?:^|(?<=/))\*\*/", pattern)
+    if not deep:
+        return set(glob.glob(pattern))
+    before, after = pattern[: deep.start()], pattern[deep.end() :]
+    return {
+        path
+        for start in (glob.glob(before) if before else [""])
+        for folder in _folders(start, ())
+        for path in _matching_local(glob.escape(folder) + after)
+    }
+
+
+def _folders(directory: str, above: tuple[str, ...]) -> Iterator[str]:
+    """Yields a directory and those below it, each with a slash at its end, without hidden ones."""
+    real = os.path.realpath(directory)
+    if real in above:  # a link that leads back
+        return
+    yield directory
+    with reading(directory or "."), os.scandir(directory or ".") as entries:
+        names = [entry.name for entry in entries if is_directory(entry)]
+    for name in names:
+        if not name.startswith("."):
+            yield from _folders(f"{directory}{name}/", (*above, real))
+
+
+def is_directory(entry: os.DirEntry[str]) -> bool:
+    """Whether a name is of a directory, or links to one; not of a link to itself."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def reading(path: str) -> Iterator[None]:
+    """Turns errors of the operating system into one sentence.
+
+    Args:
+      path: what is read.
+    """
+    try:
+        yield
+    except (OSError, tf.errors.OpError) as error:
+        said = getattr(error, "strerror", None) or reason(error).rpartition("; ")[2]
+        raise InputError(
+            f"{path} cannot be read ({said}): give yourself permission, or move it elsewhere."
+        ) from None
 
 
 @contextlib.contextmanager

@@ -1,6 +1,21 @@
 """Text for terminals."""
 
+import unicodedata
 from collections.abc import Sequence
+
+# Control characters, line and paragraph separators, halves of characters that are not UTF-8.
+_UNPRINTABLE = ("Cc", "Zl", "Zp", "Cs")
+
+
+def printable(text: object) -> str:
+    """A text on one line, in which a file name cannot send commands to the terminal.
+
+    Line breaks, escape sequences and what is not UTF-8 are written as in Python: `\\n`, `\\x1b`.
+    """
+    return "".join(
+        repr(character)[1:-1] if unicodedata.category(character) in _UNPRINTABLE else character
+        for character in str(text)
+    )
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:

@@ -100,3 +100,47 @@ def test_a_remote_file_is_copied_and_the_copy_removed(tmp_path):
 def _copied(path):
     with files.local_copy(path) as copy:
         yield copy, None
+
+
+def test_matching_takes_what_exists_literally(tmp_path):
+    for name in ("a [1].mp4", "a 1.mp4", ".hidden.mp4", "[v1]/x.mp4", "[v1]/y/z.mp4"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+    def found(pattern):
+        prefix = f"{tmp_path}/"
+        return [path.removeprefix(prefix) for path in files.matching(prefix + pattern)]
+
+    assert found("a [1].mp4") == ["a [1].mp4"]
+    assert found("a [0-9].mp4") == ["a 1.mp4"]
+    assert found("*.mp4") == ["a 1.mp4", "a [1].mp4"]
+    assert found(".h*") == [".hidden.mp4"]
+    assert found("[v1]/*.mp4") == ["[v1]/x.mp4"]
+    assert found("[v1]/**/*.mp4") == ["[v1]/x.mp4", "[v1]/y/z.mp4"]
+    assert found("[v1]") == ["[v1]"]
+    assert found("nothing*") == []
+
+
+def test_matching_does_not_follow_a_link_that_leads_back(tmp_path, monkeypatch):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "x.mp4").touch()
+    (tmp_path / "a" / "back").symlink_to(tmp_path)
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    assert files.matching(f"{tmp_path}/**/*.mp4") == [
+        f"{tmp_path}/a/x.mp4",
+        f"{tmp_path}/b/x.mp4",
+    ]
+    monkeypatch.chdir(tmp_path)
+    assert files.matching("**/*.mp4") == ["a/x.mp4", "b/x.mp4"]
+
+
+def test_matching_of_remote_patterns(remote_directory):
+    for name in ("a[1].mp4", "a1.mp4", ".hidden.mp4"):
+        with tf.io.gfile.GFile(f"{remote_directory}/{name}", "w") as file:
+            file.write("")
+    assert files.matching(f"{remote_directory}/a[1].mp4") == [f"{remote_directory}/a[1].mp4"]
+    assert files.matching(f"{remote_directory}/*") == [
+        f"{remote_directory}/a1.mp4",
+        f"{remote_directory}/a[1].mp4",
+    ]

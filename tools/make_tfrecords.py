@@ -33,6 +33,7 @@ from cvrl_tf import files
 from cvrl_tf.cli import application
 from cvrl_tf.conversion import catalogs, convert, frames, summary, workers
 from cvrl_tf.errors import InputError
+from cvrl_tf.text import printable
 
 DATASET = flags.DEFINE_enum(
     "dataset",
@@ -187,7 +188,7 @@ def main() -> None:
     max_failures = _max_failures()
     dataset, catalog = _catalog()
     for note in catalog.notes:
-        print(f"note: {note}", file=sys.stderr)
+        print(f"note: {printable(note)}", file=sys.stderr)
     classes = catalog.classes
     info = convert.convert(
         catalog.splits,
@@ -216,15 +217,16 @@ def main() -> None:
         )
         empty = [name for name in classes if name not in held["videos_per_class"]]
         if empty:
-            print(f"    without videos: {', '.join(empty)}")
+            print(f"    without videos: {printable(', '.join(empty))}")
         if held["failures"]:
             reasons = ", ".join(f"{name}: {count}" for name, count in held["failures"].items())
-            print(f"    left out, see {summary.FAILURES_FILE}: {reasons}")
+            print(f"    skipped, see {summary.FAILURES_FILE}: {reasons}")
         if held["damaged"]:
             print(f"    damaged but kept, see {summary.FAILURES_FILE}: {held['damaged']}")
     split = "train" if "train" in info["splits"] else next(iter(info["splits"]))
     pattern = f"{OUTPUT_DIR.value}/{split}-*"
-    print(f"next: python -m cvrl_tf.train --train_data='{pattern}' --model_dir=runs/first")
+    pattern = shlex.quote(pattern)
+    print(f"next: python -m cvrl_tf.train --train_data={pattern} --model_dir=runs/first")
 
 
 def _catalog() -> tuple[str, catalogs.Catalog]:
@@ -233,7 +235,7 @@ def _catalog() -> tuple[str, catalogs.Catalog]:
     files.load_file_systems(*(holder.value or "" for holder in (VIDEO_DIR, FILES, ANNOTATIONS)))
     label_map = catalogs.read_label_map(LABEL_MAP.value) if LABEL_MAP.value else None
     if dataset == "folder":
-        return dataset, catalogs.folder(VIDEO_DIR.value, SPLIT.value, label_map)
+        return dataset, catalogs.folder(VIDEO_DIR.value, SPLIT.value, label_map, OUTPUT_DIR.value)
     if dataset == "files":
         return dataset, catalogs.files(FILES.value, SPLIT.value)
     if dataset == "kinetics":

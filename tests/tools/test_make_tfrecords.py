@@ -1,5 +1,6 @@
 import functools
 import json
+import shlex
 
 import commands
 import numpy as np
@@ -86,7 +87,7 @@ def test_kinetics_keeps_the_labels_of_an_earlier_run(tmp_path):
         "--workers=1",
     )
     assert done.returncode == 0, done.stderr
-    assert "note: 2 files are left out: no row of val is theirs.\n" in done.stderr
+    assert "note: 2 files are skipped: no row of val is theirs.\n" in done.stderr
     assert (output / "labels.txt").read_text() == "yoga\nzumba\n"
     summary = records.first_record(f"{output}/val-00000-of-00001")
     assert (summary.label, summary.num_frames) == (1, 7)
@@ -171,7 +172,7 @@ def test_bad_videos_are_summed_up_and_the_same_command_goes_on(tmp_path):
     assert error == (
         "error: 1 of the 5 videos of split 'train' could not be converted (empty file: 1), more"
         f" than --max_failures=0.1: {tmp_path}/out/failures.csv lists them, and the other 4 are"
-        " converted. Mend them and convert into another --output_dir, or run again with a higher"
+        " converted. Fix them and convert into another --output_dir, or run again with a higher"
         " --max_failures to accept this."
     )
     done = _run(*flags, "--max_failures=1")
@@ -179,7 +180,7 @@ def test_bad_videos_are_summed_up_and_the_same_command_goes_on(tmp_path):
     assert done.stderr == f"{tmp_path}/out holds all 1 shards of split 'train': nothing to do\n"
     assert done.stdout.splitlines()[2:5] == [
         f"  train: 4 videos, 13 frames, {_megabytes(tmp_path, 'train')} MB in 1 shards",
-        "    left out, see failures.csv: empty file: 1",
+        "    skipped, see failures.csv: empty file: 1",
         "    damaged but kept, see failures.csv: 1",
     ]
 
@@ -204,3 +205,32 @@ def test_help_has_examples_and_every_flag():
         assert f"\n  --{name}=" in done.stdout
     for name in ("max_failures", "workers", "timeout"):
         assert f"\n  --{name}=" in done.stdout
+
+
+def test_the_output_may_lie_in_the_directory_of_the_videos(tmp_path):
+    videos = write_class_folders(tmp_path / "videos", {"dive": 2})
+    (tmp_path / "videos" / "records").mkdir()
+    for _ in range(2):
+        done = _run("--dataset=folder", f"--video_dir={videos}", f"--output_dir={videos}/records")
+        assert done.returncode == 0, done.stderr
+    assert "nothing to do" in done.stderr
+    assert (tmp_path / "videos" / "records" / "labels.txt").read_text() == "dive\n"
+
+
+def test_names_do_not_reach_the_terminal_as_commands(tmp_path):
+    videos = write_class_folders(tmp_path / "videos", {"dive": 1, "a\x1b[31mb": 0})
+    (tmp_path / "videos" / "dive" / "deep\x1b]0;title\x07").mkdir()
+    write_video(tmp_path / "videos" / "dive" / "deep\x1b]0;title\x07" / "x.mp4", draw(2, 24, 32))
+    done = _run("--dataset=folder", f"--video_dir={videos}", f"--output_dir={tmp_path}/out")
+    assert done.returncode == 0, done.stderr
+    assert "\x1b" not in done.stderr + done.stdout
+    assert "are skipped (dive/deep\\x1b]0;title\\x07/x.mp4, ...)" in done.stderr
+    assert "without videos: a\\x1b[31mb" in done.stdout
+
+
+def test_a_path_with_spaces_is_quoted_in_the_next_command(tmp_path):
+    videos = write_class_folders(tmp_path / "videos", {"dive": 1})
+    done = _run("--dataset=folder", f"--video_dir={videos}", f"--output_dir={tmp_path}/it's mine")
+    assert done.returncode == 0, done.stderr
+    _, line = done.stdout.rsplit("next: ", 1)
+    assert shlex.split(line)[3] == f"--train_data={tmp_path}/it's mine/train-*"

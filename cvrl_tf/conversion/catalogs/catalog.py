@@ -1,14 +1,17 @@
 """What all catalogs share: their type, a look through directories, label maps."""
 
+import codecs
 import io
 import itertools
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import tensorflow as tf
 
+from cvrl_tf import files
 from cvrl_tf.errors import InputError
 
 VIDEO_EXTENSIONS = frozenset(
@@ -43,7 +46,7 @@ class Catalog:
     Attributes:
       splits: the entries of each split; ids are unique within a split.
       classes: class names in the order of their labels; empty when nothing is labelled.
-      notes: sentences for the user: what was left out, taken twice or not found, with counts.
+      notes: sentences for the user: what was skipped, taken twice or not found, with counts.
     """
 
     splits: dict[str, list[Entry]]
@@ -59,6 +62,12 @@ class Catalog:
                 raise InputError(
                     f"The name {name!a} is not UTF-8: rename it, in lists as well."
                 ) from None
+        for name in self.classes:
+            if name.splitlines() != [name]:
+                raise InputError(
+                    f"The class name {name!a} holds a line break: rename it, in lists as well;"
+                    " labels.txt has one class on each line."
+                )
 
 
 def is_video(name: str) -> bool:
@@ -76,7 +85,11 @@ def check_directory(path: str, flag: str) -> None:
 def list_directory(directory: str) -> tuple[list[str], list[str]]:
     """The sorted names of the directories and of the files in `directory`, without hidden ones.
 
-    Links are followed; a link to nowhere is a file: it names a video that should be there.
+    Links are followed; a link to nowhere or to itself is a file: it names a video that should be
+    there.
+
+    Raises:
+      InputError: the directory cannot be read.
     """
     directories, names = [], []
     if "://" in directory:
@@ -87,9 +100,9 @@ def list_directory(directory: str) -> tuple[list[str], list[str]]:
             )
             (directories if is_directory else names).append(name.rstrip("/"))
     else:
-        with os.scandir(directory) as entries:  # tells directories without a look at each file
-            for entry in entries:
-                (directories if entry.is_dir() else names).append(entry.name)
+        with files.reading(directory), os.scandir(directory) as entries:
+            for entry in entries:  # which knows directories without a look at each file
+                (directories if files.is_directory(entry) else names).append(entry.name)
     # The leading dot is also that of the `._name.mp4` that macOS puts into archives.
     return tuple(
         sorted(n for n in found if not n.startswith(".")) for found in (directories, names)
@@ -101,7 +114,7 @@ def walk(directory: str) -> Iterator[tuple[str, list[str], int]]:
 
     Yields:
       For each directory in sorted order: its path from `directory`, "" for itself; the sorted names
-      of the videos in it; and the number of its other files. Hidden ones are left out.
+      of the videos in it; and the number of its other files. Hidden ones are skipped.
     """
 
     def visit(relative: str, above: tuple[str, ...]) -> Iterator[tuple[str, list[str], int]]:
@@ -128,11 +141,19 @@ def read_text(path: str, expected: str) -> io.StringIO:
     """A text file to iterate over by lines, without a byte order mark; arguments of `read_lines`.
 
     Names that are not UTF-8 come as the file system has them, for `Catalog` to refuse.
+
+    Raises:
+      InputError: no such file, a directory, no permission to read it, or UTF-16 text.
     """
-    if not tf.io.gfile.exists(path) or tf.io.gfile.isdir(path):
+    if tf.io.gfile.isdir(path):
+        raise InputError(f"{path} is a directory: {expected}.")
+    if not tf.io.gfile.exists(path):
         raise InputError(f"There is no file {path}: {expected}.")
-    with tf.io.gfile.GFile(path, "rb") as file:
-        return io.StringIO(file.read().decode("utf-8-sig", errors="surrogateescape"), newline=None)
+    with files.reading(path), tf.io.gfile.GFile(path, "rb") as file:
+        content = file.read()
+    if b"\0" in content or content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise InputError(f"{path} is not UTF-8 text (UTF-16, by its bytes): save it as UTF-8.")
+    return io.StringIO(content.decode("utf-8-sig", errors="surrogateescape"), newline=None)
 
 
 def read_lines(path: str, expected: str) -> Iterator[tuple[str, str]]:
@@ -161,19 +182,37 @@ def read_label_map(path: str) -> list[str]:
     return names
 
 
+def spelling_key(name: str) -> str:
+    """A class name without case, and with single spaces for separators: equal for one class."""
+    return re.sub(r"[\s_]+", " ", name.strip()).casefold()
+
+
 def label_indices(names: Sequence[str], label_map: Sequence[str] | None) -> dict[str, int]:
     """The label of each class name: its place in `label_map`, or in the sorted names without one.
 
     Raises:
-      InputError: a name is not in `label_map`.
+      InputError: a name is not in `label_map`; or without one, two names differ in case, spaces or
+        underscores only.
     """
     classes = sorted(set(names)) if label_map is None else list(label_map)
+    spellings: dict[str, str] = {}
+    for name in classes:
+        other = spellings.setdefault(spelling_key(name), name)
+        if other != name and label_map is None:
+            raise InputError(
+                f"Found the classes '{other}' and '{name}', which differ only in case, spaces or"
+                " underscores: give a class the same name in all folders and lists, or, if these"
+                " are two classes, --label_map with both."
+            )
     labels = {name: label for label, name in enumerate(classes)}
     unknown = sorted({name for name in names if name not in labels})
     if unknown:
+        other = spellings.get(spelling_key(unknown[0]))
+        similar = f", which it has as '{other}'" if other else ""
         raise InputError(
             f"{len(unknown)} classes of the data are not among the {len(classes)} of --label_map"
-            f" (first: '{unknown[0]}'): add them, spelled the same, or leave --label_map out."
+            f" (first: '{unknown[0]}'{similar}): add them, spelled the same, or give no"
+            " --label_map."
         )
     return labels
 

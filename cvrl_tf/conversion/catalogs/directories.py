@@ -1,6 +1,5 @@
 """Catalogs of data sets without lists: class folders, and plain files without labels."""
 
-import glob
 import os
 import posixpath
 from collections import defaultdict
@@ -8,6 +7,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+from cvrl_tf import files as file_systems
 from cvrl_tf.conversion.catalogs.catalog import (
     VIDEO_EXTENSIONS,
     Catalog,
@@ -23,10 +23,15 @@ from cvrl_tf.conversion.catalogs.catalog import (
 from cvrl_tf.errors import InputError
 
 
-def folder(video_dir: str, split: str = "train", label_map: Sequence[str] | None = None) -> Catalog:
+def folder(
+    video_dir: str,
+    split: str = "train",
+    label_map: Sequence[str] | None = None,
+    output_dir: str | None = None,
+) -> Catalog:
     """The videos of a directory that has one folder for each class.
 
-    Files without a video's extension and hidden ones are left out, and so are videos in deeper
+    Files without a video's extension and hidden ones are skipped, and so are videos in deeper
     folders: the class of `train/dive/a.mp4` could be either. Notes count them. A folder without
     videos is a class all the same, so that a test set can lack a class of its training set.
 
@@ -34,6 +39,7 @@ def folder(video_dir: str, split: str = "train", label_map: Sequence[str] | None
       video_dir: holds `<class>/<video>`.
       split: name of the one split that they make.
       label_map: class names in the order of their labels; None for the sorted folder names.
+      output_dir: where the records go: it is no class, nor is a folder that holds nothing else.
 
     Returns:
       Entries sorted by class and name, each with the id `<class>/<name>`. Ids have no extension,
@@ -41,16 +47,20 @@ def folder(video_dir: str, split: str = "train", label_map: Sequence[str] | None
 
     Raises:
       InputError: no such directory, no class folders, no videos, a folder that is not in
-        `label_map`, or a name that is not UTF-8.
+        `label_map`, two that differ in case, spaces or underscores only, or a name that is not
+        UTF-8 or holds a line break.
     """
     check_directory(video_dir, "video_dir")
     expected = f"expected {os.path.join(video_dir, '<class>', '<video>.mp4')}"
     names, _ = list_directory(video_dir)
+    names = [name for name in names if not _is_for(output_dir, os.path.join(video_dir, name))]
     entries: list[Entry] = []
     deeper: list[str] = []
     direct = others = 0
     labels = label_indices(names, label_map)
     for relative, videos, other_files in walk(video_dir):
+        if relative and relative.split(os.sep)[0] not in labels:  # the output
+            continue
         others += other_files
         if not relative:
             direct = len(videos)
@@ -80,37 +90,57 @@ def folder(video_dir: str, split: str = "train", label_map: Sequence[str] | None
     notes = []
     if deeper:
         notes.append(
-            f"{len(deeper)} videos in folders below the class folders are left out ({deeper[0]},"
+            f"{len(deeper)} videos in folders below the class folders are skipped ({deeper[0]},"
             " ...)."
         )
     if direct:
-        notes.append(f"{direct} videos outside of the class folders are left out.")
+        notes.append(f"{direct} videos outside of the class folders are skipped.")
     notes += _others_note(others)
     return Catalog({split: entries}, list(labels), notes)
 
 
+def _is_for(output_dir: str | None, directory: str) -> bool:
+    """Whether a directory is the output directory, or holds it and nothing else."""
+    if output_dir is None:
+        return False
+    directory, output = _real(directory), _real(output_dir)
+    while directory != output:
+        if not output.startswith(directory + "/"):
+            return False
+        directories, names = list_directory(directory)
+        if names or len(directories) != 1:
+            return False
+        directory = posixpath.join(directory, directories[0])
+    return True
+
+
+def _real(path: str) -> str:
+    return path.rstrip("/") if "://" in path else os.path.realpath(path)
+
+
 def _others_note(count: int) -> list[str]:
-    return [f"{count} names without a video's extension are left out."] if count else []
+    return [f"{count} names without a video's extension are skipped."] if count else []
 
 
 def files(pattern: str, split: str = "train") -> Catalog:
     """Videos without labels: those that match a pattern, or that a list names.
 
     Args:
-      pattern: a glob pattern, in which `**` stands for any number of folders; or the name of a
-        `.txt` file with one path a line, absolute or from the directory of the list.
+      pattern: a file, or a glob pattern, in which `**` stands for any number of folders; or the
+        name of a `.txt` file with one path per line, absolute or from the directory of the list.
       split: name of the one split that they make.
 
     Returns:
       Entries sorted by id. The id is the path without the extension: from the last directory
-      before the pattern's first wildcard, or as it is in the list; it keeps its extension where two
+      before the pattern's first wildcard, or as in the list; it keeps its extension where two
       names of a directory differ in nothing else. A listed file that is not there is an entry.
 
     Raises:
       InputError: nothing matches, the list is empty or names a file twice, none of the listed files
         is there, or a name is not UTF-8.
     """
-    if pattern.lower().endswith(".txt") and not set("*?[") & set(pattern):
+    is_list = pattern.lower().endswith(".txt")
+    if is_list and (tf.io.gfile.exists(pattern) or not set("*?[") & set(pattern)):
         found, notes = _listed(pattern)
     else:
         found, notes = _matching(pattern)
@@ -133,18 +163,23 @@ def _matching(pattern: str) -> tuple[dict[str, str], list[str]]:
             f"--files={pattern}: ** is for local paths; give one * for each folder, or a .txt file"
             " with one path a line."
         )
-    names = tf.io.gfile.glob(pattern) if "://" in pattern else glob.glob(pattern, recursive=True)
-    visible = sorted(name for name in names if not posixpath.basename(name).startswith("."))
-    videos = [name for name in visible if is_video(name)]
+    names = file_systems.matching(pattern)
+    videos = [name for name in names if is_video(name)]
     if not videos:
+        hint = ""
+        if "[" in pattern:
+            hint = " The brackets [ and ] hold alternatives for one character: write [[] for [."
         raise InputError(
-            f"--files={pattern} matches no video ({len(visible)} other files): expected a pattern"
-            " such as 'videos/**/*.mp4' (quoted; ** is any number of folders), or a .txt file with"
-            " one path a line."
+            f"--files={pattern} matches no video ({len(names)} other files): expected a video, a"
+            " pattern such as 'videos/**/*.mp4' (quoted; ** is any number of folders), or a .txt"
+            f" file with one path per line.{hint}"
         )
-    fixed = pattern[: min((pattern.find(c) for c in "*?[" if c in pattern), default=len(pattern))]
+    fixed = file_systems.literal_part(pattern)
+    if fixed != pattern:
+        rest = pattern[len(fixed) :]
+        fixed += rest[: min((rest.find(c) for c in "*?[" if c in rest), default=len(rest))]
     start = fixed.rfind("/") + 1
-    return {name[start:]: name for name in videos}, _others_note(len(visible) - len(videos))
+    return {name[start:]: name for name in videos}, _others_note(len(names) - len(videos))
 
 
 def _listed(path: str) -> tuple[dict[str, str], list[str]]:
@@ -157,7 +192,7 @@ def _listed(path: str) -> tuple[dict[str, str], list[str]]:
             raise InputError(f"{origin} names {line} a second time: expected each file once.")
         found[relative] = name if "://" in name else posixpath.join(posixpath.dirname(path), name)
     if not found:
-        raise InputError(f"--files={path} names no file: expected one path a line.")
+        raise InputError(f"--files={path} names no file: expected one path per line.")
     if not any(map(tf.io.gfile.exists, found.values())):
         first = next(iter(found.values()))
         raise InputError(

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -22,7 +23,9 @@ from cvrl_tf.conversion.catalogs.catalog import (
 )
 from cvrl_tf.errors import InputError
 
-ID_LENGTH = 11
+# Ids contain `_` and `-`: only their length says where they end.
+_ID = r"[A-Za-z0-9_-]{11}"
+_NAME = re.compile(rf"({_ID})(?:_(\d+)_(\d+))?", re.ASCII)
 _SPLIT_NAMES = {
     "train": ("train",),
     "val": ("val", "validate", "validation"),
@@ -103,10 +106,10 @@ def kinetics(
 ) -> Catalog:
     """The videos of Kinetics, from the files of CVDF's archives and the annotation files.
 
-    A row's file is the one with its id and times in the name, `<id>_000010_000020.mp4`, or else one
-    with its id that no other row has the times of, the nearest in time: the times of rows and files
-    do not always agree. Files in a folder `replacement` take the place of those of the same name,
-    or of the only one with the same id.
+    A row's file is the one with its id and times in the name, `<id>_000010_000020.mp4` or
+    `<id>_10_20.mp4`, or else one with its id that no other row has the times of, the nearest in
+    time: the times of rows and files do not always agree. Files in a folder `replacement` take the
+    place of those of the same name, or of the only one with the same id.
 
     Args:
       video_dir: searched with all folders in it.
@@ -121,7 +124,8 @@ def kinetics(
 
     Raises:
       InputError: a missing directory or file, none of the videos, an annotation file
-        that cannot be right, or a label that is not in `label_map`.
+        that cannot be right, a label that is not in `label_map`, or without one, two labels that
+        differ in case, spaces or underscores only.
     """
     check_directory(video_dir, "video_dir")
     notes: list[str] = []
@@ -153,7 +157,7 @@ def kinetics(
                 # Downloaded in part: train and val without test, which nobody has labels for.
                 notes.append(
                     f"{split}: none of its {len(found)} videos is there ({first}, ...): the split"
-                    " is left out."
+                    " is skipped."
                 )
                 continue
             check_any_found(split, len(found), count, first, video_dir)
@@ -164,7 +168,7 @@ def kinetics(
             notes.append(f"{split}: {unlabelled} of {len(split_rows)} videos have no label.")
     unnamed = sum(clip.path not in used for found in clips.values() for clip in found)
     if unnamed:
-        notes.append(f"{unnamed} files are left out: no row of {', '.join(annotations)} is theirs.")
+        notes.append(f"{unnamed} files are skipped: no row of {', '.join(annotations)} is theirs.")
     return Catalog(splits, list(labels), notes)
 
 
@@ -191,10 +195,10 @@ def _read_csv(path: str) -> Iterator[_Row]:
     split_column, splits = column.get("split"), Counter()
     for row in _csv_rows(reader, path):
         origin = f"{path}, line {reader.line_num}"
-        if len(row) < len(header) or len(row[id_column].strip()) != ID_LENGTH:
+        if len(row) < len(header) or not re.fullmatch(_ID, row[id_column].strip()):
             raise InputError(
                 f"{origin}: found '{','.join(row)[:80]}', expected {','.join(header)} with an id of"
-                f" {ID_LENGTH} characters."
+                " 11 letters, digits, _ or -."
             )
         times = None
         if has_times and all(row[index].strip() for index in time_columns):
@@ -235,7 +239,7 @@ def _read_paths(path: str) -> Iterator[_Row]:
         if clip is None:
             raise InputError(
                 f"{origin}: found '{line[:80]}', expected a path that ends in"
-                " <id>_000010_000020.mp4 with an id of 11 characters."
+                " <id>_000010_000020.mp4 with an id of 11 letters, digits, _ or -."
             )
         class_name = os.path.basename(folder)
         rows.append(_Row(*clip, None if class_name in not_classes else class_name))
@@ -245,21 +249,12 @@ def _read_paths(path: str) -> Iterator[_Row]:
 
 
 def _parse_name(stem: str) -> tuple[str, Times | None] | None:
-    """The id and times of `<id>_000010_000020`, or the id of `<id>`; None for other names.
-
-    Ids contain `_` and `-`: only their length tells where they end.
-    """
-    youtube_id, rest = stem[:ID_LENGTH], stem[ID_LENGTH:]
-    if len(youtube_id) != ID_LENGTH:
+    """The id and times of `<id>_000010_000020` or `<id>_10_20`, or the id of `<id>`; else None."""
+    found = _NAME.fullmatch(stem)
+    if found is None:
         return None
-    if not rest:
-        return youtube_id, None
-    start, end = rest[1:7], rest[8:]
-    if len(rest) != 14 or rest[0] != "_" or rest[7] != "_":
-        return None
-    if not (start + end).isascii() or not (start + end).isdigit():
-        return None
-    return youtube_id, (int(start), int(end))
+    youtube_id, start, end = found.groups()
+    return youtube_id, None if start is None else (int(start), int(end))
 
 
 def _unique(split: str, rows: Iterable[_Row], notes: list[str]) -> list[_Row]:
@@ -309,7 +304,7 @@ def _find_clips(video_dir: str, notes: list[str]) -> dict[str, list[_Clip]]:
     if replaced:
         notes.append(f"{replaced} files are taken from the replacement folder instead.")
     if others:
-        notes.append(f"{others} videos are left out: their names are not <id>_000010_000020.mp4.")
+        notes.append(f"{others} videos are skipped: their names are not <id>_000010_000020.mp4.")
     return clips
 
 

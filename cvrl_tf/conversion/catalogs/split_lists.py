@@ -13,6 +13,7 @@ from cvrl_tf.conversion.catalogs.catalog import (
     list_directory,
     missing_note,
     read_lines,
+    spelling_key,
     walk,
 )
 from cvrl_tf.errors import InputError
@@ -60,7 +61,7 @@ def ucf101(video_dir: str, annotation_dir: str, split_number: int) -> Catalog:
         for origin, line in read_lines(path, _UCF101_LISTS):
             video, number = _numbered(line)
             class_name, _, name = video.partition("/")
-            if class_name not in labels or not name:
+            if class_name not in labels or not _is_file_name(name):
                 raise InputError(
                     f"{origin}: found '{line}', expected 'Class/video.avi' or 'Class/video.avi 1'"
                     " with a class of classInd.txt."
@@ -111,7 +112,7 @@ def hmdb51(video_dir: str, annotation_dir: str, split_number: int) -> Catalog:
         path = os.path.join(annotation_dir, f"{class_name}_test_split{split_number}.txt")
         for origin, line in read_lines(path, _HMDB51_LISTS):
             name, number = _numbered(line)
-            if not name or number not in ("0", "1", "2"):
+            if not _is_file_name(name) or number not in ("0", "1", "2"):
                 raise InputError(
                     f"{origin}: found '{line}', expected '<file>.avi' and 0 (unused), 1 (train) or"
                     " 2 (test)."
@@ -138,37 +139,93 @@ def _numbered(line: str) -> tuple[str, str | None]:
     return name, number
 
 
+def _is_file_name(name: str) -> bool:
+    """Whether a name is one of a file, not of one in another directory."""
+    return bool(name) and "/" not in name and name not in (".", "..")
+
+
+class _Videos:
+    """The video files below a directory, to be found by class and file name.
+
+    Args:
+      video_dir: as the user gave it.
+      classes: the names of all classes.
+
+    Attributes:
+      renamed: paths that were found by the stem of a name without case, not by the name.
+    """
+
+    def __init__(self, video_dir: str, classes: Sequence[str]):
+        self._video_dir = video_dir
+        self._classes = {spelling_key(name) for name in classes}
+        self._by_name: dict[str, list[tuple[str, str]]] = defaultdict(list)
+        self._by_stem: dict[str, list[tuple[str, str]]] = defaultdict(list)
+        for folder, names, _ in walk(video_dir):
+            for name in names:
+                self._by_name[name].append((folder, name))
+                self._by_stem[_stem(name)].append((folder, name))
+        self.renamed: list[str] = []
+
+    def find(self, class_name: str, name: str) -> str | None:
+        """The path of a listed video: with its name, or else with another extension or case."""
+        place = self._choose(class_name, self._by_name.get(name, ()))
+        if place is None:
+            place = self._choose(class_name, self._by_stem.get(_stem(name), ()))
+        if place is None:
+            return None
+        folder, found = place
+        path = os.path.join(self._video_dir, folder, found)
+        parent = os.path.basename(folder)
+        if found != name or (self._is_class(parent) and parent != class_name):
+            self.renamed.append(path)
+        return path
+
+    def _is_class(self, folder: str) -> bool:
+        return spelling_key(folder) in self._classes
+
+    def _choose(self, class_name: str, places: Sequence[tuple[str, str]]) -> tuple[str, str] | None:
+        # A folder of the class, else one that is of no class: archives are unpacked in many ways.
+        parents = [os.path.basename(folder) for folder, _ in places]
+        for fits in (
+            lambda parent: parent == class_name,
+            lambda parent: spelling_key(parent) == spelling_key(class_name),
+            lambda parent: not self._is_class(parent),
+        ):
+            for place, parent in zip(places, parents, strict=True):
+                if fits(parent):
+                    return place
+        return None
+
+
+def _stem(name: str) -> str:
+    return os.path.splitext(name)[0].casefold()
+
+
 def _catalog(
     video_dir: str, listed: Mapping[str, Sequence[tuple[str, str]]], classes: list[str]
 ) -> Catalog:
     """The catalog of (class, file name) pairs, after one look through `video_dir`."""
-    folders = defaultdict(list)
-    for folder, names, _ in walk(video_dir):
-        for name in names:
-            folders[name].append(folder)
+    found = _Videos(video_dir, classes)
     labels = {name: label for label, name in enumerate(classes)}
-
-    def find(class_name: str, name: str) -> str | None:
-        # A folder of the class, else one that is of no class: archives are unpacked in many ways.
-        parents = {os.path.basename(folder): folder for folder in reversed(folders[name])}
-        other = [folder for parent, folder in parents.items() if parent not in labels]
-        folder = parents.get(class_name, other[-1] if other else None)
-        return None if folder is None else os.path.join(video_dir, folder, name)
-
     splits: dict[str, list[Entry]] = {}
     notes: list[str] = []
     for split, videos in listed.items():
         splits[split] = []
         missing = []
         for class_name, name in videos:
-            path = find(class_name, name)
+            path = found.find(class_name, name)
             if path is None:
                 path = os.path.join(video_dir, class_name, name)
                 missing.append(path)
             video_id = os.path.splitext(name)[0]
             splits[split].append(Entry(video_id, path, labels[class_name], class_name))
         if missing:
-            found = len(videos) - len(missing)
-            check_any_found(split, len(videos), found, missing[0], video_dir)
-            notes += missing_note(split, len(videos), found, missing[0])
+            count = len(videos) - len(missing)
+            check_any_found(split, len(videos), count, missing[0], video_dir)
+            notes += missing_note(split, len(videos), count, missing[0])
+    if found.renamed:
+        notes.append(
+            f"{len(found.renamed)} videos have another extension or other letter case than in the"
+            f" lists ({found.renamed[0]}, ...)."
+        )
     return Catalog(splits, classes, notes)

@@ -2,6 +2,7 @@ import os
 
 import pytest
 import tensorflow as tf
+from permissions import nobody
 from small_videos import touch
 
 from cvrl_tf.conversion import catalogs
@@ -31,8 +32,8 @@ def test_folder_leaves_out_what_is_no_video(tmp_path):
     assert classes == ["a"]
     assert [entry.video_id for entry in entries] == ["a/x"]
     assert catalog.notes == [
-        "1 videos outside of the class folders are left out.",
-        "2 names without a video's extension are left out.",
+        "1 videos outside of the class folders are skipped.",
+        "2 names without a video's extension are skipped.",
     ]
 
 
@@ -74,7 +75,7 @@ def test_folder_counts_the_videos_of_deeper_folders(tmp_path):
     catalog = catalogs.folder(root, "val")
     assert [entry.video_id for entry in catalog.splits["val"]] == ["a/x"]
     assert catalog.notes == [
-        "2 videos in folders below the class folders are left out (a/b/y.mp4, ...)."
+        "2 videos in folders below the class folders are skipped (a/b/y.mp4, ...)."
     ]
 
 
@@ -132,7 +133,7 @@ def test_files_are_unlabelled_with_ids_from_the_fixed_part_of_the_pattern(tmp_pa
         ]
     }
     # The folders and the text.
-    assert catalog.notes == ["3 names without a video's extension are left out."]
+    assert catalog.notes == ["3 names without a video's extension are skipped."]
     assert _ids(f"{root}/*/*.mp4") == ["v/a"]
     assert _ids(f"{root}/v/b/y.MOV") == ["y"]
 
@@ -209,3 +210,114 @@ def test_remote_directories(remote_directory):
     assert _ids(f"{remote_directory}/*/*.mp4") == ["dive/a", "swim/c"]
     with pytest.raises(InputError, match=r"\*\* is for local paths; give one \* for each folder"):
         catalogs.files(f"{remote_directory}/**/*.mp4")
+
+
+def test_links_that_lead_to_themselves_are_videos_that_fail(tmp_path):
+    root = touch(tmp_path, "a/x.mp4")
+    os.symlink("loop.mp4", tmp_path / "a" / "loop.mp4")
+    os.symlink("loop", tmp_path / "a" / "loop")
+    os.symlink("top", tmp_path / "top")
+    catalog = catalogs.folder(root)
+    assert [entry.video_id for entry in catalog.splits["train"]] == ["a/loop", "a/x"]
+    assert catalog.classes == ["a"]
+    assert catalog.notes == ["2 names without a video's extension are skipped."]
+
+
+@pytest.mark.parametrize("name", ["ban\nana", "ban\u2028ana", "banana\n", "ban\rana", "ban\x85ana"])
+def test_a_class_name_of_two_lines_is_refused(tmp_path, name):
+    root = touch(tmp_path, f"{name}/x.mp4", "apple/x.mp4")
+    with pytest.raises(InputError) as caught:
+        catalogs.folder(root)
+    assert str(caught.value) == (
+        f"The class name {name!a} holds a line break: rename it, in lists as well; labels.txt has"
+        " one class on each line."
+    )
+
+
+@pytest.mark.parametrize("other", ["Eating cake", "eating_cake", "eating  cake", "eating cake "])
+def test_class_names_that_differ_in_spelling_only_are_refused(tmp_path, other):
+    root = touch(tmp_path, "eating cake/x.mp4", f"{other}/y.mp4")
+    with pytest.raises(InputError) as caught:
+        catalogs.folder(root)
+    first, second = sorted(["eating cake", other])
+    assert str(caught.value) == (
+        f"Found the classes '{first}' and '{second}', which differ only in case, spaces or"
+        " underscores: give a class the same name in all folders and lists, or, if these are two"
+        " classes, --label_map with both."
+    )
+    both = ["eating cake", other]
+    assert catalogs.folder(root, label_map=both).classes == both
+    with pytest.raises(InputError) as caught:
+        catalogs.folder(root, label_map=["eating cake"])
+    assert str(caught.value) == (
+        "1 classes of the data are not among the 1 of --label_map (first:"
+        f" '{other}', which it has as 'eating cake'): add them, spelled the same, or give no"
+        " --label_map."
+    )
+
+
+def test_folder_skips_the_output_directory(tmp_path):
+    root = touch(tmp_path, "a/x.mp4", "records/train-00000-of-00001", "b/records/labels.txt")
+    os.symlink(tmp_path, tmp_path.parent / f"{tmp_path.name}_link")
+    link = f"{tmp_path.parent}/{tmp_path.name}_link"
+    for output in (f"{root}/records", f"{root}/records/", f"{root}/./records", f"{link}/records"):
+        catalog = catalogs.folder(root, output_dir=output)
+        assert catalog.classes == ["a", "b"]
+    # A folder that holds nothing else is there for the output.
+    assert catalogs.folder(root, output_dir=f"{root}/b/records").classes == ["a", "records"]
+    touch(tmp_path, "b/y.mp4")
+    assert catalogs.folder(root, output_dir=f"{root}/b/records").classes == ["a", "b", "records"]
+    assert catalogs.folder(root, output_dir=root).classes == ["a", "b", "records"]
+
+
+def test_a_file_whose_name_is_a_pattern_is_taken_literally(tmp_path):
+    root = touch(
+        tmp_path, "My clip [dQw4w9WgXcQ].mp4", "My clip d.mp4", "My [v1]/a.mp4", "list [1].txt"
+    )
+    assert _ids(f"{root}/My clip [dQw4w9WgXcQ].mp4") == ["My clip [dQw4w9WgXcQ]"]
+    assert _ids(f"{root}/My clip [d].mp4") == ["My clip d"]
+    assert _ids(f"{root}/My [v1]/*.mp4") == ["a"]
+    (tmp_path / "list [1].txt").write_text("My [v1]/a.mp4\n")
+    assert _ids(f"{root}/list [1].txt") == ["My [v1]/a"]
+    with pytest.raises(InputError, match=r"\(0 other files\): .* \[ and \] hold alternatives"):
+        catalogs.files(f"{root}/My clip [none].mp4")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_a_list_in_utf16_is_refused_in_one_sentence(tmp_path, encoding):
+    touch(tmp_path, "a.mp4")
+    path = tmp_path / "list.txt"
+    path.write_text("a.mp4\n", encoding=encoding)
+    for read in (catalogs.files, catalogs.read_label_map):
+        with pytest.raises(InputError) as caught:
+            read(str(path))
+        assert str(caught.value) == (
+            f"{path} is not UTF-8 text (UTF-16, by its bytes): save it as UTF-8."
+        )
+
+
+def test_a_directory_in_the_place_of_a_list_is_named(tmp_path):
+    (tmp_path / "list.txt").mkdir()
+    with pytest.raises(InputError, match=r"^.*list.txt is a directory: expected --files to be"):
+        catalogs.files(str(tmp_path / "list.txt"))
+    with pytest.raises(InputError, match=r"^.*list.txt is a directory: expected --label_map to"):
+        catalogs.read_label_map(str(tmp_path / "list.txt"))
+
+
+def test_what_may_not_be_read_is_named(tmp_path_factory):
+    with nobody() as directory:
+        touch(directory, "videos/a/x.mp4", "videos/b/y.mp4", "list.txt")
+        (directory / "videos" / "b").chmod(0)
+        (directory / "list.txt").chmod(0)
+        with pytest.raises(InputError) as caught:
+            catalogs.folder(f"{directory}/videos")
+        assert str(caught.value) == (
+            f"{directory}/videos/b cannot be read (Permission denied): give yourself permission, or"
+            " move it elsewhere."
+        )
+        with pytest.raises(InputError) as caught:
+            catalogs.files(f"{directory}/list.txt")
+        assert str(caught.value) == (
+            f"{directory}/list.txt cannot be read (Permission denied): give yourself permission, or"
+            " move it elsewhere."
+        )

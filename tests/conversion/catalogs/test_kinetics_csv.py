@@ -125,7 +125,7 @@ def test_exact_times_come_before_the_id_alone(tmp_path):
         "ID_45678901_000012_000022": ("a", "ID_45678901_000012_000022.mp4"),
     }
     assert [entry.start for entry in catalog.splits["train"]] == [20_000_000, 12_000_000]
-    assert catalog.notes == ["1 files are left out: no row of train is theirs."]
+    assert catalog.notes == ["1 files are skipped: no row of train is theirs."]
 
 
 def test_a_file_is_given_by_its_id_to_one_row_only(tmp_path):
@@ -191,8 +191,8 @@ def test_repeated_rows_and_other_files_are_counted(tmp_path):
     assert _found(catalog) == {"ID_45678901_000010_000020": ("a", "ID_45678901_000010_000020.mp4")}
     assert catalog.notes == [
         "train: 2 rows come again (1 of them with another label): the first of each counts.",
-        "1 videos are left out: their names are not <id>_000010_000020.mp4.",
-        "1 files are left out: no row of train is theirs.",
+        "1 videos are skipped: their names are not <id>_000010_000020.mp4.",
+        "1 files are skipped: no row of train is theirs.",
     ]
 
 
@@ -220,6 +220,54 @@ def test_the_only_folder_of_a_list_of_paths_is_no_class(tmp_path):
     assert [label for label, _ in _found(catalog, "val").values()] == [None, None]
 
 
+@pytest.mark.parametrize(
+    "name", ["ID_45678901_417_427.mp4", "ID_45678901.mp4", "ID_45678901_000417_000427.MP4"]
+)
+def test_names_of_other_downloaders_are_read(tmp_path, name):
+    row = "a,ID_45678901,417,427,train,0\n"
+    catalog = _kinetics(tmp_path, ["ID_45678902_417_427.mp4", name], train=K400 + row)
+    assert [path for _, path in _found(catalog).values()] == [name]
+    assert catalog.splits["train"][0].start == 417_000_000
+    catalog = _kinetics(tmp_path, [], val=f"val/x/{name}\nval/y/ID_45678902_417_427.mp4\n")
+    assert [path for _, path in _found(catalog, "val").values()] == [
+        name,
+        "ID_45678902_417_427.mp4",
+    ]
+
+
+def test_a_class_that_lists_spell_differently_is_refused(tmp_path):
+    names = [f"ID_4567890{n}_000010_000020.mp4" for n in (1, 2, 3)]
+    train = K400 + "eating cake,ID_45678901,10,20,train,0\n"
+    val = f"val/eating_cake/{names[1]}\nval/yoga/{names[2]}\n"
+    with pytest.raises(InputError) as caught:
+        _kinetics(tmp_path, names, train=train, val=val)
+    assert str(caught.value) == (
+        "Found the classes 'eating cake' and 'eating_cake', which differ only in case, spaces or"
+        " underscores: give a class the same name in all folders and lists, or, if these are two"
+        " classes, --label_map with both."
+    )
+
+
+def test_a_label_of_two_lines_is_refused(tmp_path):
+    row = '"eating\ncake",ID_45678901,10,20,train,0\n'
+    with pytest.raises(InputError, match=r"The class name 'eating\\ncake' holds a line break"):
+        _kinetics(tmp_path, ["ID_45678901_000010_000020.mp4"], train=K400 + row)
+
+
+@pytest.mark.parametrize("youtube_id", ["../abc/defg", "abc/defghij", "abcdef.ghij", "abcdefghiéj"])
+def test_an_id_of_other_characters_is_refused(tmp_path, youtube_id):
+    (tmp_path / "abc").mkdir()
+    touch(tmp_path, "abc/defg_000010_000020.mp4")
+    rows = f"a,ID_45678901,10,20,train,0\na,{youtube_id},10,20,train,0\n"
+    with pytest.raises(InputError) as caught:
+        _kinetics(tmp_path, ["ID_45678901_000010_000020.mp4"], train=K400 + rows)
+    assert str(caught.value) == (
+        f"{tmp_path}/train.csv, line 3: found 'a,{youtube_id},10,20,train,0', expected"
+        " label,youtube_id,time_start,time_end,split,is_cc with an id of 11 letters, digits, _ or"
+        " -."
+    )
+
+
 def test_labels_of_a_label_map_are_the_same_for_one_split_alone(tmp_path):
     names = [f"ID_4567890{n}_000010_000020.mp4" for n in (1, 2, 3)]
     train = K400 + "zumba,ID_45678901,10,20,train,0\nyoga,ID_45678902,10,20,train,0\n"
@@ -230,7 +278,10 @@ def test_labels_of_a_label_map_are_the_same_for_one_split_alone(tmp_path):
     assert alone.classes == ["zumba"]
     assert mapped.classes == both.classes == ["yoga", "zumba"]
     assert mapped.splits["val"] == both.splits["val"]
-    with pytest.raises(InputError, match=r"1 classes .* the 2 of --label_map \(first: 'yoga'\)"):
+    with pytest.raises(
+        InputError,
+        match=r"1 classes .* the 2 of --label_map \(first: 'yoga', which it has as 'Yoga'\)",
+    ):
         _kinetics(tmp_path, names, ["zumba", "Yoga"], train=train)
 
 
@@ -269,7 +320,7 @@ def test_a_split_without_any_video_is_left_out_with_a_note(tmp_path):
     assert list(catalog.splits) == ["train"]
     path = f"{tmp_path}/k400/ID_45678902_000001_000002.mp4"
     assert catalog.notes == [
-        f"test: none of its 1 videos is there ({path}, ...): the split is left out."
+        f"test: none of its 1 videos is there ({path}, ...): the split is skipped."
     ]
 
 

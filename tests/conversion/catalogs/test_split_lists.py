@@ -53,6 +53,54 @@ def test_ucf101_finds_videos_in_folders_around_the_classes(tmp_path):
     }
 
 
+@pytest.mark.parametrize(
+    ("names", "note"),
+    [
+        (["Dive/v_Dive_g08_c01.mp4", "Jump/v_Jump_g09_c01.MKV", "Jump/v_Jump_g01_c02.mp4"], 3),
+        (["dive/v_Dive_g08_c01.avi", "Jump/v_jump_g09_c01.avi", "Jump/v_Jump_g01_c02.avi"], 2),
+    ],
+)
+def test_ucf101_finds_videos_that_were_encoded_or_named_anew(tmp_path, names, note):
+    videos = touch(tmp_path / "videos", *names)
+    catalog = catalogs.ucf101(videos, _lists(tmp_path / "lists", TRAIN, TEST), 1)
+    entries = [entry for split in catalog.splits.values() for entry in split]
+    assert [entry.path for entry in entries] == [f"{videos}/{name}" for name in names]
+    assert [entry.video_id for entry in entries] == [
+        "v_Dive_g08_c01",
+        "v_Jump_g09_c01",
+        "v_Jump_g01_c02",
+    ]
+    (found,) = catalog.notes
+    assert found.startswith(
+        f"{note} videos have another extension or other letter case than in the"
+    )
+    assert f"{videos}/{names[0]}" in found
+
+
+def test_ucf101_prefers_the_name_as_it_is_listed(tmp_path):
+    videos = touch(
+        tmp_path / "videos",
+        *("Dive/v_Dive_g08_c01.mp4", "Dive/v_Dive_g08_c01.avi", "dive/v_Dive_g08_c01.avi"),
+        *("Jump/v_Jump_g09_c01.avi", "Jump/v_Jump_g01_c02.avi"),
+    )
+    catalog = catalogs.ucf101(videos, _lists(tmp_path / "lists", TRAIN, TEST), 1)
+    assert catalog.splits["train"][0].path == f"{videos}/Dive/v_Dive_g08_c01.avi"
+    assert catalog.notes == []
+
+
+@pytest.mark.parametrize("name", ["../../elsewhere.avi", "sub/elsewhere.avi", ".."])
+def test_ucf101_reads_nothing_outside_of_the_directory(tmp_path, name):
+    touch(tmp_path, "elsewhere.avi")
+    videos = touch(tmp_path / "videos", "Dive/sub/elsewhere.avi", "Jump/v_Jump_g01_c02.avi")
+    lists = _lists(tmp_path / "lists", f"Dive/{name} 1\n", TEST)
+    with pytest.raises(InputError) as caught:
+        catalogs.ucf101(videos, lists, 1)
+    assert str(caught.value) == (
+        f"{lists}/trainlist01.txt, line 1: found 'Dive/{name} 1', expected 'Class/video.avi' or"
+        " 'Class/video.avi 1' with a class of classInd.txt."
+    )
+
+
 def test_ucf101_takes_no_video_from_another_class(tmp_path):
     videos = touch(tmp_path / "videos", "Jump/a.avi", "Dive/b.avi", "Jump/c.avi", "Dive/c.avi")
     lists = _lists(tmp_path / "lists", "Dive/a.avi 1\nDive/b.avi 1\n", "Jump/c.avi\nDive/c.avi\n")
@@ -190,4 +238,11 @@ def test_hmdb51_says_what_is_wrong(tmp_path):
         catalogs.hmdb51(videos, lists, 2)
     lists = _hmdb51_lists(tmp_path / "lists", wave_test_split1="a.avi 1\nb.avi 0\n")
     with pytest.raises(InputError, match=r"lists of split 1 in .* name no test videos"):
+        catalogs.hmdb51(videos, lists, 1)
+
+
+def test_hmdb51_reads_nothing_outside_of_the_directory(tmp_path):
+    videos = touch(tmp_path / "videos", "wave/a.avi", "b.avi")
+    lists = _hmdb51_lists(tmp_path / "lists", wave_test_split1="../b.avi 1\na.avi 2\n")
+    with pytest.raises(InputError, match=r"line 1: found '../b.avi 1', expected '<file>.avi' and"):
         catalogs.hmdb51(videos, lists, 1)
