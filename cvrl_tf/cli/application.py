@@ -30,6 +30,7 @@ class Argument(NamedTuple):
     several: bool = False
 
 
+VERSION = "--version"
 VALUE_NAMES = {
     "int": "INTEGER",
     "float": "NUMBER",
@@ -46,9 +47,9 @@ def run(
 ) -> None:
     """Parses the flags, calls `main` and exits.
 
-    `--help` prints the groups in their order. An `InputError` becomes one sentence on stderr and
-    exit status 2, an interrupt exit status 130, a run that a signal stopped and that can go on exit
-    status 75; otherwise the status is what `main` returns.
+    `--help` prints the groups in their order, `--version` what a bug report needs. An `InputError`
+    becomes one sentence on stderr and exit status 2, an interrupt exit status 130, a run that a
+    signal stopped and that can resume exit status 75; otherwise the status is what `main` returns.
 
     Args:
       main: the entry point; reads its flags itself. Called with the values of `argument`, if any.
@@ -58,6 +59,9 @@ def run(
     """
     if {"--help", "-help", "-h", "-?"} & set(sys.argv[1:]):
         print(help_text(description, groups, argument))
+        sys.exit(0)
+    if VERSION in sys.argv[1:]:
+        print_versions()
         sys.exit(0)
 
     def parse(argv: Sequence[str]) -> list[str]:
@@ -98,6 +102,13 @@ def run(
             sys.stderr.flush()
             os._exit(end.code or 0)
         raise
+
+
+def print_versions() -> None:
+    """Prints versions and devices, see `versions.report`."""
+    from cvrl_tf.cli import versions  # imports TensorFlow
+
+    print(versions.report())
 
 
 def _check_arguments(found: Sequence[str], argument: Argument | None) -> None:
@@ -143,6 +154,7 @@ def help_text(
             lines += _indented(text + default, width)
         lines.append("")
     lines.append("--flagfile=FILE reads flags from a file, one to a line.")
+    lines.append(f"{VERSION} prints versions and devices, which a bug report needs.")
     return "\n".join(lines)
 
 

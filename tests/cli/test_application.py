@@ -42,7 +42,7 @@ def test_help_shows_groups_and_fits_the_terminal():
     assert "  --kind=a|b" in lines
     assert lines.index("Second") < lines.index("  --[no]fast")
     assert "      Kind of it. (default: a)" in lines
-    assert lines[-4:-2] == ["  --steps=TEXT,TEXT", "      Which of them. (default: 3,5)"]
+    assert lines[-5:-3] == ["  --steps=TEXT,TEXT", "      Which of them. (default: 3,5)"]
     assert max(map(len, lines)) <= 60
 
 

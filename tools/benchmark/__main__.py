@@ -11,6 +11,8 @@ Each prints a table, writes the same as JSON with --json=FILE, and explains itse
 import importlib
 import sys
 
+from cvrl_tf.cli import application
+
 NAMES = ("convert", "input", "step", "train")
 
 
@@ -19,6 +21,9 @@ def main() -> None:
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name in ("--help", "-help", "-h", "-?"):
         print(__doc__.strip())
+        sys.exit(0)
+    if name == application.VERSION:
+        application.print_versions()
         sys.exit(0)
     if name not in NAMES:
         print(
