@@ -154,7 +154,7 @@ def help_text(
             lines += _indented(text + default, width)
         lines.append("")
     lines.append("--flagfile=FILE reads flags from a file, one to a line.")
-    lines.append(f"{VERSION} prints versions and devices, which a bug report needs.")
+    lines.append(f"{VERSION} prints versions and devices, for bug reports.")
     return "\n".join(lines)
 
 
