@@ -186,15 +186,14 @@ def main() -> None:
     """Converts what the flags say and prints a summary."""
     _check_flags()
     max_failures = _max_failures()
-    dataset, catalog = _catalog()
+    catalog = _catalog()
     for note in catalog.notes:
         print(f"note: {printable(note)}", file=sys.stderr)
     classes = catalog.classes
     info = convert.convert(
-        catalog.splits,
-        classes,
+        catalog,
         OUTPUT_DIR.value,
-        dataset=dataset,
+        _executor(),
         settings=frames.Settings(
             short_side=SHORT_SIDE.value,
             quality=QUALITY.value,
@@ -204,10 +203,6 @@ def main() -> None:
         ),
         num_shards=NUM_SHARDS.value or None,
         max_failures=max_failures,
-        workers=WORKERS.value or None,
-        timeout=TIMEOUT.value,
-        runner=RUNNER.value,
-        runner_arguments=shlex.split(RUNNER_ARGUMENTS.value),
     )
     print(f"\n{OUTPUT_DIR.value}: {f'{len(classes)} classes' if classes else 'no labels'}")
     for split, held in info["splits"].items():
@@ -229,26 +224,37 @@ def main() -> None:
     print(f"next: python -m cvrl_tf.train --train_data={pattern} --model_dir=runs/first")
 
 
-def _catalog() -> tuple[str, catalogs.Catalog]:
-    """The name of the data set, for dataset_info.json, and its videos."""
+def _executor() -> workers.Executor:
+    if not RUNNER.value:
+        return workers.WorkerPool(WORKERS.value or None, TIMEOUT.value)
+    try:
+        from cvrl_tf.conversion.beam import BeamPipeline
+    except ImportError as error:
+        raise InputError(
+            f"--runner={RUNNER.value} needs Apache Beam ({error}): run pip install -r"
+            " requirements.txt 'cvrl-tf[beam]', one command for all, which finds versions that go"
+            " together."
+        ) from None
+    return BeamPipeline(RUNNER.value, shlex.split(RUNNER_ARGUMENTS.value), TIMEOUT.value)
+
+
+def _catalog() -> catalogs.Catalog:
     dataset = DATASET.value
     files.load_file_systems(*(holder.value or "" for holder in (VIDEO_DIR, FILES, ANNOTATIONS)))
     label_map = catalogs.read_label_map(LABEL_MAP.value) if LABEL_MAP.value else None
     if dataset == "folder":
-        return dataset, catalogs.folder(VIDEO_DIR.value, SPLIT.value, label_map, OUTPUT_DIR.value)
+        return catalogs.folder(VIDEO_DIR.value, SPLIT.value, label_map, OUTPUT_DIR.value)
     if dataset == "files":
-        return dataset, catalogs.files(FILES.value, SPLIT.value)
+        return catalogs.files(FILES.value, SPLIT.value)
     if dataset == "kinetics":
         annotations = catalogs.find_annotations(ANNOTATIONS.value)
-        return dataset, catalogs.kinetics(VIDEO_DIR.value, annotations, label_map)
+        return catalogs.kinetics(VIDEO_DIR.value, annotations, label_map)
     if dataset == "tfds":
         from cvrl_tf.conversion import tfds_videos  # imports tensorflow_datasets
 
-        name = TFDS_NAME.value
-        return name.rpartition(":")[0], tfds_videos.tfds(name)
+        return tfds_videos.tfds(TFDS_NAME.value)
     read = catalogs.ucf101 if dataset == "ucf101" else catalogs.hmdb51
-    number = SPLIT_NUMBER.value
-    return f"{dataset}, split {number}", read(VIDEO_DIR.value, ANNOTATIONS.value, number)
+    return read(VIDEO_DIR.value, ANNOTATIONS.value, SPLIT_NUMBER.value)
 
 
 def _check_flags() -> None:

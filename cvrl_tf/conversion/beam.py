@@ -25,6 +25,9 @@ class BeamPipeline:
       arguments: of the runner, such as "--project=...".
       timeout: seconds that decoding may go without a frame.
 
+    Attributes:
+      local: processes on this machine.
+
     Raises:
       InputError: Beam has no such runner.
     """
@@ -32,10 +35,17 @@ class BeamPipeline:
     def __init__(self, runner: str, arguments: Sequence[str] = (), timeout: float = TIMEOUT):
         self._options = PipelineOptions([f"--runner={runner}", *arguments])
         self._timeout = timeout
+        self.local = WorkerPool(timeout=timeout)
         try:
             self._runner = apache_beam.runners.create_runner(runner)
         except (ValueError, ImportError) as error:
             raise InputError(f"Beam cannot use --runner={runner}: {error}") from None
+
+    def __enter__(self) -> "BeamPipeline":
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        self.local.close()
 
     def run(self, jobs: Sequence[ShardJob], on_progress: OnProgress) -> None:
         """Runs the jobs and returns when all are done.
@@ -73,7 +83,7 @@ class _RunJob(apache_beam.DoFn):
 
 @contextlib.contextmanager
 def _progress_of(jobs: Sequence[ShardJob], on_progress: OnProgress) -> Iterator[None]:
-    """Looks now and then which shards are there: Beam's workers may be anywhere."""
+    """Looks every 10 seconds which shards are there: Beam's workers may be anywhere."""
     done = threading.Event()
     waiting = list(jobs)
 

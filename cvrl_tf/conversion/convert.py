@@ -1,4 +1,4 @@
-"""Writes catalog entries as TFRecord shards: resumable, with bad videos listed and left out."""
+"""Writes catalog entries as TFRecord shards: resumable, with bad videos listed and skipped."""
 
 import dataclasses
 import hashlib
@@ -6,18 +6,18 @@ import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from cvrl_tf import files
 from cvrl_tf.conversion import frames
-from cvrl_tf.conversion.catalogs import Entry
+from cvrl_tf.conversion.catalogs import Catalog, Entry
 from cvrl_tf.conversion.frames import Settings
 from cvrl_tf.conversion.job import ShardJob, writing_to
 from cvrl_tf.conversion.sizes import estimate_shards
 from cvrl_tf.conversion.state import Plan, State, differences
 from cvrl_tf.conversion.summary import INFO_FILE, SplitStatistics, check_failures, write_summary
-from cvrl_tf.conversion.workers import TIMEOUT, InProcess, WorkerPool
+from cvrl_tf.conversion.workers import Executor
 from cvrl_tf.errors import InputError
 from cvrl_tf.progress import Progress
 
@@ -25,70 +25,56 @@ MAX_FAILURES = 0.5
 
 
 def convert(
-    splits: Mapping[str, Sequence[Entry]],
-    classes: Sequence[str],
+    catalog: Catalog,
     output_dir: str,
+    executor: Executor,
     *,
-    dataset: str,
     settings: Settings = frames.DEFAULTS,
     num_shards: int | None = None,
     max_failures: int | float = MAX_FAILURES,
-    workers: int | None = None,
-    timeout: float = TIMEOUT,
-    runner: str = "",
-    runner_arguments: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Converts a data set: shards of each split, `labels.txt`, `dataset_info.json`, `failures.csv`.
 
-    A split is a call's or many calls' work: what an earlier call with the same arguments finished
-    is used again, whatever ended it, and the result is the same to the byte. Splits that other
-    calls wrote into the directory stay, and stay listed. To have a shard made again, remove it.
+    A split can take one call or several: what an earlier call with the same arguments finished is
+    used again, whatever ended it, and the result is the same to the byte. Splits that other calls
+    wrote into the directory stay, and stay listed. To have a shard made again, remove it.
 
-    A video that cannot be converted is left out and listed; so is one at which the process that
-    decodes it hangs (`timeout`) or, twice, dies. `failures.csv` also lists the videos that were
-    kept although their file is damaged.
+    A video that cannot be converted is skipped and listed; so is one at which the process that
+    decodes it hangs or, twice, dies. `failures.csv` also lists the videos that were kept although
+    their file is damaged.
 
     Args:
-      splits: the entries of each split; ids are unique within a split.
-      classes: class names in the order of their labels; none when unlabelled.
-      output_dir: where to write, local or remote; made if need be.
-      dataset: name of the data set, for `dataset_info.json`.
+      catalog: the videos of each split; ids are unique within a split.
+      output_dir: where to write, local or remote; made if it does not exist.
+      executor: decodes and writes: a `WorkerPool`, a `beam.BeamPipeline`, or `InProcess`.
       settings: which frames are kept, and how.
       num_shards: shards of each split; None for shards of some 150 MB, estimated from a sample.
       max_failures: how many videos of a split may fail: a count (int) or a fraction (float).
-      workers: processes; None for one for each core; 0 for this process, without a guard against
-        decoders that hang or crash. With processes, the caller's module must be importable without
-        side effects.
-      timeout: seconds that decoding may go without a frame.
-      runner: name of an Apache Beam runner to convert on a cluster; empty for `workers`.
-      runner_arguments: of the runner, such as "--project=...".
 
     Returns:
       The content of `dataset_info.json`.
 
     Raises:
-      InputError: what is in the directory does not go with this call, it cannot be written to, or
-        too many videos failed. Shards that are complete by then stay.
+      InputError: the directory holds another conversion, it cannot be written to, or too many
+        videos failed. Shards that are complete by then stay.
     """
     files.load_file_systems(output_dir)
     state = State(output_dir)
     plans = {}
-    for split, entries in splits.items():
+    for split, entries in catalog.splits.items():
         _check_entries(split, entries, num_shards)
-        plans[split] = Plan.of(split, entries, classes, dataset, settings, num_shards)
-    local = InProcess() if workers == 0 else WorkerPool(workers, timeout)
-    executor = _beam_pipeline(runner, runner_arguments, timeout) if runner else local
+        plans[split] = Plan.of(catalog, split, settings, num_shards)
     with writing_to(output_dir), state.locked():
         plans = {split: _agreed(state, plan) for split, plan in plans.items()}  # before any work
         state.remove_temporaries()
         try:
-            with local:
+            with executor:
                 for split, plan in plans.items():
-                    _convert_split(state, plan, splits[split], settings, local, executor)
-                    info = write_summary(state, dataset, classes, settings)
+                    _convert_split(state, plan, catalog.splits[split], settings, executor)
+                    info = write_summary(state, catalog, settings)
         finally:
             state.remove_temporaries()
-    for split in splits:
+    for split in catalog.splits:
         check_failures(SplitStatistics(**info["splits"][split]), split, max_failures, output_dir)
     return info
 
@@ -120,7 +106,7 @@ def _agreed(state: State, plan: Plan) -> Plan:
         if different:
             raise InputError(
                 f"--output_dir={state.output_dir} holds split '{split}' of another conversion:"
-                f" {'; '.join(different)}. Give what was given there to go on with it, or choose"
+                f" {'; '.join(different)}. Give what was given there to resume it, or choose"
                 " another --output_dir."
             )
     if plan.split in found:
@@ -140,13 +126,12 @@ def _convert_split(
     plan: Plan,
     entries: Sequence[Entry],
     settings: Settings,
-    local: WorkerPool | InProcess,
-    executor: Any,
+    executor: Executor,
 ) -> None:
     # In the order of a hash: shuffled, and the same wherever and in whatever order they were found.
     shuffled = sorted(entries, key=lambda entry: hashlib.sha256(entry.video_id.encode()).digest())
     if plan.num_shards is None:
-        num_shards = estimate_shards(shuffled, settings, plan.split, local)
+        num_shards = estimate_shards(shuffled, settings, plan.split, executor.local)
         plan = dataclasses.replace(plan, num_shards=num_shards)
     state.write_plan(plan)
     jobs, finished = [], []
@@ -176,14 +161,3 @@ def _convert_split(
             progress.update(videos, **{"MB/s": size / 1e6 / seconds, "failures": failures})
 
         executor.run(jobs, on_progress)
-
-
-def _beam_pipeline(runner: str, arguments: Sequence[str], timeout: float) -> Any:
-    try:
-        from cvrl_tf.conversion.beam import BeamPipeline
-    except ImportError as error:
-        raise InputError(
-            f"--runner={runner} needs Apache Beam ({error}): run pip install -r requirements.txt"
-            " 'cvrl-tf[beam]', one command for all, which finds versions that go together."
-        ) from None
-    return BeamPipeline(runner, arguments, timeout)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from cvrl_tf.conversion import frames
 from cvrl_tf.conversion.catalogs import Entry
 from cvrl_tf.conversion.frames import Settings
-from cvrl_tf.conversion.workers import InProcess, Report, WorkerPool
+from cvrl_tf.conversion.workers import Executor, Report
 from cvrl_tf.progress import Progress
 
 SHARD_BYTES = 150e6
@@ -27,7 +27,7 @@ class _SizeJob:
         size = None
         if not self.hopeless:
             report.start(0)
-            with contextlib.suppress(Exception):  # the conversion itself tells what is wrong
+            with contextlib.suppress(Exception):  # the conversion itself names what is wrong
                 size = frames.estimate_bytes(self.entry, self.settings, report.progress)
         report.done(0, False)
         return size
@@ -37,7 +37,7 @@ class _SizeJob:
 
 
 def estimate_shards(
-    shuffled: Sequence[Entry], settings: Settings, split: str, executor: WorkerPool | InProcess
+    shuffled: Sequence[Entry], settings: Settings, split: str, executor: Executor
 ) -> int:
     """How many shards of some 150 MB a split will have."""
     jobs = [_SizeJob(entry, settings) for entry in shuffled[:_SAMPLE]]

@@ -22,7 +22,7 @@ import tensorflow as tf
 
 import cvrl_tf
 from cvrl_tf import files
-from cvrl_tf.conversion.catalogs import Entry
+from cvrl_tf.conversion.catalogs import Catalog
 from cvrl_tf.conversion.frames import Settings
 from cvrl_tf.errors import InputError
 
@@ -56,17 +56,9 @@ class Plan:
     labels: str
 
     @classmethod
-    def of(
-        cls,
-        split: str,
-        entries: Sequence[Entry],
-        classes: Sequence[str],
-        dataset: str,
-        settings: Settings,
-        num_shards: int | None,
-    ) -> "Plan":
-        """The plan for `entries`, whatever their order."""
-        entries = sorted(entries, key=lambda entry: entry.video_id)
+    def of(cls, catalog: Catalog, split: str, settings: Settings, num_shards: int | None) -> "Plan":
+        """The plan for a split of a catalog, whatever the order of its entries."""
+        entries = sorted(catalog.splits[split], key=lambda entry: entry.video_id)
 
         def digest(values: Sequence[Any]) -> str:
             return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]
@@ -74,8 +66,8 @@ class Plan:
         return cls(
             split=split,
             version=cvrl_tf.__version__,
-            dataset=dataset,
-            classes=list(classes),
+            dataset=catalog.dataset,
+            classes=list(catalog.classes),
             parameters=dataclasses.asdict(settings),
             num_shards=num_shards,
             num_videos=len(entries),

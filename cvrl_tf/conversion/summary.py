@@ -6,11 +6,11 @@ import io
 import math
 import os
 from collections import Counter
-from collections.abc import Sequence
 from typing import Any
 
 import cvrl_tf
 from cvrl_tf import files
+from cvrl_tf.conversion.catalogs import Catalog
 from cvrl_tf.conversion.frames import Settings
 from cvrl_tf.conversion.state import State
 from cvrl_tf.errors import InputError
@@ -29,7 +29,7 @@ class SplitStatistics:
       bytes: size of the files.
       shards: files; fewer than their names say where a shard has no video left.
       videos_per_class: by class name; empty when unlabelled.
-      failures: videos left out, by reason.
+      failures: videos without a record, by reason.
       damaged: videos that were kept although their file is damaged.
     """
 
@@ -42,10 +42,17 @@ class SplitStatistics:
     damaged: int
 
 
-def write_summary(
-    state: State, dataset: str, classes: Sequence[str], settings: Settings
-) -> dict[str, Any]:
-    """Writes what is told of all finished splits, from the reports of their shards."""
+def write_summary(state: State, catalog: Catalog, settings: Settings) -> dict[str, Any]:
+    """Writes the three files about all finished splits, from the reports of their shards.
+
+    Args:
+      state: of the output directory; its splits may be of several catalogs.
+      catalog: one of them: all have its name and classes.
+      settings: of all of them.
+
+    Returns:
+      The content of `dataset_info.json`.
+    """
     splits, rows = {}, []
     for split, plan in state.plans().items():
         reports = [state.report(plan.shard(index)) for index in range(plan.num_shards)]
@@ -76,9 +83,9 @@ def write_summary(
         ]
     info = {
         "version": cvrl_tf.__version__,
-        "dataset": dataset,
+        "dataset": catalog.dataset,
         "parameters": dataclasses.asdict(settings),
-        "classes": list(classes),
+        "classes": list(catalog.classes),
         "splits": {split: dataclasses.asdict(held) for split, held in splits.items()},
     }
     table = io.StringIO()
@@ -87,8 +94,8 @@ def write_summary(
     writer.writeheader()
     writer.writerows(rows)
     contents = {FAILURES_FILE: table.getvalue()}
-    if classes:
-        contents[LABELS_FILE] = "".join(f"{name}\n" for name in classes)
+    if catalog.classes:
+        contents[LABELS_FILE] = "".join(f"{name}\n" for name in catalog.classes)
     contents[INFO_FILE] = files.json_text(info)
     for name, content in contents.items():
         files.write_if_changed(os.path.join(state.output_dir, name), content)

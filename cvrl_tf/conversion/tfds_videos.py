@@ -59,7 +59,7 @@ def tfds(name: str) -> Catalog:
             entries.append(Entry(video_id.decode(), f"tfds:{path}@{offset}", label, label_name))
             progress.update()
     notes = ["TFDS keeps no frame rates: 25 frames per second are assumed."]
-    return Catalog({split: entries}, classes, notes)
+    return Catalog(name.rpartition(":")[0], {split: entries}, classes, notes)
 
 
 def _label_and_id(videos: IndexedSource, number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -73,6 +73,21 @@ class Job(Protocol):
         that video again."""
 
 
+class Executor(Protocol):
+    """Runs jobs, in a `with` block at whose end its processes have ended."""
+
+    def __enter__(self) -> "Executor": ...
+
+    def __exit__(self, *unused: object) -> None: ...
+
+    @property
+    def local(self) -> "Executor":
+        """For jobs on this machine whose results are needed: itself, unless it is a cluster."""
+
+    def run(self, jobs: Sequence[Job], on_progress: OnProgress) -> list[Any]:
+        """Runs the jobs; see `WorkerPool.run`."""
+
+
 class InProcess:
     """Runs jobs one after the other in this process, with no guard against bad decoders."""
 
@@ -81,6 +96,11 @@ class InProcess:
 
     def __exit__(self, *unused: object) -> None:
         pass
+
+    @property
+    def local(self) -> "InProcess":
+        """See `Executor`."""
+        return self
 
     def run(self, jobs: Sequence[Job], on_progress: OnProgress) -> list[Any]:
         """See `WorkerPool.run`."""
@@ -112,6 +132,11 @@ class WorkerPool:
 
     def __exit__(self, *unused: object) -> None:
         self.close()
+
+    @property
+    def local(self) -> "WorkerPool":
+        """See `Executor`."""
+        return self
 
     def close(self) -> None:
         """Ends the processes."""

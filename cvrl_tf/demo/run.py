@@ -5,6 +5,7 @@ colours, sizes, places, speeds and directions are random within a class, so that
 only colours is lost.
 """
 
+import dataclasses
 import os
 import time
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import tensorflow as tf
 
 from cvrl_tf.conversion import catalogs, convert
+from cvrl_tf.conversion.workers import InProcess
 from cvrl_tf.demo.drawing import CLASSES, render_videos
 from cvrl_tf.evaluation import classification, knn, report
 from cvrl_tf.evaluation.views import EvaluationViews
@@ -52,7 +54,7 @@ def _make_data(directory: str) -> None:
         catalog = catalogs.folder(videos, split)
         splits |= catalog.splits
     records = os.path.join(directory, "records")
-    convert.convert(splits, catalog.classes, records, dataset="folder", workers=0)
+    convert.convert(dataclasses.replace(catalog, splits=splits), records, InProcess())
 
 
 def _knn_top1(model_dir: str, config: PretrainConfig, records: str, pretrained: bool) -> float:

@@ -4,11 +4,14 @@ import pytest
 from small_videos import write_class_folders
 
 from cvrl_tf.conversion import catalogs
-from cvrl_tf.conversion.catalogs import Entry
+from cvrl_tf.conversion.catalogs import Catalog, Entry
 from cvrl_tf.conversion.convert import convert
+from cvrl_tf.conversion.workers import InProcess
 from cvrl_tf.errors import InputError
 
 pytest.importorskip("apache_beam")
+
+from cvrl_tf.conversion.beam import BeamPipeline  # noqa: E402 - imports apache_beam
 
 
 @pytest.fixture
@@ -19,9 +22,9 @@ def entries(tmp_path):
     return [*entries, Entry("dive/none", str(tmp_path / "none.mp4"), 0, "dive")]
 
 
-def _convert(entries, output, **options):
-    options = {"dataset": "folder", "num_shards": 3, **options}
-    return convert({"train": entries}, ["dive", "swim"], str(output), **options)
+def _convert(entries, output, executor):
+    catalog = Catalog("folder", {"train": entries}, ["dive", "swim"])
+    return convert(catalog, str(output), executor, num_shards=3)
 
 
 def _contents(directory):
@@ -33,8 +36,8 @@ def _contents(directory):
 
 
 def test_a_pipeline_writes_what_processes_write_and_goes_on(tmp_path, entries, capsys):
-    expected = _convert(entries, tmp_path / "local", workers=0)
-    assert _convert(entries, tmp_path / "beam", runner="DirectRunner") == expected
+    expected = _convert(entries, tmp_path / "local", InProcess())
+    assert _convert(entries, tmp_path / "beam", BeamPipeline("DirectRunner")) == expected
     assert "converting train: 8/8 videos" in capsys.readouterr().err
     assert _contents(tmp_path / "beam") == _contents(tmp_path / "local")
 
@@ -42,12 +45,17 @@ def test_a_pipeline_writes_what_processes_write_and_goes_on(tmp_path, entries, c
     stays = tmp_path / "beam" / "train-00002-of-00003"
     os.remove(gone)
     before = stays.stat().st_mtime_ns
-    _convert(entries, tmp_path / "beam", runner="DirectRunner")
+    _convert(entries, tmp_path / "beam", BeamPipeline("DirectRunner"))
     assert stays.stat().st_mtime_ns == before
     assert _contents(tmp_path / "beam") == _contents(tmp_path / "local")
 
 
-def test_an_unknown_runner_is_named(tmp_path, entries):
+def test_the_number_of_shards_is_estimated_on_this_machine(tmp_path, entries):
+    catalog = Catalog("folder", {"train": entries}, ["dive", "swim"])
+    info = convert(catalog, str(tmp_path / "out"), BeamPipeline("DirectRunner"))
+    assert (info["splits"]["train"]["videos"], info["splits"]["train"]["shards"]) == (7, 1)
+
+
+def test_an_unknown_runner_is_named():
     with pytest.raises(InputError, match="Beam cannot use --runner=Nonsense: Unexpected pipeline"):
-        _convert(entries, tmp_path / "out", runner="Nonsense")
-    assert not (tmp_path / "out").exists()
+        BeamPipeline("Nonsense")

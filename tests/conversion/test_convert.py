@@ -24,11 +24,12 @@ from small_videos import draw, write_class_folders, write_video
 import cvrl_tf
 from cvrl_tf import files
 from cvrl_tf.conversion import catalogs, frames, sizes, summary
-from cvrl_tf.conversion.catalogs import Entry
+from cvrl_tf.conversion.catalogs import Catalog, Entry
 from cvrl_tf.conversion.convert import convert
 from cvrl_tf.conversion.frames import Settings
 from cvrl_tf.conversion.job import ShardJob
 from cvrl_tf.conversion.state import State
+from cvrl_tf.conversion.workers import InProcess, WorkerPool
 from cvrl_tf.data import records, tfrecords
 from cvrl_tf.errors import InputError
 
@@ -54,10 +55,20 @@ def read(monkeypatch):
     return ids
 
 
-def _convert(entries, output_dir, *, split="train", classes=("dive", "swim"), **options):
-    """In this process, which takes no time to start, unless `workers` says otherwise."""
-    defaults = {"dataset": "folder", "num_shards": 3, "workers": 0, "max_failures": 1.0}
-    return convert({split: entries}, classes, str(output_dir), **(defaults | options))
+def _convert(
+    entries,
+    output_dir,
+    *,
+    split="train",
+    classes=("dive", "swim"),
+    dataset="folder",
+    executor=None,
+    **options,
+):
+    """In this process, which takes no time to start, unless `executor` says otherwise."""
+    catalog = Catalog(dataset, {split: entries}, classes)
+    options = {"num_shards": 3, "max_failures": 1.0} | options
+    return convert(catalog, str(output_dir), executor or InProcess(), **options)
 
 
 def _contents(directory):
@@ -141,8 +152,8 @@ def test_videos_are_shuffled_and_the_same_in_any_input_order(tmp_path, videos):
 
 
 def test_processes_write_the_bytes_of_one(tmp_path, videos, capsys):
-    for workers in (0, 2):
-        _convert([*videos[0], *_bad(tmp_path / "bad")], tmp_path / str(workers), workers=workers)
+    for workers, executor in ((0, InProcess()), (2, WorkerPool(2))):
+        _convert([*videos[0], *_bad(tmp_path / "bad")], tmp_path / str(workers), executor=executor)
         errors = capsys.readouterr().err
         assert re.search(r"converting train: 12/12 videos after .*MB/s=\S+ failures=3\n", errors)
     assert _contents(tmp_path / "0") == _contents(tmp_path / "2")
@@ -296,7 +307,7 @@ def test_a_hanging_and_a_crashing_video_are_listed(tmp_path, videos):
     thread = threading.Thread(target=_signal_readers, args=(signals, done))
     thread.start()
     try:
-        info = _convert(entries, tmp_path / "out", workers=2, timeout=1.5)
+        info = _convert(entries, tmp_path / "out", executor=WorkerPool(2, timeout=1.5))
     finally:
         done.set()
         thread.join()
@@ -456,14 +467,8 @@ def test_another_version_is_told(tmp_path, videos, monkeypatch):
 def test_labels_and_info_tell_what_was_written(tmp_path, videos):
     entries, classes = videos
     settings = Settings(short_side=20, quality=80, fps=5.0, max_seconds=0.5, min_frames=2)
-    info = convert(
-        {"train": entries[:5], "test": entries[5:]},
-        classes,
-        str(tmp_path / "new" / "out"),
-        dataset="pool",
-        settings=settings,
-        workers=0,
-    )
+    catalog = Catalog("pool", {"train": entries[:5], "test": entries[5:]}, classes)
+    info = convert(catalog, str(tmp_path / "new" / "out"), InProcess(), settings=settings)
     output = tmp_path / "new" / "out"
     assert (output / summary.LABELS_FILE).read_text() == "dive\nswim\n"
     assert files.read_json(str(output / summary.INFO_FILE)) == info
@@ -518,15 +523,9 @@ def test_a_second_split_joins_the_first(tmp_path, videos):
         "test": 5,
     }
     assert {row[0] for row in _failures(tmp_path / "out")} == {"test"}
-    convert(
-        {"test": [*entries[4:], *_bad(tmp_path / "bad")], "train": entries[:4]},
-        ["dive", "swim"],
-        str(tmp_path / "at once"),
-        dataset="folder",
-        num_shards=3,
-        workers=0,
-        max_failures=1.0,
-    )
+    splits = {"test": [*entries[4:], *_bad(tmp_path / "bad")], "train": entries[:4]}
+    catalog = Catalog("folder", splits, ["dive", "swim"])
+    convert(catalog, str(tmp_path / "at once"), InProcess(), num_shards=3, max_failures=1.0)
     assert _contents(tmp_path / "out") == _contents(tmp_path / "at once")
 
 
@@ -552,14 +551,8 @@ def test_a_second_split_must_go_with_the_first(tmp_path, videos, read, change, m
 def test_finished_splits_are_listed_when_a_later_one_stops(tmp_path, videos, monkeypatch):
     _stop_at(monkeypatch, 5)
     with pytest.raises(KeyboardInterrupt):
-        convert(
-            {"train": videos[0][:4], "test": videos[0][4:]},
-            videos[1],
-            str(tmp_path),
-            dataset="folder",
-            num_shards=1,
-            workers=0,
-        )
+        splits = {"train": videos[0][:4], "test": videos[0][4:]}
+        convert(Catalog("folder", splits, videos[1]), str(tmp_path), InProcess(), num_shards=1)
     assert list(files.read_json(str(tmp_path / summary.INFO_FILE))["splits"]) == ["train"]
 
 
@@ -580,7 +573,7 @@ def test_refusals_come_before_any_work(tmp_path, videos, read, splits, options, 
     (tmp_path / "train-00003-of-00010").touch()
     splits = {name: videos[0][part] for name, part in splits.items()}
     with pytest.raises(InputError, match=message):
-        convert(splits, videos[1], str(tmp_path), dataset="folder", workers=0, **options)
+        convert(Catalog("folder", splits, videos[1]), str(tmp_path), InProcess(), **options)
     assert read == []
     assert set(_names(tmp_path)) <= {"train-00003-of-00010", ".conversion"}
 
@@ -637,13 +630,13 @@ def test_a_full_disk_leaves_finished_shards_and_goes_on_later(tmp_path, videos):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, limits[1]))
     try:
-        for workers in (0, 1):
+        for workers, executor in ((0, InProcess()), (1, WorkerPool(1))):
             output = tmp_path / f"out{workers}"
             message = (
                 rf"^Cannot write to --output_dir={output} \(.*File too large\): check .* kept.$"
             )
             with pytest.raises(InputError, match=message):
-                _convert(entries, output, num_shards=8, workers=workers)
+                _convert(entries, output, num_shards=8, executor=executor)
             left = _names(output)
             assert all(int(name[6:11]) in small for name in left if name.startswith("train"))
             assert not list(output.rglob("*.tmp-*"))
@@ -667,11 +660,10 @@ def test_killed_at_any_moment_the_result_is_the_same(tmp_path):
         textwrap.dedent(
             f"""
             import sys
-            from cvrl_tf.conversion import catalogs, shards
+            from cvrl_tf.conversion import catalogs, convert, workers
             if __name__ == "__main__":
                 catalog = catalogs.folder({root!r})
-                convert.convert(catalog.splits, catalog.classes, sys.argv[1], dataset="folder",
-                               num_shards=7, workers=2)
+                convert.convert(catalog, sys.argv[1], workers.WorkerPool(2), num_shards=7)
             """
         )
     )

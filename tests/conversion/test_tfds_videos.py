@@ -9,6 +9,7 @@ from PIL import Image
 
 from cvrl_tf.conversion import convert, tfds_videos
 from cvrl_tf.conversion.catalogs import Entry
+from cvrl_tf.conversion.workers import WorkerPool
 from cvrl_tf.data import records
 from cvrl_tf.errors import InputError
 
@@ -46,7 +47,8 @@ def test_one_split_at_a_time():
 @pytest.mark.parametrize(("name", "distance"), [("jpeg_video", 14), ("png_video", 12)])
 def test_records_hold_the_frames_and_labels(tmp_path, name, distance):
     catalog = tfds_videos.tfds(f"tfds:{name}:train")
-    convert.convert(catalog.splits, catalog.classes, str(tmp_path), dataset=name, workers=1)
+    assert catalog.dataset == f"tfds:{name}"
+    convert.convert(catalog, str(tmp_path), WorkerPool(1))
     dataset = tf.data.TFRecordDataset([str(path) for path in sorted(tmp_path.glob("train-*"))])
     found = {}
     for record in dataset.map(records.parse).as_numpy_iterator():

@@ -8,6 +8,7 @@ import pytest
 from small_videos import draw, write_class_folders, write_video
 
 from cvrl_tf.conversion import catalogs, convert
+from cvrl_tf.conversion.workers import InProcess
 from cvrl_tf.data import records
 
 _run = functools.partial(commands.run, "tools.make_tfrecords")
@@ -77,7 +78,7 @@ def test_kinetics_keeps_the_labels_of_an_earlier_run(tmp_path):
     (tmp_path / "val.csv").write_text(f"{header}zumba,ID_45678903,11,21,val,0\n")
     catalog = catalogs.kinetics(str(tmp_path), {"train": str(tmp_path / "train.csv")})
     output = tmp_path / "out"
-    convert.convert(catalog.splits, catalog.classes, str(output), dataset="kinetics", workers=1)
+    convert.convert(catalog, str(output), InProcess())
     done = _run(
         "--dataset=kinetics",
         f"--video_dir={tmp_path}",

@@ -33,7 +33,8 @@ from absl import flags
 
 from cvrl_tf.cli import application
 from cvrl_tf.conversion import convert, frames
-from cvrl_tf.conversion.catalogs import Entry
+from cvrl_tf.conversion.catalogs import Catalog, Entry
+from cvrl_tf.conversion.workers import WorkerPool
 from cvrl_tf.errors import InputError
 from cvrl_tf.progress import Progress
 from tools.benchmark import report
@@ -195,13 +196,11 @@ def _convert_all(
         contextlib.redirect_stderr(io.StringIO()),  # its progress; errors are raised
     ):
         return convert.convert(
-            {"all": entries},
-            [],
+            Catalog("benchmark", {"all": entries}, []),
             output,
-            dataset="benchmark",
+            WorkerPool(workers),
             settings=settings,
             num_shards=num_shards,
-            workers=workers,
         )
 
 

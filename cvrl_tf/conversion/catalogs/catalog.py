@@ -6,7 +6,7 @@ import itertools
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import tensorflow as tf
@@ -44,13 +44,15 @@ class Catalog:
     """The videos of a data set.
 
     Attributes:
+      dataset: its name, for `dataset_info.json`.
       splits: the entries of each split; ids are unique within a split.
       classes: class names in the order of their labels; empty when nothing is labelled.
       notes: sentences for the user: what was skipped, taken twice or not found, with counts.
     """
 
-    splits: dict[str, list[Entry]]
-    classes: list[str]
+    dataset: str
+    splits: Mapping[str, Sequence[Entry]]
+    classes: Sequence[str]
     notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:

@@ -96,7 +96,7 @@ def folder(
     if direct:
         notes.append(f"{direct} videos outside of the class folders are skipped.")
     notes += _others_note(others)
-    return Catalog({split: entries}, list(labels), notes)
+    return Catalog("folder", {split: entries}, list(labels), notes)
 
 
 def _is_for(output_dir: str | None, directory: str) -> bool:
@@ -153,7 +153,7 @@ def files(pattern: str, split: str = "train") -> Catalog:
             path = found[posixpath.join(directory, name)]
             entries.append(Entry(posixpath.join(directory, stem), path, None, None))
     entries.sort(key=lambda entry: entry.video_id)
-    return Catalog({split: entries}, [], notes)
+    return Catalog("files", {split: entries}, [], notes)
 
 
 def _matching(pattern: str) -> tuple[dict[str, str], list[str]]:

@@ -169,7 +169,7 @@ def kinetics(
     unnamed = sum(clip.path not in used for found in clips.values() for clip in found)
     if unnamed:
         notes.append(f"{unnamed} files are skipped: no row of {', '.join(annotations)} is theirs.")
-    return Catalog(splits, list(labels), notes)
+    return Catalog("kinetics", splits, list(labels), notes)
 
 
 def _read(path: str) -> Iterator[_Row]:

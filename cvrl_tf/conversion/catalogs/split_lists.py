@@ -74,7 +74,7 @@ def ucf101(video_dir: str, annotation_dir: str, split_number: int) -> Catalog:
             listed[split].append((class_name, name))
         if not listed[split]:
             raise InputError(f"{path} lists no videos: expected lines 'Class/video.avi'.")
-    return _catalog(video_dir, listed, classes)
+    return _catalog(f"ucf101, split {split_number}", video_dir, listed, classes)
 
 
 def hmdb51(video_dir: str, annotation_dir: str, split_number: int) -> Catalog:
@@ -127,7 +127,7 @@ def hmdb51(video_dir: str, annotation_dir: str, split_number: int) -> Catalog:
                 f"The lists of split {split_number} in {annotation_dir} name no {split} videos:"
                 " expected lines '<file>.avi 1' (train) and '<file>.avi 2' (test)."
             )
-    catalog = _catalog(video_dir, listed, classes)
+    catalog = _catalog(f"hmdb51, split {split_number}", video_dir, listed, classes)
     if unused:
         catalog.notes.append(f"{unused} videos are marked 0 in the lists: not of this split.")
     return catalog
@@ -202,7 +202,10 @@ def _stem(name: str) -> str:
 
 
 def _catalog(
-    video_dir: str, listed: Mapping[str, Sequence[tuple[str, str]]], classes: list[str]
+    dataset: str,
+    video_dir: str,
+    listed: Mapping[str, Sequence[tuple[str, str]]],
+    classes: list[str],
 ) -> Catalog:
     """The catalog of (class, file name) pairs, after one look through `video_dir`."""
     found = _Videos(video_dir, classes)
@@ -228,4 +231,4 @@ def _catalog(
             f"{len(found.renamed)} videos have another extension or other letter case than in the"
             f" lists ({found.renamed[0]}, ...)."
         )
-    return Catalog(splits, classes, notes)
+    return Catalog(dataset, splits, classes, notes)
