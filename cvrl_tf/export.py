@@ -1,4 +1,4 @@
-"""Exports a backbone for projects that have TensorFlow and Keras, but not this package.
+"""Hands a backbone over to projects that have TensorFlow and Keras, but not this package.
 
   python -m cvrl_tf.export --model_dir=runs/first --output_dir=exports/first
 
@@ -9,29 +9,36 @@ of the checkpoint, before the directory appears.
 
 import os
 
+from absl import flags
+
+from cvrl_tf.cli import application
 from cvrl_tf.cli import backbone as backbone_flags
-from cvrl_tf.cli.application import Command
-from cvrl_tf.cli.flag import Flag, Values
 from cvrl_tf.errors import InputError
 from cvrl_tf.exporting import directory
 
-FLAGS = {
+OUTPUT_DIR = flags.DEFINE_string("output_dir", "", "Directory to make; it must not exist yet.")
+
+GROUPS = {
     "Backbone": backbone_flags.TRAINED,
-    "Output": (Flag("output_dir", "", "Directory to make; it must not exist yet."),),
+    "Output": (OUTPUT_DIR,),
 }
 
 
-def main(flags: Values) -> None:
+def main() -> None:
     """Exports as the flags say."""
-    output_dir = flags.output_dir.rstrip("/")
+    output_dir = OUTPUT_DIR.value.rstrip("/")
     if not output_dir:
         raise InputError("--output_dir is missing; --help shows an example.")
     directory.check(output_dir)
-    backbone, origin = backbone_flags.load(flags)
+    backbone, origin = backbone_flags.load()
+    if not origin.checkpoint:
+        raise InputError(
+            f"Found --backbone ({origin.description}): an export hands over what was trained; give"
+            " --model_dir, --init_checkpoint, --official or --inflate."
+        )
+    name = origin.config.backbone
     print(
-        f"exporting {origin.config.backbone} of step {origin.step}, then reloading it in a fresh"
-        " process",
-        flush=True,
+        f"exporting {name} of step {origin.step}, then reloading it in a fresh process", flush=True
     )
     difference = directory.write(backbone, origin, output_dir)
     print(f"written: {output_dir}")
@@ -39,7 +46,10 @@ def main(flags: Values) -> None:
     print(f"next: the code to fine-tune and serve it: {os.path.join(output_dir, 'README.md')}")
 
 
-COMMAND = Command(main, __doc__, FLAGS)
+def run() -> None:
+    """The command line."""
+    application.run(main, GROUPS, __doc__)
+
 
 if __name__ == "__main__":
-    COMMAND.run()
+    run()

@@ -18,6 +18,7 @@ import tensorflow as tf
 from cvrl_tf.errors import InputError, reason
 
 _COPY_BYTES = 8 * 2**20
+_PATTERN_CHARACTERS = re.compile(r"[][*?\\]")
 _TEMPORARY = re.compile(r"\.tmp-[0-9a-f]{32}$")
 
 
@@ -260,3 +261,61 @@ def local_copy(path: str, on_progress: Callable[[], None] = lambda: None) -> Ite
         except tf.errors.NotFoundError:
             copy = None
         yield copy
+
+
+def check_writable(path: str, given: str) -> None:
+    """Checks before any long work that a file can be written.
+
+    Args:
+      path: of the file, local or remote; of a remote one nothing is checked.
+      given: what the user gave, for the message: "--html=page.html".
+
+    Raises:
+      InputError: it is a directory, or its directory does not exist or cannot be written to.
+    """
+    if is_remote(path):
+        return
+    directory = os.path.dirname(path) or "."
+    if os.path.isdir(path) or not os.path.basename(path):
+        raise InputError(f"{given} is a directory: expected the name of a file to write.")
+    if not os.path.isdir(directory):
+        raise InputError(f"{given} cannot be written: there is no directory {directory}; make it.")
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise InputError(
+            f"{given} cannot be written: there is no permission to write to {directory}; name"
+            " another directory."
+        )
+
+
+def looks_like_pattern(path: str) -> bool:
+    """Whether a path has characters of glob patterns: *, ?, [, ] or a backslash."""
+    return bool(_PATTERN_CHARACTERS.search(path))
+
+
+@contextlib.contextmanager
+def literal_path(path: str) -> Iterator[str]:
+    """Gives a path without characters of glob patterns to what is at `path`.
+
+    TensorFlow takes the prefix of a checkpoint and the directory of a SavedModel for patterns:
+    brackets and backslashes in names hide the files from it.
+
+    Args:
+      path: a file or directory, which may not exist yet, or a prefix of files, such as a
+        checkpoint's.
+
+    Yields:
+      `path` itself if it is remote or has no such characters. Otherwise a symbolic link to it, with
+      links to the files of which it is a prefix beside it, in a directory that is removed at the
+      end.
+    """
+    if is_remote(path) or not looks_like_pattern(path):
+        yield path
+        return
+    directory, name = os.path.split(os.path.abspath(path))
+    with tempfile.TemporaryDirectory(prefix="cvrl_") as place:
+        link = os.path.join(place, "link")
+        os.symlink(os.path.join(directory, name), link)
+        for other in os.listdir(directory) if os.path.isdir(directory) else []:
+            if other.startswith(f"{name}."):
+                os.symlink(os.path.join(directory, other), link + other.removeprefix(name))
+        yield link

@@ -1,5 +1,7 @@
 import builtins
 import json
+import os
+import pathlib
 import sys
 import types
 
@@ -144,3 +146,50 @@ def test_matching_of_remote_patterns(remote_directory):
         f"{remote_directory}/a1.mp4",
         f"{remote_directory}/a[1].mp4",
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("folder", "is a directory: expected the name of a file to write."),
+        ("folder/", "is a directory: expected the name of a file to write."),
+        ("none/page.html", "cannot be written: there is no directory {0}/none; make it."),
+        (
+            "closed/page.html",
+            "cannot be written: there is no permission to write to {0}/closed; name another"
+            " directory.",
+        ),
+    ],
+)
+def test_what_cannot_be_written_is_named_before_the_work(tmp_path, monkeypatch, name, message):
+    for folder in ("folder", "closed"):
+        (tmp_path / folder).mkdir()
+    # Not even a superuser may write there.
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda p, m: "closed" not in str(p) and access(p, m))
+    files.check_writable(str(tmp_path / "folder" / "page.html"), "--html")
+    with pytest.raises(InputError) as error:
+        files.check_writable(f"{tmp_path}/{name}", "--html=x")
+    assert str(error.value) == f"--html=x {message.format(tmp_path)}"
+
+
+@pytest.mark.parametrize("name", ["a [v1]", r"c\d", "e*f"])
+def test_a_literal_path_has_no_characters_of_patterns(tmp_path, name):
+    directory = tmp_path / name
+    directory.mkdir()
+    for file in ("ckpt [1].index", "ckpt [1].data", "other"):
+        (directory / file).write_text(file)
+    with files.literal_path(f"{directory}/ckpt [1]") as prefix:
+        assert not files.looks_like_pattern(prefix)
+        assert [pathlib.Path(f"{prefix}.{end}").read_text() for end in ("index", "data")] == [
+            "ckpt [1].index",
+            "ckpt [1].data",
+        ]
+    with files.literal_path(str(directory)) as link:
+        assert os.path.samefile(link, directory)
+    assert not os.path.lexists(link)
+    with files.literal_path(f"{directory}/later") as link:  # is made while the link is there
+        (directory / "later").mkdir()
+        assert os.path.isdir(link)
+    with files.literal_path("runs/first") as path:
+        assert path == "runs/first"

@@ -7,13 +7,10 @@ Prints tables of counts, lengths and frame sizes, then what is wrong. Exit statu
 well, 1 when something is wrong, 2 when the command cannot be carried out.
 """
 
-import os
-
 from absl import flags
 
 from cvrl_tf import files, text
 from cvrl_tf.cli import application
-from cvrl_tf.errors import InputError
 from cvrl_tf.inspection import dataset, page, tables
 
 PATTERN = application.Argument(
@@ -46,7 +43,7 @@ PROBLEMS_PRINTED = 1000
 def main(pattern: str) -> int:
     """Inspects, prints, writes the page; returns the exit status."""
     if HTML.value is not None:
-        _check_page()
+        files.check_writable(HTML.value, f"--html={HTML.value}")
     paths = dataset.find_shards(pattern)
     found = dataset.inspect(
         paths, frames_per_video=FRAMES_PER_VIDEO.value, workers=WORKERS.value or None
@@ -75,15 +72,6 @@ def main(pattern: str) -> int:
 
 def _count(number: int, name: str) -> str:
     return f"{number or 'no'} {name}{'' if number == 1 else 's'}"
-
-
-def _check_page() -> None:
-    directory = os.path.dirname(HTML.value) or "."
-    if not HTML.value or os.path.isdir(HTML.value) or not os.path.isdir(directory):
-        raise InputError(
-            f"--html={HTML.value} cannot be written: expected the name of a file in a directory"
-            " that exists."
-        )
 
 
 def run() -> None:

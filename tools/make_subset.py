@@ -8,12 +8,10 @@ fraction and seed give the same list, and a smaller subset of a seed lies in a l
 commands that train on labels take it as --train_ids=ids_1pct.txt.
 """
 
-import os
-
 import numpy as np
-import tensorflow as tf
 from absl import flags
 
+from cvrl_tf import files
 from cvrl_tf.cli import application
 from cvrl_tf.data import subset
 from cvrl_tf.data.labels import UNREADABLE, read_labels
@@ -39,9 +37,7 @@ def main() -> None:
     for holder in (DATA, FRACTION, OUTPUT):
         if not holder.value:
             raise InputError(f"--{holder.name} is missing; --help shows an example.")
-    directory = os.path.dirname(OUTPUT.value) or "."
-    if not tf.io.gfile.isdir(directory):
-        raise InputError(f"--output={OUTPUT.value} cannot be written: there is no {directory}.")
+    files.check_writable(OUTPUT.value, f"--output={OUTPUT.value}")
     source = find_source(DATA.value, DATA.name)
     records = read_labels(source.indexed())
     readable = np.flatnonzero(records.labels != UNREADABLE)

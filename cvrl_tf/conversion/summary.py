@@ -13,11 +13,8 @@ from cvrl_tf import files
 from cvrl_tf.conversion.catalogs import Catalog
 from cvrl_tf.conversion.frames import Settings
 from cvrl_tf.conversion.state import State
+from cvrl_tf.data.lookup import FAILURES_FILE, INFO_FILE, LABELS_FILE
 from cvrl_tf.errors import InputError
-
-INFO_FILE = "dataset_info.json"
-LABELS_FILE = "labels.txt"
-FAILURES_FILE = "failures.csv"
 
 
 @dataclasses.dataclass(frozen=True)

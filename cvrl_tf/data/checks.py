@@ -62,3 +62,18 @@ def check_shards(source: Source, clip: ClipSpec) -> IndexedSource:
             file=sys.stderr,
         )
     return videos
+
+
+def note_repeated(videos: IndexedSource) -> None:
+    """Says on stderr if records have the same content, as where a shard is present twice.
+
+    A contrastive batch may then hold a video as its own negative.
+    """
+    repeated = videos.index.repeated()
+    if len(repeated):
+        print(
+            f"note: {len(repeated)} of {len(videos)} records of {videos.name} have the content of"
+            f" another one, the first is {videos.index.origin(repeated[0])}: a batch may hold a"
+            " video as its own negative; remove the copies.",
+            file=sys.stderr,
+        )

@@ -77,6 +77,12 @@ class RecordIndex:
         text = "".join(f"{length} {checksum}\n" for length, checksum in pairs)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
+    def repeated(self) -> np.ndarray:
+        """The numbers, (n,) int64 ascending, of the records whose content an earlier one has."""
+        content = np.stack([self.lengths, self.checksums.astype(np.int64)], axis=1)
+        _, first = np.unique(content, axis=0, return_index=True)
+        return np.setdiff1d(np.arange(len(self)), first)
+
     def origin(self, number: int) -> str:
         """The file and the position in it, from 0, of a record, for messages."""
         return f"{self.paths[self.shards[number]]}, record {self.places[number]}"
@@ -99,11 +105,11 @@ def index_records(paths: Sequence[str]) -> RecordIndex:
       paths: the files.
 
     Raises:
-      InputError: a file is empty, is cut off, or is not a TFRecord file.
+      InputError: a file is empty, cut off, compressed, not a TFRecord file, or cannot be read.
     """
     remote = any(map(files.is_remote, paths))
     with concurrent.futures.ThreadPoolExecutor(_REMOTE_SHARDS_AT_ONCE if remote else 1) as pool:
-        found = list(pool.map(tfrecords.find_records, paths))
+        found = list(pool.map(_find_records, paths))
     counts = [len(part.offsets) for part in found]
     offsets, lengths, checksums = map(np.concatenate, zip(*found, strict=True))
     return RecordIndex(
@@ -114,3 +120,8 @@ def index_records(paths: Sequence[str]) -> RecordIndex:
         lengths=lengths,
         checksums=checksums,
     )
+
+
+def _find_records(path: str) -> tfrecords.RecordPlaces:
+    with files.reading(path):
+        return tfrecords.find_records(path)

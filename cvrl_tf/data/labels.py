@@ -41,6 +41,9 @@ def read_labels(videos: IndexedSource) -> RecordLabels:
 
     Returns:
       Labels and ids in the order of the videos.
+
+    Raises:
+      InputError: a file cannot be opened.
     """
     source, index = videos.source, videos.index
     labels = np.full(len(index), UNREADABLE, np.int64)
@@ -48,7 +51,7 @@ def read_labels(videos: IndexedSource) -> RecordLabels:
 
     def read_shard(shard: int) -> None:
         path = index.paths[shard]
-        with tfrecords.open_at_places(path) as file:
+        with files.reading(path), tfrecords.open_at_places(path) as file:
             for number in np.flatnonzero(index.shards == shard):
                 with contextlib.suppress(ValueError, tf.errors.OpError):
                     labels[number], ids[number] = _read(source, file, int(index.offsets[number]))

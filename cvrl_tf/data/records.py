@@ -27,7 +27,6 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from cvrl_tf import files
 from cvrl_tf.errors import InputError, reason
 
 FRAMES_KEY = "image/encoded"
@@ -337,27 +336,6 @@ def label_and_id(head: bytes) -> tuple[int, str] | None:
     return (labels[0] if labels else -1), (_text(ids[0]) if ids else "")
 
 
-def find_shards(pattern: str, flag: str | None = None) -> list[str]:
-    """The sorted files that match a glob pattern, or several patterns separated by commas.
-
-    Args:
-      pattern: glob pattern(s).
-      flag: name of the flag that holds it, for the message; None where no flag does.
-
-    Raises:
-      InputError: nothing matches, or a remote file system cannot be loaded.
-    """
-    files.load_file_systems(pattern)
-    paths = sorted({path for part in pattern.split(",") for path in tf.io.gfile.glob(part.strip())})
-    if not paths:
-        raise InputError(
-            f"{f'--{flag}=' if flag else ''}{pattern} matches no file: expected a glob pattern of"
-            " TFRecord shards such as 'records/train-*' (quoted); python -m tools.make_tfrecords"
-            " makes them."
-        )
-    return paths
-
-
 @dataclasses.dataclass(frozen=True)
 class RecordSummary:
     """What a look at one record tells: frames, pixels, and the label (None when unlabelled)."""
@@ -432,12 +410,18 @@ def naming_bad_records(pattern: str) -> Iterator[None]:
       pattern: of the shards that are read.
 
     Raises:
-      InputError: a record is damaged, not in the layout, or has a frame that cannot be decoded.
+      InputError: a record is damaged, gone, not in the layout, or has a frame that cannot be
+        decoded.
     """
     try:
         yield
-    except (tf.errors.InvalidArgumentError, tf.errors.DataLossError) as error:
+    except (
+        tf.errors.InvalidArgumentError,
+        tf.errors.DataLossError,
+        tf.errors.NotFoundError,
+        tf.errors.PermissionDeniedError,
+    ) as error:
         raise InputError(
-            f"A record of {pattern} cannot be read ({reason(error)}): convert its video"
-            " again, or leave it out."
+            f"A record of {pattern} cannot be read ({reason(error)}): convert its video again, or"
+            " omit it."
         ) from None

@@ -15,6 +15,7 @@ from cvrl_tf.errors import InputError
 # A TFRecord is its length and the length's checksum, the data, and the data's checksum.
 HEAD = struct.Struct("<QI")
 TAIL = struct.Struct("<I")
+_UNCOMPRESSED = "which cannot be read in random order: expected an uncompressed TFRecord file"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +36,7 @@ class StoredRecord:
 
 
 def read_shard(path: str, offset: int = 0) -> Iterator[StoredRecord]:
-    """Reads the records of a shard and goes on after a damaged one, unlike `tf.data`.
+    """Reads the records of a shard and continues after a damaged one, unlike `tf.data`.
 
     Where a length is damaged or the file is cut off, the record that says so is the last.
 
@@ -60,6 +61,8 @@ def read_shard(path: str, offset: int = 0) -> Iterator[StoredRecord]:
             length, checksum = HEAD.unpack(head)
             if checksum != _checksum(head[:8]):
                 problem = f"the record's length is damaged, or this is not a TFRecord file: {rest}"
+                if compression := _compression(head):
+                    problem = f"the file is compressed ({compression}), {_UNCOMPRESSED}"
                 yield StoredRecord(number, position, None, problem)
                 return
             end = position + HEAD.size + length + TAIL.size
@@ -112,6 +115,11 @@ def find_records(path: str) -> RecordPlaces:
     places, position = [], 0
     with open_at_places(path) as file:
         head = file.read(HEAD.size)
+        if compression := _compression(head):
+            raise InputError(
+                f"{path} is compressed ({compression}), {_UNCOMPRESSED}; decompress it, or write it"
+                " again without compression."
+            )
         while position < size:
             length, _ = HEAD.unpack(head) if len(head) == HEAD.size else (size, 0)
             end = position + HEAD.size + length + TAIL.size
@@ -151,3 +159,16 @@ def _checksum(data: bytes) -> int:
     """CRC-32C, masked as TFRecord files store it."""
     value = google_crc32c.value(data)
     return ((value >> 15 | value << 17) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+def _compression(head: bytes) -> str | None:
+    """The compression of a file that begins with `head`, None if it is a TFRecord file or unknown.
+
+    TensorFlow writes compressed TFRecord files as one GZIP or ZLIB stream.
+    """
+    if len(head) == HEAD.size and HEAD.unpack(head)[1] == _checksum(head[:8]):
+        return None
+    if head[:2] == b"\x1f\x8b":
+        return "GZIP"
+    # ZLIB's method and window size, and a multiple of 31.
+    return "ZLIB" if head[:1] == b"\x78" and int.from_bytes(head[:2]) % 31 == 0 else None

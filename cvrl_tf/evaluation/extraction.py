@@ -46,6 +46,7 @@ def check_output(path: str) -> None:
         raise InputError(f"--output={path} is remote: expected a local file, to be copied then.")
     if os.path.exists(path):
         raise InputError(f"--output={path} exists: name a new file.")
+    files.check_writable(path, f"--output={path}")
 
 
 def from_records(

@@ -180,7 +180,7 @@ def make_directory(directory: str) -> None:
     """Makes the directory of a result, before the work on it.
 
     Raises:
-      InputError: it cannot be made.
+      InputError: it cannot be made or written to.
     """
     try:
         tf.io.gfile.makedirs(directory)
@@ -189,6 +189,8 @@ def make_directory(directory: str) -> None:
             f"The directory {directory} for the result cannot be made ({error.message}): name"
             " another."
         ) from None
+    path = os.path.join(directory, RESULTS_FILE)
+    files.check_writable(path, path)
 
 
 def write(directory: str, result: Result) -> str:

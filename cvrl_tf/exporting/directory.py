@@ -9,6 +9,7 @@ labels.txt       class names of the training data, if it has them
 
 import os
 import shutil
+import sys
 
 import keras
 import tensorflow as tf
@@ -24,6 +25,8 @@ from cvrl_tf.training.origin import Origin
 def check(output_dir: str) -> None:
     """Checks that an export can be written to `output_dir`.
 
+    Says so on stderr when TensorFlow cannot load a SavedModel from there.
+
     Raises:
       InputError: it exists, or is not on this machine.
     """
@@ -35,6 +38,12 @@ def check(output_dir: str) -> None:
     if os.path.lexists(output_dir):
         raise InputError(
             f"--output_dir={output_dir} exists: name a new directory, or remove it first."
+        )
+    if files.looks_like_pattern(os.path.abspath(output_dir)):
+        print(
+            f"note: --output_dir={output_dir} has characters of glob patterns in its path, from"
+            " which TensorFlow loads no SavedModel: load backbone.keras, or move the directory.",
+            file=sys.stderr,
         )
 
 
@@ -58,7 +67,7 @@ def write(backbone: keras.Model, origin: Origin, output_dir: str) -> float:
     check(output_dir)
     about = description.describe(backbone, origin)
     figures = description.find_figures(origin)
-    labels = class_names.find_file(origin.train_data)
+    labels = class_names.find_file(origin.config.train_data)
     crop_size = origin.config.crop_size
     temporary = f"{output_dir}.tmp-{os.getpid()}"
 

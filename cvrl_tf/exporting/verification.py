@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from cvrl_tf import files
 from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation import views
 
@@ -39,11 +40,14 @@ def verify(export_dir: str, backbone: keras.Model, crop_size: int) -> float:
         expected = dict.fromkeys(("backbone.keras", "serve", "the SavedModel, called"), inference)
         cropped = views.center_clips(frames, crop_size)
         expected["serving_default"] = backbone(cropped, training=False)
-    with tempfile.TemporaryDirectory(prefix="cvrl_") as directory:
+    with (
+        tempfile.TemporaryDirectory(prefix="cvrl_") as directory,
+        files.literal_path(os.path.abspath(export_dir)) as literal,
+    ):
         inputs, outputs = (os.path.join(directory, f"{x}.npz") for x in ("inputs", "outputs"))
         np.savez(inputs, clips=clips, frames=frames)
         process = subprocess.run(
-            [sys.executable, "-P", PROGRAM, os.path.abspath(export_dir), inputs, outputs],
+            [sys.executable, "-P", PROGRAM, literal, inputs, outputs],
             cwd=directory,
             capture_output=True,
             text=True,

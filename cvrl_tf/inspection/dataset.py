@@ -15,8 +15,7 @@ import tensorflow as tf
 from cvrl_tf import files
 from cvrl_tf.conversion.summary import FAILURES_FILE, INFO_FILE, LABELS_FILE
 from cvrl_tf.conversion.workers import InProcess, WorkerPool
-from cvrl_tf.data import records
-from cvrl_tf.errors import InputError
+from cvrl_tf.data import lookup
 from cvrl_tf.inspection.shards import InspectedVideo, InspectionJob, Problem, ShardResult
 from cvrl_tf.progress import Progress
 
@@ -55,19 +54,12 @@ def find_shards(pattern: str) -> list[str]:
     """The shards that a glob pattern matches, or that a directory holds.
 
     Raises:
-      InputError: there are none.
+      InputError: as `lookup.find_shards`.
     """
     files.load_file_systems(pattern)
     if tf.io.gfile.isdir(pattern):
         pattern = os.path.join(pattern, "*-of-*")
-    paths = [
-        path
-        for path in records.find_shards(pattern)
-        if os.path.basename(path) not in (INFO_FILE, LABELS_FILE, FAILURES_FILE)
-    ]
-    if not paths:
-        raise InputError(f"{pattern} matches no shard: expected files as 'train-00000-of-00010'.")
-    return paths
+    return lookup.find_shards(pattern)
 
 
 def inspect(

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 import keras
 import tensorflow as tf
 
+from cvrl_tf import files
 from cvrl_tf.errors import InputError
 from cvrl_tf.models.heads import HIDDEN_LAYERS
 from cvrl_tf.models.resnet3d import BACKBONES, BOTTLENECK_EXPANSION
@@ -83,7 +84,8 @@ def head_keys(head: keras.Model) -> dict[str, keras.Variable]:
 def _weight_shapes(prefix: str) -> dict[str, list[int]]:
     """Key and shape of each weight of a checkpoint of theirs, without the optimizer's."""
     try:
-        shapes = dict(tf.train.list_variables(prefix))
+        with files.literal_path(prefix) as literal:
+            shapes = dict(tf.train.list_variables(literal))
     except (tf.errors.OpError, ValueError) as error:
         raise InputError(
             f"The checkpoint {prefix} cannot be read ({getattr(error, 'message', error)}): give the"
@@ -105,8 +107,9 @@ def has_head(prefix: str) -> bool:
 def official_step(prefix: str) -> int:
     """The number of training steps that a checkpoint of the authors records; 0 when it has none."""
     key = f"global_step{_VALUE}"
-    reader = tf.train.load_checkpoint(prefix)
-    return int(reader.get_tensor(key)) if reader.has_tensor(key) else 0
+    with files.literal_path(prefix) as literal:
+        reader = tf.train.load_checkpoint(literal)
+        return int(reader.get_tensor(key)) if reader.has_tensor(key) else 0
 
 
 def official_architecture(prefix: str) -> tuple[str, int]:
@@ -170,9 +173,10 @@ def load_official_checkpoint(
     if head is None:
         further = [key for key in further if not _is_head_key(key)]
     _check(prefix, variables, shapes, further)
-    reader = tf.train.load_checkpoint(prefix)
     try:
-        values = {key: reader.get_tensor(key) for key in variables}
+        with files.literal_path(prefix) as literal:
+            reader = tf.train.load_checkpoint(literal)
+            values = {key: reader.get_tensor(key) for key in variables}
     except (tf.errors.OpError, IndexError) as error:  # IndexError: the file is cut off
         raise InputError(
             f"The checkpoint {prefix} is damaged ({getattr(error, 'message', error)}): fetch it"

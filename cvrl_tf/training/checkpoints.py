@@ -1,5 +1,6 @@
-"""Checkpoints of a run: complete or ignored, the newest intact one is gone on from."""
+"""Checkpoints of a run: complete or ignored; a run resumes from the newest intact one."""
 
+import contextlib
 import json
 import os
 import re
@@ -59,20 +60,30 @@ class RunCheckpoints:
     def __init__(self, checkpoint: tf.train.Checkpoint, model_dir: str, keep: int):
         self._checkpoint = checkpoint
         self._directory = os.path.join(model_dir, CHECKPOINTS)
-        self._manager = tf.train.CheckpointManager(checkpoint, self._directory, keep)
+        # The manager looks for what to delete by patterns.
+        self._links = contextlib.ExitStack()
+        literal = self._links.enter_context(files.literal_path(model_dir))
+        self._manager = tf.train.CheckpointManager(
+            checkpoint, os.path.join(literal, CHECKPOINTS), keep
+        )
 
     @property
     def latest(self) -> str | None:
         """The newest checkpoint's prefix; None when there is none."""
-        return self._manager.latest_checkpoint
+        prefix = self._manager.latest_checkpoint
+        return prefix and self._own_path(prefix)
+
+    def _own_path(self, prefix: str) -> str:
+        """The path in the directory of the run of what the manager calls `prefix`."""
+        return os.path.join(self._directory, os.path.basename(prefix))
 
     def restore(self) -> None:
-        """Goes back to the newest intact checkpoint, if there is one; says so of damaged ones.
+        """Restores the newest intact checkpoint, if there is one; reports damaged ones.
 
         Raises:
           InputError: all are damaged, or the newest that can be read is of another network.
         """
-        prefixes = self._manager.checkpoints[::-1]
+        prefixes = [self._own_path(prefix) for prefix in self._manager.checkpoints[::-1]]
         for number, prefix in enumerate(prefixes):
             try:
                 restore(self._checkpoint, prefix)
@@ -119,16 +130,21 @@ class DamagedCheckpoint(InputError):
 
 
 def restore(checkpoint: tf.train.Checkpoint, prefix: str) -> None:
-    """Restores all of `checkpoint`; what else the file holds is left.
+    """Restores all of `checkpoint`; anything else in the file is ignored.
+
+    Args:
+      checkpoint: objects whose variables all exist.
+      prefix: of the checkpoint's files.
 
     Raises:
       DamagedCheckpoint: files of it are missing, cut off or changed.
       InputError: it lacks a variable of `checkpoint`, or has another shape.
     """
     try:
-        status = checkpoint.restore(prefix)
-        status.assert_existing_objects_matched()
-        status.expect_partial()  # an evaluation has neither projection head nor optimizer
+        with files.literal_path(prefix) as literal:
+            status = checkpoint.restore(literal)
+            status.assert_existing_objects_matched()
+            status.expect_partial()  # an evaluation has neither projection head nor optimizer
     except (tf.errors.OpError, IndexError) as error:  # IndexError: a file is cut off
         raise DamagedCheckpoint(f"The checkpoint {prefix} is damaged ({reason(error)}).") from None
     except (AssertionError, ValueError) as error:
@@ -136,3 +152,27 @@ def restore(checkpoint: tf.train.Checkpoint, prefix: str) -> None:
             f"The checkpoint {prefix} is of another network ({error}): give the flags that it was"
             " made with."
         ) from None
+
+
+def latest(model_dir: str) -> str | None:
+    """The prefix of the newest checkpoint in the directory of a run; None when there is none.
+
+    Like `tf.train.latest_checkpoint`, which takes the path for a pattern.
+    """
+    state = tf.train.get_checkpoint_state(os.path.join(model_dir, CHECKPOINTS))
+    prefix = state.model_checkpoint_path if state else ""
+    return prefix if prefix and tf.io.gfile.exists(f"{prefix}.index") else None
+
+
+def holds(prefix: str, part: str) -> bool:
+    """Whether a checkpoint holds variables of a part, such as "head"; `prefix` is of its files.
+
+    Raises:
+      DamagedCheckpoint: it cannot be read.
+    """
+    try:
+        with files.literal_path(prefix) as literal:
+            names = [name for name, _ in tf.train.list_variables(literal)]
+    except (tf.errors.OpError, ValueError) as error:
+        raise DamagedCheckpoint(f"The checkpoint {prefix} is damaged ({reason(error)}).") from None
+    return any(name.startswith(f"{part}/") for name in names)

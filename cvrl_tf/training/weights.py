@@ -5,7 +5,9 @@ import os
 import keras
 import tensorflow as tf
 
+from cvrl_tf import files
 from cvrl_tf.errors import InputError
+from cvrl_tf.training import checkpoints
 from cvrl_tf.training.checkpoints import CHECKPOINTS, restore
 from cvrl_tf.training.config import PretrainConfig
 from cvrl_tf.training.run_directory import load_config, locate
@@ -29,7 +31,7 @@ def load_backbone(path: str, dtype: str = "float32") -> tuple[keras.Model, int]:
     if prefix is None:
         raise InputError(
             f"{os.path.join(directory, CHECKPOINTS)} holds no checkpoint: expected one of python -m"
-            " cvrl_tf.train, which writes the first after save_every_steps steps."
+            " cvrl_tf.train, which writes the first after --save_every_steps steps."
         )
     step = tf.Variable(0, dtype=tf.int64)
     restore(tf.train.Checkpoint(backbone=backbone, step=step), prefix)
@@ -50,10 +52,11 @@ def save_imported(
     parts = {"backbone": backbone, "step": tf.Variable(step, dtype=tf.int64)}
     if head is not None:
         parts["head"] = head
-    manager = tf.train.CheckpointManager(
-        tf.train.Checkpoint(**parts), os.path.join(model_dir, CHECKPOINTS), max_to_keep=1
-    )
-    manager.save(checkpoint_number=step)
+    with files.literal_path(model_dir) as literal:
+        manager = tf.train.CheckpointManager(
+            tf.train.Checkpoint(**parts), os.path.join(literal, CHECKPOINTS), max_to_keep=1
+        )
+        manager.save(checkpoint_number=step)
 
 
 def initialize(backbone: keras.Model, head: keras.Model, config: PretrainConfig) -> str:
@@ -73,17 +76,17 @@ def initialize(backbone: keras.Model, head: keras.Model, config: PretrainConfig)
     directory, prefix = locate(config.init_checkpoint)
     source = load_config(directory)
     if prefix is None:
-        raise InputError(f"init_checkpoint={config.init_checkpoint} holds no checkpoint.")
+        raise InputError(f"--init_checkpoint={config.init_checkpoint} holds no checkpoint.")
     for name in ("backbone", "width_multiplier"):
         if getattr(source, name) != getattr(config, name):
             raise InputError(
-                f"init_checkpoint={config.init_checkpoint} has {name}={getattr(source, name)},"
-                f" this run {name}={getattr(config, name)}: give the same."
+                f"--init_checkpoint={config.init_checkpoint} has --{name}={getattr(source, name)},"
+                f" this run --{name}={getattr(config, name)}: give the same."
             )
     parts = {"backbone": backbone}
-    if any(key.startswith("head/") for key, _ in tf.train.list_variables(prefix)):
+    if checkpoints.holds(prefix, "head"):
         parts["head"] = head
     restore(tf.train.Checkpoint(**parts), prefix)
     return f"initial weights: {' and '.join(parts)} of {prefix}" + (
-        "" if "head" in parts else " (it has no projection head, which starts from random weights)"
+        "" if "head" in parts else " (it has no projection head: that starts at random)"
     )

@@ -17,26 +17,26 @@ PROGRAM = """
     import sys
     import tensorflow as tf
     from cvrl_tf import files
-    from cvrl_tf.cli.application import Command
+    from cvrl_tf.cli import application
     from cvrl_tf.conversion.catalogs import Catalog, Entry
     from cvrl_tf.conversion.convert import convert
     from cvrl_tf.conversion.workers import WorkerPool
-    from cvrl_tf.data import records
+    from cvrl_tf.data import lookup, records
 
-    def main(flags):
+    def main():
         output = "s3://data/records"
         names = ("0.mp4", "1.mp4", "missing.mp4")
         entries = [Entry(name, f"s3://data/videos/{name}", 0, "dive") for name in names]
         catalog = Catalog("x", {"train": entries}, ["dive"])
         info = convert(catalog, output, WorkerPool(1), num_shards=2)
         again = convert(catalog, output, WorkerPool(1), num_shards=2)
-        shards = records.find_shards(f"{output}/train-*", "train_data")
+        shards = lookup.find_shards(f"{output}/train-*", "train_data")
         dataset = tf.data.TFRecordDataset(shards).map(records.parse)
         frames = [len(video["frames"]) for video in dataset.as_numpy_iterator()]
         print(json.dumps([info, again, sorted(frames)]))
 
     if __name__ == "__main__":
-        Command(main, "", {}).run()
+        application.run(main, {}, "")
     """
 
 

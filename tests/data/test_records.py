@@ -131,18 +131,6 @@ def test_parse_marks_unlabelled_records():
     assert int(parsed["label"]) == -1
 
 
-def test_find_shards_sorts_and_takes_several_patterns(tmp_path):
-    for name in ("b-1", "a-0", "a-1"):
-        (tmp_path / name).write_bytes(b"")
-    found = records.find_shards(f"{tmp_path}/a-*, {tmp_path}/b-*,{tmp_path}/a-0", "train_data")
-    assert [path.rsplit("/", 1)[1] for path in found] == ["a-0", "a-1", "b-1"]
-
-
-def test_find_shards_names_the_flag_when_nothing_matches(tmp_path):
-    with pytest.raises(InputError, match=r"--test_data=.*none-\* matches no file"):
-        records.find_shards(f"{tmp_path}/none-*", "test_data")
-
-
 def test_summarize_tells_size_and_label():
     summary = records.summarize(records.serialize(make_video(0, 7, label=3)), "here")
     assert summary == records.RecordSummary(num_frames=7, height=40, width=48, label=3)

@@ -1,3 +1,5 @@
+import hashlib
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -39,29 +41,96 @@ def _read(index, count, share=stream.WHOLE, order=ORDER):
     return [int(record_id.removeprefix("video_")) for record_id, _ in pairs], [p for _, p in pairs]
 
 
-def test_every_video_comes_once_an_epoch_in_a_new_order(index):
-    numbers, positions = _read(index, 3 * VIDEOS)
+@pytest.mark.parametrize("version", [stream.ARRAY_ORDER, stream.INDEX_ORDER])
+def test_every_video_comes_once_an_epoch_in_a_new_order(index, version):
+    order = Order(3, version)
+    numbers, positions = _read(index, 3 * VIDEOS, order=order)
     assert positions == list(range(3 * VIDEOS))
     epochs = [numbers[first : first + VIDEOS] for first in (0, VIDEOS, 2 * VIDEOS)]
     assert all(sorted(epoch) == list(range(VIDEOS)) for epoch in epochs)
     assert len(set(map(tuple, epochs))) == 3
-    assert numbers == [ORDER.video_at(p, VIDEOS) for p in positions]
-    assert numbers != _read(index, 3 * VIDEOS, order=Order(4))[0]
+    assert numbers == [order.video_at(p, VIDEOS) for p in positions]
+    assert numbers != _read(index, 3 * VIDEOS, order=Order(4, version))[0]
 
 
-def test_the_order_is_fixed():
-    # Of every run of this seed, on any machine and version.
-    numbers = Order(0).of_epoch(0, 10)(np.arange(10))
-    assert numbers.numpy().tolist() == [5, 1, 8, 9, 3, 2, 4, 6, 0, 7]
+@pytest.mark.parametrize(
+    ("version", "orders", "digest"),
+    [
+        (
+            stream.ARRAY_ORDER,
+            {
+                1: [[0], [0]],
+                2: [[1, 0], [0, 1]],
+                3: [[0, 2, 1], [1, 0, 2]],
+                10: [[5, 1, 8, 9, 3, 2, 4, 6, 0, 7], [0, 3, 2, 9, 1, 6, 5, 4, 8, 7]],
+            },
+            "d6401fa596c2a082",
+        ),
+        (
+            stream.INDEX_ORDER,
+            {
+                1: [[0], [0]],
+                2: [[1, 0], [0, 1]],
+                3: [[1, 2, 0], [2, 1, 0]],
+                10: [[6, 4, 7, 8, 3, 9, 5, 0, 2, 1], [2, 5, 8, 1, 6, 4, 3, 0, 9, 7]],
+            },
+            "efb8a5edb5cfd8ff",
+        ),
+    ],
+)
+def test_the_order_is_fixed(version, orders, digest):
+    """Of every run of this seed, on any machine and with any version of TensorFlow."""
+    order = Order(0, version)
+    for size, expected in orders.items():
+        places = np.arange(size)
+        assert [order.of_epoch(epoch, size)(places).numpy().tolist() for epoch in (0, 1)] == (
+            expected
+        )
+        assert order.video_at(2 * size - 1, size) == expected[1][-1]
+    numbers = Order(7, version).of_epoch(3, 366_016)(np.arange(366_016)).numpy()
+    np.testing.assert_array_equal(np.sort(numbers), np.arange(366_016))
+    assert hashlib.sha256(numbers.astype("<i8").tobytes()).hexdigest()[:16] == digest
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    size=st.integers(1, 3000),
+    epoch=st.integers(0, 1000),
+    seed=st.integers(0, 2**31 - 1),
+    version=st.sampled_from([stream.ARRAY_ORDER, stream.INDEX_ORDER]),
+)
+def test_the_order_of_any_epoch_is_a_permutation(size, epoch, seed, version):
+    numbers = Order(seed, version).of_epoch(epoch, size)
+    np.testing.assert_array_equal(np.sort(numbers(np.arange(size))), np.arange(size))
+    assert int(numbers(tf.constant(size - 1, tf.int64))) == numbers(np.arange(size))[-1]
+
+
+def test_videos_meet_in_batches_of_successive_epochs_as_often_as_by_chance():
+    """TensorFlow's own number of rounds lets some pairs of seeds meet five times as often."""
+    size, batch = 366_016, 64
+    places = np.arange(size)
+    for seed in (0, 1):
+        first, second = (Order(seed).of_epoch(epoch, size)(places).numpy() for epoch in (0, 1))
+        batch_of = np.empty(size, np.int64)
+        batch_of[second] = places // batch
+        together = np.sort(batch_of[first].reshape(-1, batch), axis=1)
+        pairs = np.sum(together[:, 1:] == together[:, :-1])
+        expected = size * (batch - 1) / 2 * (batch - 1) / size
+        assert abs(pairs - expected) < 6 * expected**0.5
 
 
 @settings(max_examples=6, deadline=None)
-@given(first=st.integers(0, 3 * VIDEOS), count=st.integers(1, 9))
-def test_shares_make_up_the_stream_from_any_position(index, first, count):
-    expected = [ORDER.video_at(p, VIDEOS) for p in range(first, first + 2 * VIDEOS)]
+@given(
+    first=st.integers(0, 3 * VIDEOS),
+    count=st.integers(1, 9),
+    version=st.sampled_from([stream.ARRAY_ORDER, stream.INDEX_ORDER]),
+)
+def test_shares_make_up_the_stream_from_any_position(index, first, count, version):
+    order = Order(3, version)
+    expected = [order.video_at(p, VIDEOS) for p in range(first, first + 2 * VIDEOS)]
     found = {}
     for share in (Share(number, count, first) for number in range(count)):
-        numbers, positions = _read(index, 2 * VIDEOS // count + 1, share)
+        numbers, positions = _read(index, 2 * VIDEOS // count + 1, share, order)
         assert {position % count for position in positions} == {share.index}
         found |= dict(zip(positions, numbers, strict=True))
     assert [found[p] for p in range(first, first + 2 * VIDEOS // count * count)] == (

@@ -56,3 +56,13 @@ def test_what_fails_leaves_nothing(backbone, origin, tmp_path, monkeypatch, erro
         directory.write(backbone, origin, str(tmp_path / "export"))
     assert "backbone.keras" in written and "saved_model" in written
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_path_from_which_tensorflow_loads_no_saved_model_is_noted(tmp_path, capsys):
+    directory.check(f"{tmp_path}/first")
+    assert capsys.readouterr().err == ""
+    directory.check(f"{tmp_path}/a [v1]/first")
+    assert capsys.readouterr().err == (
+        f"note: --output_dir={tmp_path}/a [v1]/first has characters of glob patterns in its path,"
+        " from which TensorFlow loads no SavedModel: load backbone.keras, or move the directory.\n"
+    )

@@ -29,3 +29,8 @@ def test_a_file_that_does_not_load_is_found_out(export, backbone, tmp_path):
     (tmp_path / "export" / "backbone.keras").write_bytes(b"not a zip file")
     with pytest.raises(InputError, match=r"a fresh process of .* could not reload it \(status 1\)"):
         verification.verify(str(tmp_path / "export"), backbone, crop_size=32)
+
+
+def test_directories_with_characters_of_patterns(export, backbone, tmp_path):
+    (tmp_path / "a [v1]").symlink_to(export.parent)
+    assert verification.verify(f"{tmp_path}/a [v1]/first", backbone, crop_size=32) < 1e-5

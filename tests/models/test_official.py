@@ -169,6 +169,21 @@ def test_a_missing_or_damaged_checkpoint_is_named(tmp_path, small_weights):
     _assert_unchanged(backbone, before)
 
 
+def test_paths_with_characters_of_patterns(tmp_path, small_weights):
+    plain = write_checkpoint(tmp_path / "ckpt", small_weights)
+    (tmp_path / "a [v1]").mkdir()
+    for path in tmp_path.glob("ckpt.*"):
+        path.rename(tmp_path / "a [v1]" / f"ckpt [1]{path.name.removeprefix('ckpt')}")
+    prefix = f"{tmp_path}/a [v1]/ckpt [1]"
+    assert plain == f"{tmp_path}/ckpt"
+    assert official.official_architecture(prefix) == ("r3d_small", 1)
+    assert official.has_head(prefix) and official.official_step(prefix) == 0
+    backbone = build_backbone("r3d_small")
+    load_official_checkpoint(backbone, prefix)
+    key = next(iter(official.backbone_keys(backbone)))
+    np.testing.assert_array_equal(official.backbone_keys(backbone)[key], small_weights[key])
+
+
 def test_the_architecture_is_told_by_the_checkpoint(tmp_path, small_weights):
     prefix = write_checkpoint(tmp_path / "small", small_weights)
     assert official.official_architecture(prefix) == ("r3d_small", 1)

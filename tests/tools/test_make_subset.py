@@ -22,5 +22,6 @@ def test_a_list_of_ids_is_written(tmp_path):
     result = _run(f"--data={shard}", "--fraction=0.5", f"--output={tmp_path}/none/ids.txt")
     assert result.returncode == 2
     assert result.stderr == (
-        f"error: --output={tmp_path}/none/ids.txt cannot be written: there is no {tmp_path}/none.\n"
+        f"error: --output={tmp_path}/none/ids.txt cannot be written: there is no directory"
+        f" {tmp_path}/none; make it.\n"
     )

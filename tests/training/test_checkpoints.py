@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from cvrl_tf.errors import InputError
+from cvrl_tf.training import checkpoints
 from cvrl_tf.training.checkpoints import LoopState, RunCheckpoints
 
 
@@ -19,15 +20,15 @@ def _checkpoint(value=0.0):
 
 def _save_steps(directory, *steps, keep=3):
     checkpoint = _checkpoint()
-    checkpoints = RunCheckpoints(checkpoint, str(directory), keep)
+    saved = RunCheckpoints(checkpoint, str(directory), keep)
     for step in steps:
         checkpoint.weight.assign(tf.fill([1000], float(step)))
         checkpoint.step.assign(step)
         checkpoint.loop.positions = [step, step + 1]
         checkpoint.loop.bad_records = {step, 1}
         checkpoint.loop.pending = [{"loss": 0.1 + step}]
-        checkpoints.save(step)
-    return checkpoints
+        saved.save(step)
+    return saved
 
 
 def _restored(directory):
@@ -101,20 +102,20 @@ def test_another_network_is_an_error_and_no_reason_to_go_back(tmp_path):
 
 
 def test_what_a_killed_process_left_is_removed(tmp_path):
-    checkpoints = _save_steps(tmp_path, 1)
+    saved = _save_steps(tmp_path, 1)
     directory = tmp_path / "checkpoints"
     before = sorted(path.name for path in directory.iterdir())
     (directory / "ckpt-2_temp").mkdir()
     (directory / "ckpt-2_temp" / "part-00000-of-00001.data-00000-of-00001").write_bytes(b"x")
     (directory / "ckpt-2.index.tempstate123").write_bytes(b"x")
     (directory / "checkpoint.tmp0123abcd").write_bytes(b"x")
-    checkpoints.remove_temporaries()
+    saved.remove_temporaries()
     assert sorted(path.name for path in directory.iterdir()) == before
     np.testing.assert_array_equal(_restored(tmp_path).weight.numpy(), 1.0)
 
 
 def test_a_full_disk_is_told_and_leaves_the_one_before(tmp_path):
-    checkpoints = _save_steps(tmp_path, 1)
+    saved = _save_steps(tmp_path, 1)
     before = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # then writing fails, as on a full disk
@@ -123,11 +124,40 @@ def test_a_full_disk_is_told_and_leaves_the_one_before(tmp_path):
         with pytest.raises(
             InputError, match=r"checkpoint of step 2 cannot be written .*the last one is .*ckpt-1\."
         ):
-            checkpoints.save(2)
+            saved.save(2)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
         signal.signal(signal.SIGXFSZ, handler)
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == before
     np.testing.assert_array_equal(_restored(tmp_path).weight.numpy(), 1.0)
-    checkpoints.save(2)  # there is room again
-    assert checkpoints.latest == f"{tmp_path}/checkpoints/ckpt-2"
+    saved.save(2)  # there is room again
+    assert saved.latest == f"{tmp_path}/checkpoints/ckpt-2"
+
+
+@pytest.mark.parametrize("name", ["a [v1]", r"c\d", "e*f"])
+def test_directories_with_characters_of_patterns(tmp_path, name):
+    """Saving, removing the oldest, finding and restoring, as in any other directory."""
+    directory = tmp_path / name / "run"
+    directory.mkdir(parents=True)
+    _save_steps(directory, 1, 2, 3, keep=2)
+    files = sorted(path.name for path in (directory / "checkpoints").iterdir())
+    assert files == ["checkpoint"] + [
+        f"ckpt-{step}.{end}" for step in (2, 3) for end in ("data-00000-of-00001", "index")
+    ]
+    prefix = f"{directory}/checkpoints/ckpt-3"
+    assert checkpoints.latest(str(directory)) == prefix
+    assert checkpoints.holds(prefix, "weight") and not checkpoints.holds(prefix, "head")
+    np.testing.assert_array_equal(_restored(directory).weight.numpy(), 3.0)
+    again = RunCheckpoints(_checkpoint(), str(directory), 2)
+    assert again.latest == prefix
+    DAMAGES["data gone"](directory / "checkpoints")
+    (directory / "checkpoints" / "ckpt-3.index").write_bytes(b"")
+    with pytest.raises(InputError) as error:
+        again.restore()
+    assert str(error.value).startswith(
+        f"The checkpoint {directory}/checkpoints/ckpt-2 is damaged ("
+    )
+
+
+def test_no_checkpoint_is_the_latest_of_an_empty_directory(tmp_path):
+    assert checkpoints.latest(str(tmp_path)) is None

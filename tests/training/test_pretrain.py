@@ -8,21 +8,23 @@ from tensorflow.core.util import event_pb2
 
 from cvrl_tf import files
 from cvrl_tf.errors import InputError
+from cvrl_tf.models import build_projection_head
 from cvrl_tf.training import metrics, pretrain, run_directory, weights
 from cvrl_tf.training.contrastive_trainer import ContrastiveTrainer
 from cvrl_tf.training.loop import LoopOptions
-from cvrl_tf.training.pretrain import Evaluation, Execution
 
 
 def test_pretrain_writes_what_it_says(config, tmp_path, one_replica):
     directory = str(tmp_path / "run")
-    options = LoopOptions(save_every_steps=4, log_every_steps=2, flagfile="--x\n")
+    options = LoopOptions(save_every_steps=4, log_every_steps=2)
     pretrain.pretrain(
         config,
         directory,
+        "--x\n",
         options,
-        evaluation=Evaluation(lambda backbone: {"size": backbone.output_shape[-1]}, 2.0),
         strategy=one_replica,
+        evaluate=lambda backbone: {"size": backbone.output_shape[-1]},
+        evaluate_every_epochs=2.0,
     )
     rows = metrics.read_metrics(directory)
     assert [row["step"] for row in rows] == [2, 4, 6]
@@ -92,7 +94,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(config, tmp_path, one_replica
         pretrain.pretrain(config, stopped, **arguments)
     monkeypatch.setattr(ContrastiveTrainer, "step", step)
     assert [row["step"] for row in metrics.read_metrics(stopped)] == [1, 2, 3]
-    pretrain.pretrain(config, stopped, execution=Execution(augment_on="host"), **arguments)
+    pretrain.pretrain(config, stopped, augment_on="host", **arguments)
 
     rows, expected = metrics.read_metrics(stopped), metrics.read_metrics(whole)
     assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6]
@@ -106,12 +108,35 @@ def test_a_stopped_run_goes_on_to_the_same_weights(config, tmp_path, one_replica
 
     # Other flags are refused, or named and taken.
     longer = dataclasses.replace(config, epochs=3.0)
-    with pytest.raises(InputError, match=r"epochs=2.0 \(now 3.0\): resume it .*, or give override"):
+    with pytest.raises(InputError, match=r"epochs=2.0 \(now 3.0\): give the same .*--override"):
         pretrain.pretrain(longer, whole, **arguments)
-    options = dataclasses.replace(arguments["options"], override=True)
-    pretrain.pretrain(longer, whole, options, strategy=one_replica)
+    pretrain.pretrain(longer, whole, override=True, **arguments)
     assert metrics.read_metrics(whole)[-1]["step"] == 9
     assert run_directory.load_config(whole) == longer
+
+
+def test_directories_with_characters_of_patterns(config, tmp_path, one_replica):
+    """A run is made, found again, and is the start of another one."""
+    directory = str(tmp_path / "a [v1]" / r"b\c")
+    config = dataclasses.replace(config, steps=2, warmup_epochs=0.0)
+    options = LoopOptions(save_every_steps=1, keep_checkpoints=1)
+    pretrain.pretrain(config, directory, options=options, strategy=one_replica)
+    assert sorted(os.listdir(os.path.join(directory, "checkpoints"))) == [
+        "checkpoint",
+        "ckpt-2.data-00000-of-00001",
+        "ckpt-2.index",
+    ]
+    before = files.read_text(os.path.join(directory, "metrics.jsonl"))
+    pretrain.pretrain(config, directory, options=options, strategy=one_replica)  # all is done
+    assert files.read_text(os.path.join(directory, "metrics.jsonl")) == before
+    for path in (directory, os.path.join(directory, "checkpoints", "ckpt-2")):
+        backbone, step = weights.load_backbone(path)
+        assert step == 2
+    started = dataclasses.replace(config, init_checkpoint=directory)
+    fresh = started.build_backbone()
+    said = weights.initialize(fresh, build_projection_head(512), started)
+    assert said == f"initial weights: backbone and head of {directory}/checkpoints/ckpt-2"
+    np.testing.assert_array_equal(fresh.weights[0], backbone.weights[0])
 
 
 def test_two_processes_do_not_share_a_directory(config, tmp_path, one_replica):
@@ -130,10 +155,10 @@ def test_two_processes_do_not_share_a_directory(config, tmp_path, one_replica):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"batch_size": 16}, r"^batch_size=16 is more than the 12 videos"),
-        ({"accumulate": 3}, r"evenly over 1 devices and accumulate=3: give a multiple of 3"),
-        ({"epochs": 0.1}, r"^epochs=0.1 of 12 videos is less than one step"),
-        ({"warmup_epochs": 2.0}, r"^warmup_epochs=2.0 is 6 steps, not fewer than the 6 steps of"),
+        ({"batch_size": 16}, r"--batch_size=16 is more than the 12 videos"),
+        ({"accumulate": 3}, r"evenly over 1 devices and --accumulate=3, .*: give a multiple of 3"),
+        ({"epochs": 0.1}, r"--epochs=0.1 of 12 videos is less than one step"),
+        ({"warmup_epochs": 2.0}, r"--warmup_epochs=2.0 is not less than --epochs=2.0"),
         ({"crop_size": 64}, r"frames of 48x40 pixels, smaller than --crop_size=64"),
         ({"train_data": "/nowhere/*"}, r"--train_data=/nowhere/\* matches no file"),
         ({"init_checkpoint": "/nowhere"}, r"/nowhere holds no config.json"),
@@ -151,5 +176,5 @@ def test_what_cannot_be_trained_is_named_before_anything_is_written(
 
 def test_an_uneven_batch_is_named(config, tmp_path, two_replicas):
     uneven = dataclasses.replace(config, batch_size=5)
-    with pytest.raises(InputError, match=r"^batch_size=5 does not divide evenly over 2 devices"):
+    with pytest.raises(InputError, match=r"--batch_size=5 does not divide evenly over 2 devices"):
         pretrain.pretrain(uneven, str(tmp_path / "run"), strategy=two_replicas)
