@@ -1,4 +1,4 @@
-"""Hands a backbone over to projects that have TensorFlow and Keras, but not this package.
+"""Exports a backbone for projects that have TensorFlow and Keras, but not this package.
 
   python -m cvrl_tf.export --model_dir=runs/first --output_dir=exports/first
 
@@ -9,36 +9,29 @@ of the checkpoint, before the directory appears.
 
 import os
 
-from absl import flags
-
-from cvrl_tf.cli import application
 from cvrl_tf.cli import backbone as backbone_flags
+from cvrl_tf.cli.application import Command
+from cvrl_tf.cli.flag import Flag, Values
 from cvrl_tf.errors import InputError
 from cvrl_tf.exporting import directory
 
-OUTPUT_DIR = flags.DEFINE_string("output_dir", "", "Directory to make; it must not exist yet.")
-
-GROUPS = {
+FLAGS = {
     "Backbone": backbone_flags.TRAINED,
-    "Output": (OUTPUT_DIR,),
+    "Output": (Flag("output_dir", "", "Directory to make; it must not exist yet."),),
 }
 
 
-def main() -> None:
+def main(flags: Values) -> None:
     """Exports as the flags say."""
-    output_dir = OUTPUT_DIR.value.rstrip("/")
+    output_dir = flags.output_dir.rstrip("/")
     if not output_dir:
         raise InputError("--output_dir is missing; --help shows an example.")
     directory.check(output_dir)
-    backbone, origin = backbone_flags.load()
-    if not origin.checkpoint:
-        raise InputError(
-            f"Found --backbone ({origin.description}): an export hands over what was trained; give"
-            " --model_dir, --init_checkpoint, --official or --inflate."
-        )
-    name = origin.config.backbone
+    backbone, origin = backbone_flags.load(flags)
     print(
-        f"exporting {name} of step {origin.step}, then reloading it in a fresh process", flush=True
+        f"exporting {origin.config.backbone} of step {origin.step}, then reloading it in a fresh"
+        " process",
+        flush=True,
     )
     difference = directory.write(backbone, origin, output_dir)
     print(f"written: {output_dir}")
@@ -46,10 +39,7 @@ def main() -> None:
     print(f"next: the code to fine-tune and serve it: {os.path.join(output_dir, 'README.md')}")
 
 
-def run() -> None:
-    """The command line."""
-    application.run(main, GROUPS, __doc__)
-
+COMMAND = Command(main, __doc__, FLAGS)
 
 if __name__ == "__main__":
-    run()
+    COMMAND.run()

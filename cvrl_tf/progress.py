@@ -1,5 +1,9 @@
-"""Progress of long jobs: a bar on a terminal, a plain line now and then elsewhere."""
+"""Progress of long jobs: a bar on a terminal, plain lines elsewhere; and notes.
 
+What cannot be written is dropped: progress and notes never end a run.
+"""
+
+import contextlib
 import sys
 import time
 from types import TracebackType
@@ -7,10 +11,18 @@ from types import TracebackType
 from tqdm import tqdm
 
 
-class Progress:
-    """Counts finished items of a long job and shows how far it is.
+def note(text: str) -> None:
+    """Prints a line on stderr, above the bar if there is one."""
+    if sys.stderr is not None:  # it is None where it was closed at the start
+        with contextlib.suppress(OSError):
+            tqdm.write(text, file=sys.stderr)
+            sys.stderr.flush()
 
-    On a terminal this is a tqdm bar. Where the output is piped, a whole line is printed every
+
+class Progress:
+    """Counts finished items of a long job and shows its progress.
+
+    On a terminal this is a tqdm bar. Where the output is piped, a line is printed every
     `line_seconds`, and one at the end, so that logs stay readable.
 
     Args:
@@ -34,7 +46,7 @@ class Progress:
         self._initial = self._count = initial
         self._figures = ""
         self._start = self._last_line = time.monotonic()
-        self._on_terminal = sys.stderr.isatty()
+        self._on_terminal = sys.stderr is not None and sys.stderr.isatty()
         self._bar = tqdm(
             desc=description,
             total=total,
@@ -47,7 +59,7 @@ class Progress:
     def update(self, count: int = 1, **figures: float | str) -> None:
         """Adds `count` finished items and shows `figures` (name=value) beside the count.
 
-        `count` may be 0, to have a line printed that is due, or less for items that start over.
+        `count` may be 0, to print a line that is due, or negative, for items that start over.
         """
         self._count += count
         if figures:
@@ -56,13 +68,14 @@ class Progress:
                 for name, value in figures.items()
             )
             self._bar.set_postfix_str(self._figures, refresh=False)
-        self._bar.update(count)
+        with contextlib.suppress(OSError):
+            self._bar.update(count)
         if not self._on_terminal and time.monotonic() - self._last_line >= self._line_seconds:
             self._print_line()
 
     def note(self, text: str) -> None:
-        """Prints a line on stderr, above the bar if there is one."""
-        tqdm.write(text, file=sys.stderr)
+        """See `progress.note`."""
+        note(text)
 
     def _print_line(self) -> None:
         self._last_line = time.monotonic()
@@ -70,11 +83,9 @@ class Progress:
         rate = (self._count - self._initial) / max(seconds, 1e-9)
         speed = f", {rate:.3g} {self._unit}s/s" if rate > 0 else ""
         left = f", {(self._total - self._count) / rate:.0f} s left" if rate > 0 else ""
-        print(
+        note(
             f"{self._description}: {self._count}/{self._total} {self._unit}s"
-            f" after {seconds:.0f} s{speed}{left} {self._figures}".rstrip(),
-            file=sys.stderr,
-            flush=True,
+            f" after {seconds:.0f} s{speed}{left} {self._figures}".rstrip()
         )
 
     def __enter__(self) -> "Progress":
@@ -86,6 +97,7 @@ class Progress:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._bar.close()
+        with contextlib.suppress(OSError):
+            self._bar.close()
         if not self._on_terminal:
             self._print_line()

@@ -93,7 +93,7 @@ def test_knn_eval_writes_its_result(model_dir, shards, tmp_path):
     assert about["figures"]["recall_at_1"]["value"] == 1.0  # each is its own neighbour
     few = _run("cvrl_tf.knn_eval", *data, "--num_neighbors=1,4")
     _assert_one_sentence(few, "has 3 videos, fewer than --num_neighbors=4")
-    _assert_one_sentence(_run(*colors), "--output_dir is missing: colour histogram is of no run")
+    _assert_one_sentence(_run(*colors), "directory: colour histogram.")
     wrong = _run("cvrl_tf.knn_eval", *data, "--num_neighbors=5,x")
     _assert_one_sentence(wrong, "--num_neighbors=5,x: expected a number above 0")
 
@@ -254,10 +254,10 @@ def test_a_bad_record_in_the_middle_is_left_out_or_one_sentence(tmp_path):
     flags = [f"--train_data={path}", f"--model_dir={tmp_path / 'run'}", *SMALL]
     result = _run("cvrl_tf.train", *flags)
     assert result.returncode == 0, result.stderr
-    assert f"left out: {path}, record 8: frame 0 cannot be decoded: " in result.stderr
+    assert f"skipped: {path}, record 8: frame 0 cannot be decoded: " in result.stderr
     result = _run("cvrl_tf.train", *flags, f"--model_dir={tmp_path}/none", "--max_bad_records=0")
     assert result.returncode == 2
-    assert "error: 1 records cannot be used, more than --max_bad_records=0; " in result.stderr
+    assert "error: 1 records cannot be used, more than max_bad_records=0; " in result.stderr
     assert "Traceback" not in result.stderr
 
 

@@ -20,7 +20,7 @@ from cvrl_tf.models.official import (
     official_step,
 )
 from cvrl_tf.training import run_directory, weights
-from cvrl_tf.training.config import PretrainConfig
+from cvrl_tf.training.config import NetworkConfig
 
 OFFICIAL = flags.DEFINE_string(
     "official",
@@ -40,9 +40,7 @@ def main() -> None:
             raise InputError(f"--{holder.name} is missing; --help shows an example.")
     prefix = OFFICIAL.value.removesuffix(".index")
     name, width_multiplier = official_architecture(prefix)
-    config = PretrainConfig(
-        train_data="", backbone=name, width_multiplier=width_multiplier, init_checkpoint=prefix
-    )
+    config = NetworkConfig(backbone=name, width_multiplier=width_multiplier, init_checkpoint=prefix)
     backbone, head = config.build_backbone(), None
     if has_head(prefix):
         head = build_projection_head(backbone.output_shape[-1])

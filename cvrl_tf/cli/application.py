@@ -1,5 +1,34 @@
-"""What every entry point shares: grouped help, one-sentence errors, the flags as a flagfile."""
+"""The command line of entry points and tools: flags, grouped help, one-sentence errors.
 
+A module that is a command declares its flags, without side effects, and a `main` that reads them:
+
+    FLAGS = {  # by heading of --help; `flags_of` makes flags of the fields of a configuration
+        "Data": (Flag("data", "", "Glob pattern of the TFRecord shards."),),
+        "Training": flags_of(PretrainConfig, "batch_size", "epochs"),
+    }
+
+    def main(flags: Values) -> int | None:
+        config = flags.make(PretrainConfig, train_data=flags.data)
+        ...
+
+    COMMAND = Command(main, __doc__, FLAGS)
+
+    if __name__ == "__main__":
+        COMMAND.run()
+
+- A group of flags that several commands have is a tuple of `Flag` in a module of `cvrl_tf.cli`,
+  beside the functions that read them. A command changes defaults with `Command(defaults=...)`.
+- Help text and bounds are written once: at the field of the dataclass if there is one, otherwise
+  at the `Flag`.
+- Flags exist while a command runs, in `Values` of its own. So any commands can be imported in one
+  process, and a notebook calls one with `COMMAND.call("--batch_size=8", ...)`.
+- What is wrong with a flag, a file or a record is an `InputError`. Library code names arguments in
+  it (`crop_size=224`), which are also the names of the flags; only a command writes `--crop_size`.
+- A console script is declared as `cvrl_tf.train:COMMAND.run`.
+"""
+
+import dataclasses
+import faulthandler
 import logging
 import os
 import shutil
@@ -8,16 +37,19 @@ import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from absl import app, flags
+from absl import flags
 from absl import logging as absl_logging
 
+from cvrl_tf.cli import output
+from cvrl_tf.cli.flag import Flag, Value, Values
 from cvrl_tf.errors import STOPPED_STATUS, InputError, Stopped
 
-FlagGroups = Mapping[str, Sequence[flags.FlagHolder]]
+HELP, VERSION = ("--help", "-help", "-h", "-?"), "--version"
+INPUT_ERROR_STATUS, INTERRUPTED_STATUS = 2, 130
 
 
 class Argument(NamedTuple):
-    """What is given without a flag, and must be given.
+    """A required argument without a flag.
 
     Attributes:
       name: in capitals, for messages.
@@ -30,78 +62,137 @@ class Argument(NamedTuple):
     several: bool = False
 
 
-VERSION = "--version"
-VALUE_NAMES = {
-    "int": "INTEGER",
-    "float": "NUMBER",
-    "string": "TEXT",
-    "comma separated list of strings": "TEXT,TEXT",
-}
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """A command: what it does, its flags, its help.
 
-
-def run(
-    main: Callable[..., int | None],
-    groups: FlagGroups,
-    description: str,
-    argument: Argument | None = None,
-) -> None:
-    """Parses the flags, calls `main` and exits.
-
-    `--help` prints the groups in their order, `--version` what a bug report needs. An `InputError`
-    becomes one sentence on stderr and exit status 2, an interrupt exit status 130, a run that a
-    signal stopped and that can resume exit status 75; otherwise the status is what `main` returns.
-
-    Args:
-      main: the entry point; reads its flags itself. Called with the values of `argument`, if any.
-      groups: the flags of this entry point, by heading.
+    Attributes:
+      main: called with the `Values` of the flags, then with the values of `argument`, if any;
+        returns the exit status, None for 0.
       description: the head of the help.
+      groups: the flags by heading.
       argument: the positional argument; None for flags only.
+      defaults: defaults by name of flag, where they are not those of the flag.
     """
-    if {"--help", "-help", "-h", "-?"} & set(sys.argv[1:]):
-        print(help_text(description, groups, argument))
-        sys.exit(0)
-    if VERSION in sys.argv[1:]:
-        print_versions()
-        sys.exit(0)
 
-    def parse(argv: Sequence[str]) -> list[str]:
-        try:
-            return flags.FLAGS(argv)
-        except flags.Error as error:
-            said = str(error).removeprefix("ERROR:: ")  # of a flagfile that is not there
-            print(f"error: {said}; --help lists the flags.", file=sys.stderr)
-            sys.exit(2)
+    main: Callable[..., int | None]
+    description: str
+    groups: Mapping[str, Sequence[Flag]]
+    argument: Argument | None = None
+    defaults: Mapping[str, Value] = dataclasses.field(default_factory=dict)
 
-    def checked_main(argv: Sequence[str]) -> int | None:
-        try:
-            _check_arguments(argv[1:], argument)
-            return main(*argv[1:])
-        except InputError as error:
-            print(f"error: {error}", file=sys.stderr)
-            # At the end of the process TensorFlow warns of every variable of a checkpoint that
-            # was of another network.
-            logging.getLogger("tensorflow").setLevel(logging.ERROR)
-            sys.exit(2)
-        except Stopped as stop:
-            print(stop, file=sys.stderr)
-            sys.exit(STOPPED_STATUS)
-        except KeyboardInterrupt:
-            print("interrupted", file=sys.stderr)
-            sys.exit(130)
+    def run(self) -> None:
+        """The command line: parses `sys.argv`, calls `main`, exits.
 
-    # What TensorFlow logs of itself is not for users; their progress and results are printed.
-    absl_logging.set_verbosity(absl_logging.WARNING)
-    logging.getLogger("tensorflow").setLevel(logging.WARNING)
-    try:
-        app.run(checked_main, flags_parser=parse)
-    except SystemExit as end:
+        `--help` prints the help, `--version` what a bug report needs. An `InputError` becomes one
+        sentence on stderr and exit status 2, an interrupt exit status 130, a run that a signal
+        stopped and that can be resumed exit status 75; otherwise the status is what `main` returns.
+        Output whose reader has gone ends nothing.
+        """
+        output.protect()
+        if set(HELP) & set(sys.argv[1:]):
+            print(self.help_text())
+            sys.exit(0)
+        if VERSION in sys.argv[1:]:
+            print_versions()
+            sys.exit(0)
+        # What TensorFlow logs is not for users; progress and results are printed.
+        absl_logging.use_absl_handler()
+        absl_logging.set_verbosity(absl_logging.WARNING)
+        logging.getLogger("tensorflow").setLevel(logging.WARNING)
+        faulthandler.enable()
+        status = self._status(sys.argv[1:])
         # After any s3:// access tensorflow-io aborts the interpreter at its end ("pure virtual
         # method called", status 134) although all is done: leave without that end.
         if "tensorflow_io" in sys.modules:
             sys.stdout.flush()
             sys.stderr.flush()
-            os._exit(end.code or 0)
-        raise
+            os._exit(status)
+        sys.exit(status)
+
+    def _status(self, arguments: Sequence[str]) -> int:
+        try:
+            return self.call(*arguments) or 0
+        except InputError as error:
+            print(f"error: {error}", file=sys.stderr)
+            # At the end of the process TensorFlow warns of every variable of a checkpoint that
+            # was of another network.
+            logging.getLogger("tensorflow").setLevel(logging.ERROR)
+            return INPUT_ERROR_STATUS
+        except Stopped as stop:
+            print(stop, file=sys.stderr)
+            return STOPPED_STATUS
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            return INTERRUPTED_STATUS
+
+    def call(self, *arguments: str) -> int | None:
+        """Does in this process what a command line with these arguments does.
+
+        Args:
+          *arguments: as on the command line, each in a string: `"--batch_size=8"`.
+
+        Raises:
+          InputError: wrong arguments; or as `main`.
+          Stopped: as `main`.
+        """
+        return self.main(*self.parse(*arguments))
+
+    def parse(self, *arguments: str) -> tuple[Values, *tuple[str, ...]]:
+        """The values of the flags, and the arguments without a flag.
+
+        Raises:
+          InputError: wrong arguments.
+        """
+        declared = [flag for group in self.groups.values() for flag in group]
+        values = Values(declared, self.defaults)
+        try:
+            _, *found = values(["command", *arguments])
+        except (flags.Error, ValueError) as error:
+            said = str(error).removeprefix("ERROR:: ")  # of a flagfile that is not there
+            raise InputError(f"{said}; --help lists the flags.") from None
+        self._check(found)
+        return values, *found
+
+    def _check(self, found: Sequence[str]) -> None:
+        """Checks the arguments without a flag."""
+        argument = self.argument
+        if not argument and found:
+            raise InputError(
+                f"Found the argument {found[0]!r}: every setting is a flag, --name=value;"
+                " --help lists them."
+            )
+        if argument and not found:
+            raise InputError(f"{argument.name} is missing; --help explains it.")
+        if argument and len(found) > 1 and not argument.several:
+            raise InputError(
+                f"Found {len(found)} arguments, {found[0]!r} to {found[-1]!r}, expected one"
+                f" {argument.name}: put quotes around a glob pattern, so that the shell leaves it"
+                " alone."
+            )
+
+    def help_text(self, width: int | None = None) -> str:
+        """The help: description, then the flags under their headings.
+
+        Args:
+          width: columns; None for those of the terminal.
+        """
+        width = width or min(shutil.get_terminal_size((80, 24)).columns, 100)
+        lines = [self.description.strip(), ""]
+        if self.argument:
+            name = f"{self.argument.name} ..." if self.argument.several else self.argument.name
+            lines += [name, *_indented(self.argument.help, width), ""]
+        for heading, group in self.groups.items():
+            lines.append(heading)
+            for flag in group:
+                value = self.defaults.get(flag.name, flag.default)
+                value = ",".join(map(str, value)) if isinstance(value, list | tuple) else value
+                default = "" if value in (None, "") else f" (default: {value})"
+                lines += [f"  {flag.usage()}", *_indented(flag.help + default, width)]
+            lines.append("")
+        lines.append("--flagfile=FILE reads flags from a file, one per line.")
+        lines.append(f"{VERSION} prints versions and devices, for bug reports.")
+        return "\n".join(lines)
 
 
 def print_versions() -> None:
@@ -111,62 +202,42 @@ def print_versions() -> None:
     print(versions.report())
 
 
-def _check_arguments(found: Sequence[str], argument: Argument | None) -> None:
-    if not argument and found:
-        raise InputError(
-            f"Found the argument {found[0]!r}: every setting is a flag, --name=value;"
-            " --help lists them."
-        )
-    if argument and not found:
-        raise InputError(f"{argument.name} is missing; --help explains it.")
-    if argument and len(found) > 1 and not argument.several:
-        raise InputError(
-            f"Found {len(found)} arguments, {found[0]!r} to {found[-1]!r}, expected one"
-            f" {argument.name}: put quotes around a glob pattern, so that the shell leaves it"
-            " alone."
-        )
-
-
-def help_text(
-    description: str,
-    groups: FlagGroups,
-    argument: Argument | None = None,
-    width: int | None = None,
-) -> str:
-    """The help of an entry point: `description`, then its flags under the headings of `groups`."""
-    width = width or min(shutil.get_terminal_size((80, 24)).columns, 100)
-    lines = [description.strip(), ""]
-    if argument:
-        name = f"{argument.name} ..." if argument.several else argument.name
-        lines += [name, *_indented(argument.help, width), ""]
-    for heading, holders in groups.items():
-        lines.append(heading)
-        for holder in holders:
-            flag = flags.FLAGS[holder.name]
-            text, values = flag.help, "|".join(getattr(flag.parser, "enum_values", None) or [])
-            if flag.boolean:
-                lines.append(f"  --[no]{flag.name}")
-            else:
-                lines.append(f"  --{flag.name}={values or VALUE_NAMES[flag.flag_type()]}")
-                text = text.removeprefix(f"<{values}>: ")  # absl adds it
-            value = ",".join(flag.default) if isinstance(flag.default, list) else flag.default
-            default = "" if value in (None, "") else f" (default: {value})"
-            lines += _indented(text + default, width)
-        lines.append("")
-    lines.append("--flagfile=FILE reads flags from a file, one to a line.")
-    lines.append(f"{VERSION} prints versions and devices, for bug reports.")
-    return "\n".join(lines)
-
-
 def _indented(text: str, width: int) -> list[str]:
     return textwrap.wrap(text, width, initial_indent=" " * 6, subsequent_indent=" " * 6)
 
 
-def flagfile_text(groups: FlagGroups) -> str:
-    """The values of all flags of `groups` as a flagfile that runs the same again."""
-    holders = [holder for holders in groups.values() for holder in holders]
-    lines = [flags.FLAGS[holder.name].serialize() for holder in holders]
-    return "\n".join(line for line in lines if line) + "\n"
+# Tools that still define absl's global flags; `Command` replaces all of this.
+
+FlagGroups = Mapping[str, Sequence[flags.FlagHolder]]
+
+
+def run(
+    main: Callable[..., int | None],
+    groups: FlagGroups,
+    description: str,
+    argument: Argument | None = None,
+) -> None:
+    """Parses absl's global flags, calls `main` and exits."""
+    declared = {
+        heading: [
+            Flag(holder.name, flag.default, flag.help, str if flag.default is None else None)
+            for holder in holders
+            for flag in [flags.FLAGS[holder.name]]
+        ]
+        for heading, holders in groups.items()
+    }
+
+    class OldCommand(Command):
+        def parse(self, *arguments: str) -> tuple[str, ...]:
+            try:
+                _, *found = flags.FLAGS(["command", *arguments])
+            except (flags.Error, ValueError) as error:
+                said = str(error).removeprefix("ERROR:: ")
+                raise InputError(f"{said}; --help lists the flags.") from None
+            self._check(found)
+            return tuple(found)
+
+    OldCommand(main, description, declared, argument).run()
 
 
 def given(holder: flags.FlagHolder) -> bool:

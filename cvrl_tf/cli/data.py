@@ -1,54 +1,52 @@
 """The flags by which the evaluations on labels choose the videos to learn from and to test on."""
 
-from absl import flags
-
+from cvrl_tf.cli.flag import Flag, Values
 from cvrl_tf.data.clips import ClipSpec
 from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation import classification
 from cvrl_tf.evaluation.classification import Task
 
-TRAIN_DATA = flags.DEFINE_string(
-    "train_data",
-    "",
-    "The labelled TFRecord shards to learn from: a glob pattern or tfds:NAME:SPLIT, as in"
-    " pre-training. Their largest label says how many classes there are.",
-)
-TRAIN_IDS = flags.DEFINE_string(
-    "train_ids",
-    "",
-    "Learn from these of the records only: a text file with an id on each line, as python -m"
-    " tools.make_subset writes it for evaluations with 1 % and 10 % of the labels.",
-)
-TEST_DATA = flags.DEFINE_string(
-    "test_data", "", "The labelled TFRecord shards to test on: the same."
-)
-TEST_IDS = flags.DEFINE_string(
-    "test_ids",
-    "",
-    "Test on these of the records only: the same. With --test_data as --train_data they can be"
-    " training videos that --train_ids leaves out, to choose settings by.",
+FLAGS = (
+    Flag(
+        "train_data",
+        "",
+        "Labelled TFRecord shards to learn from: a glob pattern or tfds:NAME:SPLIT, as in"
+        " pre-training. Their largest label determines the number of classes.",
+    ),
+    Flag(
+        "train_ids",
+        "",
+        "Learn from these records only: a text file with one id per line, as python -m"
+        " tools.make_subset writes it for evaluations with 1 % and 10 % of the labels.",
+    ),
+    Flag("test_data", "", "Labelled TFRecord shards to test on, named as in --train_data."),
+    Flag(
+        "test_ids",
+        "",
+        "Test on these records only, listed as in --train_ids. To choose settings, test on training"
+        " videos that --train_ids does not list: give --test_data the value of --train_data.",
+    ),
 )
 
-GROUP = (TRAIN_DATA, TRAIN_IDS, TEST_DATA, TEST_IDS)
 
-
-def check_given() -> None:
+def check_given(flags: Values) -> None:
     """Raises InputError if the data to learn from or to test on are missing."""
-    for holder in (TRAIN_DATA, TEST_DATA):
-        if not holder.value:
-            raise InputError(f"--{holder.name} is missing; --help shows an example.")
+    for name in ("train_data", "test_data"):
+        if not flags[name].value:
+            raise InputError(f"--{name} is missing; --help shows an example.")
 
 
-def read_task(clip: ClipSpec) -> Task:
+def read_task(flags: Values, clip: ClipSpec) -> Task:
     """The data that the user gave.
 
     Args:
+      flags: of a command that has `FLAGS`.
       clip: the clips to be taken.
 
     Raises:
       InputError: as `check_given` and `classification.read_task`.
     """
-    check_given()
+    check_given(flags)
     return classification.read_task(
-        TRAIN_DATA.value, TEST_DATA.value, clip, TRAIN_IDS.value, TEST_IDS.value
+        flags.train_data, flags.test_data, clip, flags.train_ids, flags.test_ids
     )

@@ -1,20 +1,18 @@
-"""What linear_eval and finetune share: flags, with the defaults of finetune, and what they do."""
+"""What linear_eval and finetune share: flags, and the way from them to a result."""
 
 import dataclasses
 import time
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
-from absl import flags
 
-from cvrl_tf.cli import application
 from cvrl_tf.cli import backbone as backbone_flags
-from cvrl_tf.cli import clip as clip_flags
 from cvrl_tf.cli import data as data_flags
 from cvrl_tf.cli import loop as loop_flags
 from cvrl_tf.cli import views as view_flags
-from cvrl_tf.cli.application import FlagGroups
+from cvrl_tf.cli.flag import Flag, Values, flags_of
 from cvrl_tf.data.clips import ClipSpec
 from cvrl_tf.evaluation import classification, report
 from cvrl_tf.evaluation.classification import Task
@@ -24,140 +22,149 @@ from cvrl_tf.training import run_directory, supervised
 from cvrl_tf.training.config import SupervisedConfig
 from cvrl_tf.training.origin import Origin
 from cvrl_tf.training.precision import DTYPE_POLICIES
-from cvrl_tf.training.strategy import Workers
+from cvrl_tf.training.strategy import Workers, make_strategy
 
-DEFAULTS = SupervisedConfig(train_data="", num_classes=0, frozen=False)
-
-TEST_CROP_SIZE = flags.DEFINE_integer(
-    "test_crop_size",
-    256,
-    "Height and width of a test clip in pixels; the shorter side of the video is resized to it, a"
-    " smaller video enlarged.",
-    lower_bound=32,
-)
-BATCH_SIZE = flags.DEFINE_integer(
-    "batch_size", DEFAULTS.batch_size, "Videos of a step over all devices; one clip of each.", 1
-)
-LEARNING_RATE = flags.DEFINE_float(
+TRAINING_CLIPS = flags_of(SupervisedConfig, "num_frames", "stride", "crop_size")
+TRAINING = flags_of(
+    SupervisedConfig,
+    "batch_size",
+    "epochs",
     "learning_rate",
-    DEFAULTS.learning_rate,
-    "Learning rate before warm-up and cosine decay, for the batch as it is.",
-    lower_bound=0,
-)
-SEED = flags.DEFINE_integer(
+    "warmup_epochs",
+    "precision",
     "seed",
-    DEFAULTS.seed,
-    "Seed of random initial weights, the classifier's and those of --backbone, and of all random"
-    " draws.",
-    0,
-    2**31 - 1,
 )
-
-TEST_VIEWS = (TEST_CROP_SIZE, view_flags.NUM_CLIPS, view_flags.NUM_CROPS)
-TRAINING = (
-    BATCH_SIZE,
-    loop_flags.EPOCHS,
-    LEARNING_RATE,
-    loop_flags.WARMUP_EPOCHS,
-    loop_flags.PRECISION,
-    SEED,
+TEST = (
+    Flag(
+        "test_crop_size",
+        256,
+        "Height and width of a test clip in pixels; the shorter side of each video is resized to"
+        " it, and smaller videos are enlarged.",
+        lower=32,
+    ),
+    *view_flags.NUMBERS,
 )
-for holder in (*clip_flags.GROUP, loop_flags.EPOCHS, loop_flags.WARMUP_EPOCHS):
-    flags.set_default(holder, getattr(DEFAULTS, holder.name))
-flags.set_default(view_flags.NUM_CLIPS, 10)
-flags.set_default(view_flags.NUM_CROPS, "3")
+DEFAULTS = {"num_clips": 10, "num_crops": 3}
 
 
-def read_task() -> Task:
-    """The data that the user gave; raises as `data_flags.read_task`."""
-    return data_flags.read_task(ClipSpec(*(holder.value for holder in clip_flags.GROUP)))
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """A supervised evaluation as a user asked for it.
 
-
-def load_backbone(strategy: tf.distribute.Strategy) -> tuple[keras.Model, Origin]:
-    """The backbone that the user chose, in the scope of `strategy`; raises as the flags' `load`."""
-    with strategy.scope():
-        return backbone_flags.load(DTYPE_POLICIES[loop_flags.PRECISION.value], SEED.value)
-
-
-def configure(task: Task, found: Origin, frozen: bool, **settings: float) -> SupervisedConfig:
-    """The configuration that the flags say; `settings` are those of one command."""
-    holders = (data_flags.TRAIN_DATA, data_flags.TRAIN_IDS, *clip_flags.GROUP, *TRAINING)
-    return SupervisedConfig(
-        num_classes=task.num_classes,
-        frozen=frozen,
-        backbone=found.config.backbone,
-        width_multiplier=found.config.width_multiplier,
-        init=found.kind,
-        init_checkpoint=found.checkpoint,
-        **{holder.name: holder.value for holder in holders},
-        **settings,
-    )
-
-
-def test_views() -> EvaluationViews:
-    """The views of each test video."""
-    clip = ClipSpec(clip_flags.NUM_FRAMES.value, clip_flags.STRIDE.value, TEST_CROP_SIZE.value)
-    return view_flags.of_clip(clip)
-
-
-def train_and_test(
-    protocol: str,
-    config: SupervisedConfig,
-    backbone: keras.Model,
-    found: Origin,
-    task: Task,
-    strategy: tf.distribute.Strategy,
-    output_dir: str,
-    groups: FlagGroups,
-    start: float,
-) -> None:
-    """Trains as `config` says, tests on many views, and writes the result.
-
-    Args:
-      protocol: name of the evaluation.
-      config: of the run.
-      backbone: with its initial weights.
-      found: where these come from.
-      task: the data.
+    Attributes:
+      flags: of the command.
       strategy: devices and machines.
-      output_dir: for all files.
-      groups: the flags of the command, which flags.txt repeats.
+      task: the data.
+      backbone: with its initial weights, made in the scope of `strategy`.
+      origin: where these come from.
       start: `time.monotonic()` at the start of the command.
     """
-    trainer = supervised.train(
-        config,
-        backbone,
-        task.train.videos,
-        output_dir,
-        strategy,
-        application.flagfile_text(groups),
-        loop_flags.loop_options(),
-        loop_flags.OVERRIDE.value,
-    )
-    if not Workers(strategy).is_chief:
-        return
-    views = test_views()
-    probabilities = classification.predict(trainer.probabilities, task.test, views)
-    if config.frozen:
-        checkpoint = Checkpoint.of(backbone, found)
-    else:
-        _, path = run_directory.locate(output_dir)
-        weights = fingerprint_weights(backbone, trainer.classifier)
-        checkpoint = Checkpoint(path, int(trainer.checkpoint.step.numpy()), weights)
-    result = classification.describe(
-        task,
-        probabilities,
-        checkpoint,
-        views,
-        protocol=protocol,
-        settings=settings(config),
-        wall_seconds=time.monotonic() - start,
-    )
-    written = classification.write_result(output_dir, result, task, probabilities.argmax(axis=1))
-    report.print_result(result, written)
+
+    flags: Values
+    strategy: tf.distribute.Strategy
+    task: Task
+    backbone: keras.Model
+    origin: Origin
+    start: float
+
+    @property
+    def test_views(self) -> EvaluationViews:
+        """The views of each test video."""
+        flags = self.flags
+        clip = ClipSpec(flags.num_frames, flags.stride, flags.test_crop_size)
+        return view_flags.of_clip(flags, clip)
+
+    def config(self, frozen: bool) -> SupervisedConfig:
+        """The configuration of a run; `frozen` as in `SupervisedConfig`."""
+        config = self.origin.config
+        return self.flags.make(
+            SupervisedConfig,
+            num_classes=self.task.num_classes,
+            frozen=frozen,
+            backbone=config.backbone,
+            width_multiplier=config.width_multiplier,
+            init=self.origin.kind,
+            init_checkpoint=self.origin.checkpoint,
+        )
+
+    def train_and_test(self, protocol: str, config: SupervisedConfig, output_dir: str) -> None:
+        """Trains, tests on many views, and writes the result.
+
+        Args:
+          protocol: name of the evaluation.
+          config: of the run.
+          output_dir: for all files.
+        """
+        trainer = supervised.train(
+            config,
+            self.backbone,
+            self.task.train.videos,
+            output_dir,
+            self.strategy,
+            loop_flags.options(self.flags),
+        )
+        if not Workers(self.strategy).is_chief:
+            return
+        probabilities = classification.predict(
+            trainer.probabilities, self.task.test, self.test_views
+        )
+        checkpoint = Checkpoint.of(self.backbone, self.origin)
+        if not config.frozen:
+            _, path = run_directory.locate(output_dir)
+            weights = fingerprint_weights(self.backbone, trainer.classifier)
+            checkpoint = Checkpoint(path, int(trainer.checkpoint.step.numpy()), weights)
+        self.write(protocol, probabilities, checkpoint, settings(config), output_dir)
+
+    def write(
+        self,
+        protocol: str,
+        probabilities: np.ndarray,
+        checkpoint: Checkpoint,
+        settings: dict[str, Any],
+        output_dir: str,
+    ) -> None:
+        """Writes and prints a result.
+
+        Args:
+          protocol: name of the evaluation.
+          probabilities: (N, C) of the test videos.
+          checkpoint: the weights that were tested.
+          settings: what else determines the figures.
+          output_dir: for the files.
+        """
+        result = classification.describe(
+            self.task,
+            probabilities,
+            checkpoint,
+            self.test_views,
+            protocol=protocol,
+            settings=settings,
+            wall_seconds=time.monotonic() - self.start,
+        )
+        predictions = probabilities.argmax(axis=1)
+        written = classification.write_result(output_dir, result, self.task, predictions)
+        report.print_result(result, written)
+
+
+def prepare(flags: Values) -> Evaluation:
+    """Reads the data and loads the backbone that the user chose.
+
+    Args:
+      flags: of a command that has `backbone.FLAGS`, `data.FLAGS`, `TRAINING_CLIPS`, `TRAINING`,
+        `TEST` and those of `loop`.
+
+    Raises:
+      InputError: as `data.read_task` and `backbone.load`.
+    """
+    start = time.monotonic()
+    strategy = make_strategy(flags.strategy)
+    task = data_flags.read_task(flags, ClipSpec(flags.num_frames, flags.stride, flags.crop_size))
+    with strategy.scope():
+        backbone, origin = backbone_flags.load(flags, DTYPE_POLICIES[flags.precision], flags.seed)
+    return Evaluation(flags, strategy, task, backbone, origin, start)
 
 
 def settings(config: SupervisedConfig) -> dict[str, Any]:
-    """What decides the figures, beside the data, for the result."""
+    """What determines the figures, beside the data, for the result."""
     data = ("train_data", "train_ids")
     return {name: x for name, x in dataclasses.asdict(config).items() if name not in data}

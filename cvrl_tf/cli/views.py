@@ -1,38 +1,40 @@
 """The flags by which evaluations choose the views of a video."""
 
-from absl import flags
+import dataclasses
 
-from cvrl_tf.cli import clip as clip_flags
+from cvrl_tf.cli.flag import Flag, Values, flags_of
 from cvrl_tf.data.clips import ClipSpec
 from cvrl_tf.evaluation.views import EvaluationViews
-from cvrl_tf.training.config import PretrainConfig
+from cvrl_tf.training.config import NetworkConfig
 
-NUM_CLIPS = flags.DEFINE_integer(
-    "num_clips", 3, "Evenly spaced clips of each video.", lower_bound=1
+CLIP = tuple(
+    dataclasses.replace(flag, default=None)
+    for flag in flags_of(NetworkConfig, "num_frames", "stride", "crop_size")
 )
-NUM_CROPS = flags.DEFINE_enum(
-    "num_crops",
-    "1",
-    ["1", "3"],
-    "Crops of each of them, once the shorter side of the video is resized to their size: the"
-    " centre, or three along the longer side.",
+NUMBERS = (
+    Flag("num_clips", 3, "Number of evenly spaced clips per video.", lower=1),
+    Flag(
+        "num_crops",
+        1,
+        "Crops of each clip, after the shorter side of the video is resized to the size of the"
+        " crop: 1 at the centre, or 3 along the longer side.",
+        choices=(1, 3),
+    ),
 )
+FLAGS = (*CLIP, *NUMBERS)
+HEADING = "Views (clips are those of pre-training unless a flag is given)"
 
-GROUP = (*clip_flags.GROUP, NUM_CLIPS, NUM_CROPS)
-HEADING = "Views; their clips are as in pre-training where a flag is not given"
 
-
-def of_clip(clip: ClipSpec) -> EvaluationViews:
+def of_clip(flags: Values, clip: ClipSpec) -> EvaluationViews:
     """The views that the flags choose, with the given clip."""
-    return EvaluationViews(clip, NUM_CLIPS.value, int(NUM_CROPS.value))
+    return EvaluationViews(clip, flags.num_clips, flags.num_crops)
 
 
-def of_run(config: PretrainConfig) -> EvaluationViews:
-    """The views that the flags choose; the clip is that of the run where a flag is not given."""
-    return of_clip(
-        ClipSpec(
-            clip_flags.NUM_FRAMES.value or config.num_frames,
-            clip_flags.STRIDE.value or config.stride,
-            clip_flags.CROP_SIZE.value or config.crop_size,
-        )
+def of_run(flags: Values, config: NetworkConfig) -> EvaluationViews:
+    """The views that the flags choose; the clip is that of `config` where a flag is not given."""
+    clip = ClipSpec(
+        flags.num_frames or config.num_frames,
+        flags.stride or config.stride,
+        flags.crop_size or config.crop_size,
     )
+    return of_clip(flags, clip)

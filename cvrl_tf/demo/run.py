@@ -20,7 +20,6 @@ from cvrl_tf.evaluation.views import EvaluationViews
 from cvrl_tf.exporting import directory as export_directory
 from cvrl_tf.training.config import PretrainConfig
 from cvrl_tf.training.origin import load_run, untrained
-from cvrl_tf.training.pretrain import pretrain
 
 DIRECTORY = "cvrl_demo"
 VIDEOS_PER_CLASS = {"train": 40, "test": 15}
@@ -29,10 +28,9 @@ NUM_NEIGHBORS = 5
 
 
 def settings(directory: str) -> dict[str, Any]:
-    """The flags of the demonstration, as far as they differ from those of the paper."""
+    """The defaults of the flags of training in the demonstration in `directory`."""
     return {
         "train_data": os.path.join(directory, "records", "train-*"),
-        "model_dir": os.path.join(directory, "model"),
         "backbone": "r3d_small",
         "num_frames": 8,
         "crop_size": 48,
@@ -44,8 +42,12 @@ def settings(directory: str) -> dict[str, Any]:
     }
 
 
-def _make_data(directory: str) -> None:
-    """Renders and converts both splits, as far as earlier runs have not done so."""
+def make_data(directory: str) -> None:
+    """Renders and converts both splits, unless an earlier run has done so.
+
+    Args:
+      directory: to make.
+    """
     splits = {}
     for split, count in VIDEOS_PER_CLASS.items():
         videos = os.path.join(directory, "videos", split)
@@ -77,24 +79,16 @@ def _knn_top1(model_dir: str, config: PretrainConfig, records: str, pretrained: 
     return found.figures[f"knn_{NUM_NEIGHBORS}_top1"].value
 
 
-def run(directory: str, config: PretrainConfig, model_dir: str, **options: Any) -> None:
-    """Goes the whole way in `directory` and prints where everything lies.
-
-    What an earlier run has finished there is used again.
+def evaluate_and_export(directory: str, config: PretrainConfig, model_dir: str) -> None:
+    """Compares the trained backbone with random weights, exports it, and prints all results.
 
     Args:
-      directory: to make.
-      config: of the pre-training, on the records that are made in `directory`.
+      directory: of `make_data`.
+      config: of the pre-training.
       model_dir: of the pre-training.
-      **options: of `pretrain`.
-
-    Raises:
-      InputError: `directory` holds a run of another configuration.
     """
     records = os.path.join(directory, "records")
     export = os.path.join(directory, "export")
-    _make_data(directory)
-    pretrain(config, model_dir, **options)
     random_init = _knn_top1(model_dir, config, records, pretrained=False)
     pretrained = _knn_top1(model_dir, config, records, pretrained=True)
     if not tf.io.gfile.exists(export):
@@ -105,7 +99,7 @@ videos        {directory}/videos, {len(CLASSES)} classes of rendered .mp4 files
 TFRecords     {records}
 training      {model_dir}: checkpoints, metrics.jsonl, flags.txt, evaluations
 look at       {model_dir}/clip_pairs.png: clip pairs as the network sees them
-export        {export}: the backbone for other projects; its README.md says how
+export        {export}: the backbone for other projects; its README.md shows how to use it
 next          tensorboard --logdir={model_dir}
               python -m tools.make_tfrecords --help   convert your own videos
               python -m cvrl_tf.train --help          pre-train on them

@@ -23,7 +23,7 @@ def describe(backbone: keras.Model, origin: Origin) -> dict[str, Any]:
       origin: of its weights.
     """
     config = origin.config
-    is_run = origin.kind == "run" and bool(config.train_data)
+    is_run = origin.kind == "run" and bool(origin.train_data)  # imported weights have no data
     imported_from = config.init_checkpoint if origin.kind == "run" else origin.checkpoint
     return {
         "architecture": {

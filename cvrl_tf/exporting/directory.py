@@ -67,7 +67,7 @@ def write(backbone: keras.Model, origin: Origin, output_dir: str) -> float:
     check(output_dir)
     about = description.describe(backbone, origin)
     figures = description.find_figures(origin)
-    labels = class_names.find_file(origin.config.train_data)
+    labels = class_names.find_file(origin.train_data)
     crop_size = origin.config.crop_size
     temporary = f"{output_dir}.tmp-{os.getpid()}"
 

@@ -1,75 +1,196 @@
-"""The configurations of training runs: everything that decides what a run computes."""
+"""The configurations of runs: everything that decides what a run computes.
+
+NetworkConfig            a backbone, and the clips that it is made for
+  RunConfig              what all training has: data, batch, schedule
+    PretrainConfig       contrastive pre-training
+    SupervisedConfig     a linear classifier, or fine-tuning
+
+The help text of each field says what it sets; the command line makes flags of the same fields.
+Each class has a `kind`, which `config.json` holds beside the fields.
+"""
 
 import dataclasses
 import math
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import keras
 
 from cvrl_tf.data import augment
 from cvrl_tf.data.clips import ClipSpec
 from cvrl_tf.data.pipeline import PairSpec
-from cvrl_tf.data.sampling import IntervalDistribution
-from cvrl_tf.models import build_backbone
+from cvrl_tf.data.sampling import INTERVALS, IntervalDistribution
+from cvrl_tf.errors import InputError
+from cvrl_tf.models import BACKBONES, build_backbone
+from cvrl_tf.settings import setting
+from cvrl_tf.training.optimizer import OPTIMIZERS
+from cvrl_tf.training.precision import DTYPE_POLICIES
 
 REFERENCE_BATCH = 1024  # videos; that the default learning rate is made for
+MAX_EPOCHS = 1_000_000
+MAX_SEED = 2**31 - 1
 
 
-@dataclasses.dataclass(frozen=True)
-class PretrainConfig:
-    """Everything that decides what a pre-training run computes.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NetworkConfig:
+    """A backbone, and the clips that it is made for.
 
-    Attributes:
-      train_data: glob pattern(s) of TFRecord shards.
-      num_frames: frames of a clip.
-      stride: frames of the video from one frame of a clip to the next.
-      crop_size: pixels, height and width of a clip.
-      backbone: a key of `models.BACKBONES`.
-      width_multiplier: factor of all numbers of filters.
-      precision: a key of `precision.DTYPE_POLICIES`.
-      batch_size: videos of a step, over all replicas; the network sees two clips of each.
-      accumulate: micro-batches of a step (`contrastive_trainer`).
-      epochs: passes over the data.
-      steps: of the run; 0 for those of `epochs`.
-      optimizer: one of `optimizer.OPTIMIZERS`.
-      learning_rate: before warm-up and decay.
-      scale_learning_rate: whether it is for a batch of 1024 and is scaled to `batch_size`.
-      warmup_epochs: epochs of linear warm-up.
-      weight_decay: factor of half the sum of the squared kernels, added to the loss.
-      temperature: of the contrastive loss.
-      augmentation: a key of `augment.AUGMENTATIONS`.
-      interval: a key of `sampling.INTERVALS`, the distribution of the interval between two clips.
-      interval_power: of that distribution.
-      init_checkpoint: initial weights (`locate`), random when empty.
-      seed: of the random initial weights and all random draws.
+    By itself it describes weights that do not come from a run: imported, inflated or random ones.
     """
 
-    train_data: str
-    num_frames: int = 16
-    stride: int = 2
-    crop_size: int = 224
-    backbone: str = "r3d_50"
-    width_multiplier: int = 1
-    precision: str = "float32"
-    batch_size: int = 1024
-    accumulate: int = 1
-    epochs: float = 200.0
-    steps: int = 0
-    optimizer: str = "sgd"
-    learning_rate: float = 0.32
-    scale_learning_rate: bool = False
-    warmup_epochs: float = 5.0
-    weight_decay: float = 1e-6
-    temperature: float = 0.1
-    augmentation: str = "released"
-    interval: str = "decreasing"
-    interval_power: float = 1.0
-    init_checkpoint: str = ""
-    seed: int = 0
+    kind: ClassVar[str] = "network"
+
+    num_frames: int = setting(16, "Frames of a clip.", lower=1)
+    stride: int = setting(2, "Frames of the video from one frame of a clip to the next.", lower=1)
+    crop_size: int = setting(224, "Height and width of a clip in pixels.", lower=32)
+    backbone: str = setting(
+        "r3d_50", "Network architecture; r3d_small is meant for CPUs.", choices=BACKBONES
+    )
+    width_multiplier: int = setting(1, "Factor of the number of filters of all layers.", lower=1)
+    init_checkpoint: str = setting(
+        "",
+        "Initial weights instead of random ones: a directory of cvrl_tf.train or"
+        " tools.import_checkpoint, or a checkpoint in one, DIR/checkpoints/ckpt-500.",
+    )
+    seed: int = setting(
+        0, "Seed of the initial weights and of all random draws.", lower=0, upper=MAX_SEED
+    )
 
     @property
     def clip(self) -> ClipSpec:
-        """The clips that the network sees."""
+        """The clips that the network sees in training."""
         return ClipSpec(self.num_frames, self.stride, self.crop_size)
+
+    def build_backbone(self, dtype: str = "float32") -> keras.Model:
+        """A freshly initialised backbone.
+
+        Identical to the run's starting point unless it loads a checkpoint.
+        """
+        return build_backbone(self.backbone, self.width_multiplier, dtype, self.seed)
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig(NetworkConfig):
+    """What the configurations of all runs have in common."""
+
+    train_data: str = setting(help="Glob pattern of the TFRecord shards to train on.")
+    _: dataclasses.KW_ONLY
+    precision: str = setting(
+        "float32",
+        "Data type of the computation; weights are float32 in any case.",
+        choices=DTYPE_POLICIES,
+    )
+    batch_size: int = setting(1024, "Videos per step over all devices.", lower=1)
+    epochs: float = setting(200.0, "Passes over the data.", lower=0, upper=MAX_EPOCHS)
+    learning_rate: float = setting(
+        0.32, "Peak learning rate, reached after warm-up; cosine decay follows.", lower=0
+    )
+    warmup_epochs: float = setting(5.0, "Epochs of linear warm-up.", lower=0, upper=MAX_EPOCHS)
+    weight_decay: float = setting(
+        0.0, "Factor of half the sum of the squared kernels, which is added to the loss.", lower=0
+    )
+
+    @property
+    def micro_batches(self) -> int:
+        """Parts of a batch that are computed one after the other."""
+        return 1
+
+    def steps_of(self, epochs: float, num_videos: int) -> int:
+        """The number of steps nearest to `epochs` passes over `num_videos` videos."""
+        return math.floor(epochs * num_videos / self.batch_size + 0.5)
+
+    def total_steps(self, num_videos: int) -> int:
+        """The steps of the run on `num_videos` videos."""
+        return self.steps_of(self.epochs, num_videos)
+
+    def check(self, num_videos: int, num_replicas: int) -> None:
+        """Checks that batch, data and schedule fit each other.
+
+        Args:
+          num_videos: records of the training data.
+          num_replicas: devices that share a batch.
+
+        Raises:
+          InputError: they do not.
+        """
+        parts = num_replicas * self.micro_batches
+        if self.batch_size % parts:
+            micro = f" and accumulate={self.micro_batches}" if self.micro_batches > 1 else ""
+            raise InputError(
+                f"batch_size={self.batch_size} does not divide evenly over {num_replicas}"
+                f" devices{micro}: give a multiple of {parts}."
+            )
+        total_steps = self.total_steps(num_videos)
+        if total_steps < 1:
+            raise InputError(
+                f"epochs={self.epochs} of {num_videos} videos is less than one step of"
+                f" batch_size={self.batch_size}: raise epochs or lower batch_size."
+            )
+        warmup_steps = self.steps_of(self.warmup_epochs, num_videos)
+        if warmup_steps >= total_steps:
+            raise InputError(
+                f"warmup_epochs={self.warmup_epochs} is {warmup_steps} steps, not fewer than the"
+                f" {total_steps} steps of the run: the learning rate would never reach its peak;"
+                " lower warmup_epochs."
+            )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PretrainConfig(RunConfig):
+    """Everything that decides what a pre-training run computes."""
+
+    kind: ClassVar[str] = "pretrain"
+
+    batch_size: int = setting(
+        1024,
+        "Videos per step over all devices. Two clips of each are contrasted with those of all"
+        " others.",
+        lower=2,
+    )
+    weight_decay: float = 1e-6
+    accumulate: int = setting(
+        1,
+        "Number of micro-batches of a step. The loss is that of the whole batch; activations take"
+        " the memory of one micro-batch, and a second forward pass takes time. Batch normalisation"
+        " uses the statistics of each micro-batch.",
+        lower=1,
+    )
+    steps: int = setting(0, "Steps of the run; 0 derives them from epochs.", lower=0)
+    optimizer: str = setting(
+        "sgd",
+        "sgd: momentum 0.9. lars: the same with a learning rate scaled for each kernel by the ratio"
+        " of norms, for large batches.",
+        choices=OPTIMIZERS,
+    )
+    scale_learning_rate: bool = setting(
+        False, "Multiply learning_rate by batch_size / 1024 (linear scaling rule)."
+    )
+    temperature: float = setting(
+        0.1, "Temperature that divides the cosine similarities in the loss.", lower=1e-3
+    )
+    augmentation: str = setting(
+        "released",
+        "released: as in the authors' code, the first view always blurred, the second rarely"
+        " blurred and sometimes solarised. paper: crop, flip, colour jitter and grayscale for both"
+        " views.",
+        choices=augment.AUGMENTATIONS,
+    )
+    interval: str = setting(
+        "decreasing",
+        "Distribution of the time interval x between the two clips of a video, from 0 to the"
+        " longest that fits: density 1 - x^power (decreasing), uniform, x^power (increasing), or"
+        " always 0 (zero). zero with num_frames=1 is SimCLR on single images, whose network can be"
+        " inflated to clips.",
+        choices=INTERVALS,
+    )
+    interval_power: float = setting(
+        1.0, "The power in that density; the paper compares 0.5, 1 and 2.", lower=0.01
+    )
+
+    @property
+    def micro_batches(self) -> int:
+        """Parts of a batch that are computed one after the other."""
+        return self.accumulate
 
     @property
     def pair(self) -> PairSpec:
@@ -79,85 +200,95 @@ class PretrainConfig:
 
     @property
     def peak_learning_rate(self) -> float:
-        """The learning rate before warm-up and decay, scaled if that is asked for."""
+        """The learning rate after warm-up and before decay, scaled if that is asked for."""
         scale = self.batch_size / REFERENCE_BATCH if self.scale_learning_rate else 1.0
         return self.learning_rate * scale
 
-    def steps_of(self, epochs: float, num_videos: int) -> int:
-        """The number of steps nearest to `epochs` passes over `num_videos` videos."""
-        return math.floor(epochs * num_videos / self.batch_size + 0.5)
-
     def total_steps(self, num_videos: int) -> int:
         """The steps of the run on `num_videos` videos."""
-        return self.steps or self.steps_of(self.epochs, num_videos)
+        return self.steps or super().total_steps(num_videos)
 
-    def build_backbone(self, dtype: str = "float32") -> keras.Model:
-        """The backbone with random weights, those that the run starts from if from random ones."""
-        return build_backbone(self.backbone, self.width_multiplier, dtype, self.seed)
+    def check(self, num_videos: int, num_replicas: int) -> None:
+        """Checks that batch, data and schedule fit each other; see `RunConfig.check`."""
+        if self.batch_size > num_videos:
+            raise InputError(
+                f"batch_size={self.batch_size} is more than the {num_videos} videos of"
+                f" {self.train_data}: a batch would hold a video twice, as its own negative; lower"
+                " batch_size."
+            )
+        if self.batch_size < 2:
+            raise InputError(
+                f"batch_size={self.batch_size} has no negatives to contrast with: give 2 or more."
+            )
+        super().check(num_videos, num_replicas)
 
 
-@dataclasses.dataclass(frozen=True)
-class SupervisedConfig:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SupervisedConfig(RunConfig):
     """Everything that decides what supervised training computes.
 
     Attributes:
-      train_data: glob pattern(s) of labelled TFRecord shards.
-      train_ids: text file with the ids of the records to train on; all when empty.
       num_classes: outputs of the classifier.
       frozen: whether only the classifier is trained, on the L2-normalised features of the backbone
         in inference mode; otherwise all layers are.
-      num_frames: frames of a clip.
-      stride: frames of the video from one frame of a clip to the next.
-      crop_size: pixels, height and width of a clip in training.
-      backbone: a key of `models.BACKBONES`.
-      width_multiplier: factor of all numbers of filters.
-      precision: "float32" or "bfloat16".
-      batch_size: videos of a step, over all replicas; one clip of each.
-      epochs: passes over the data.
-      learning_rate: before warm-up and decay.
-      warmup_epochs: epochs of linear warm-up.
-      weight_decay: factor of half the sum of the squared kernels, added to the loss.
-      dropout: share of the features that are set to 0 in training, in [0, 1).
-      label_smoothing: share of the target that is spread over all classes, in [0, 1).
-      init: what the backbone was before: `Origin.kind`.
-      init_checkpoint: path of its weights; empty when they are of no file.
-      seed: of the classifier's initial weights and all random draws, and of the backbone's initial
-        weights where these are random.
+      train_ids: text file with the ids of the records to train on; all when empty.
+      init: where the initial weights come from: `Origin.kind`.
+      init_checkpoint: their file; empty when they do not come from one.
     """
 
-    train_data: str
+    kind: ClassVar[str] = "supervised"
+
     num_classes: int
     frozen: bool
     num_frames: int = 32
-    stride: int = 2
-    crop_size: int = 224
-    backbone: str = "r3d_50"
-    width_multiplier: int = 1
-    precision: str = "float32"
-    batch_size: int = 128
+    batch_size: int = setting(128, "Videos per step over all devices; one clip of each.", lower=1)
     epochs: float = 50.0
-    learning_rate: float = 0.16
-    warmup_epochs: float = 5.0
-    weight_decay: float = 0.0
-    dropout: float = 0.0
-    label_smoothing: float = 0.0
+    learning_rate: float = setting(
+        0.16,
+        "Peak learning rate, reached after warm-up; cosine decay follows. It is not scaled by"
+        " batch_size.",
+        lower=0,
+    )
+    dropout: float = setting(
+        0.0,
+        "Fraction of the features before the classifier that is set to 0 in training.",
+        lower=0,
+        upper=0.99,
+    )
+    label_smoothing: float = setting(
+        0.0,
+        "Fraction of the target probability that is spread evenly over all classes.",
+        lower=0,
+        upper=0.99,
+    )
     train_ids: str = ""
     init: str = "random"
-    init_checkpoint: str = ""
-    seed: int = 0
-
-    @property
-    def clip(self) -> ClipSpec:
-        """The clips that the network is trained on."""
-        return ClipSpec(self.num_frames, self.stride, self.crop_size)
-
-    def steps_of(self, epochs: float, num_videos: int) -> int:
-        """The number of steps nearest to `epochs` passes over `num_videos` videos."""
-        return math.floor(epochs * num_videos / self.batch_size + 0.5)
-
-    def build_backbone(self, dtype: str = "float32") -> keras.Model:
-        """The backbone with random weights, those that training from scratch starts from."""
-        return build_backbone(self.backbone, self.width_multiplier, dtype, self.seed)
 
 
-RunConfig = PretrainConfig | SupervisedConfig
+KINDS: Mapping[str, type[NetworkConfig]] = {
+    config.kind: config for config in (NetworkConfig, PretrainConfig, SupervisedConfig)
+}
+RETIRED = ("shuffle_buffer",)  # settings of earlier versions that no network depends on
+
+
+def to_json(config: NetworkConfig) -> dict[str, Any]:
+    """The content of a `config.json`."""
+    return {"kind": config.kind, **dataclasses.asdict(config)}
+
+
+def from_json(values: Mapping[str, Any]) -> NetworkConfig:
+    """The configuration that a `config.json` holds.
+
+    Earlier versions wrote no `kind`, and not all of today's settings; those had their defaults.
+
+    Raises:
+      InputError: a setting or kind that this version does not know, or a missing one.
+    """
+    kept = {name: value for name, value in values.items() if name not in RETIRED}
+    kind = kept.pop("kind", "supervised" if "num_classes" in kept else "pretrain")
+    if kind not in KINDS:
+        raise InputError(f"kind={kind}, expected {', '.join(KINDS)}")
+    try:
+        return KINDS[kind](**kept)
+    except TypeError as error:
+        raise InputError(str(error).partition("() ")[2]) from None

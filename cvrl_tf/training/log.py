@@ -1,4 +1,4 @@
-"""The figures of single steps, and what is told of them."""
+"""The figures of single steps, and what is reported of them."""
 
 import contextlib
 import time
@@ -13,7 +13,7 @@ from cvrl_tf.training.metrics import MetricsWriter
 
 ON_NAN = ("stop", "skip")
 SHOWN = ("loss", "contrast_accuracy", "accuracy")  # beside the progress bar
-# Single steps without effect are borne, so many in a row are not.
+# Single steps without effect are tolerated; more than this many in a row are not.
 MOST_SKIPPED_IN_A_ROW = 50
 
 
@@ -26,7 +26,7 @@ class Log:
       batch_size: videos of a step.
       num_videos: of an epoch.
       on_nan: one of `ON_NAN`.
-      pending: figures of earlier steps that are in no line yet.
+      pending: figures of earlier steps that no line contains yet.
     """
 
     def __init__(
@@ -59,14 +59,14 @@ class Log:
     def add(
         self, step: int, figures: dict[str, tf.Tensor], values: dict[str, np.ndarray] | None = None
     ) -> None:
-        """Notes a step: its figures, scalars, and values whose distribution is shown."""
+        """Adds a step: its figures, scalars, and values whose distribution is shown."""
         self._new.append((step, figures))
         self._timed_steps += 1
         for name, array in (values or {}).items():
             self._values.setdefault(name, []).append(array)
 
     def pending(self, last_checkpoint: str | None) -> list[dict[str, float]]:
-        """The figures of the steps that are in no line yet.
+        """The figures of the steps that no line contains yet.
 
         Raises:
           InputError: as `write`.
@@ -83,20 +83,20 @@ class Log:
             self._skipped_in_a_row = 0
             return
         self._skipped_in_a_row += 1
-        # Float16 looks for its scale by overflowing now and then.
+        # Float16 finds its scale by overflowing sometimes.
         overflow = np.isfinite(figures["loss"]) and figures.get("loss_scale", 0.0) > 1.0
         too_many = self._skipped_in_a_row > MOST_SKIPPED_IN_A_ROW
         if too_many or (self._on_nan == "stop" and not overflow):
             what = "gradients" if np.isfinite(figures["loss"]) else "loss"
             raise InputError(
                 f"The {what} of step {step} {'are' if what == 'gradients' else 'is'} not finite"
-                f" (loss {figures['loss']}), and the weights were left as they are. The last"
-                f" checkpoint is {last_checkpoint or 'none'}. Lower --learning_rate, raise"
-                " --warmup_epochs or --temperature, or take --precision=float32"
+                f" (loss {figures['loss']}), and the weights were not changed. The last"
+                f" checkpoint is {last_checkpoint or 'none'}. Lower learning_rate, raise"
+                " warmup_epochs or temperature, or use precision=float32"
                 + (
                     f"; {self._skipped_in_a_row} steps in a row changed nothing."
                     if too_many
-                    else "; --on_nan=skip goes on without such steps."
+                    else "; on_nan=skip skips such steps."
                 )
             )
 
@@ -112,7 +112,7 @@ class Log:
           **figures: further ones for this line.
 
         Raises:
-          InputError: a loss or gradient was not finite, and that is not to be borne.
+          InputError: a loss or gradient was not finite, and such steps are not skipped.
         """
         rows = self.pending(last_checkpoint)
         skipped = sum(row["skipped"] for row in rows)

@@ -1,4 +1,4 @@
-"""The training loop: goes on exactly where it stopped, stops when asked, tells how it goes."""
+"""The training loop: resumes exactly where it stopped, stops when asked, reports its progress."""
 
 import dataclasses
 import os
@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from cvrl_tf import files
@@ -14,8 +15,9 @@ from cvrl_tf.data.source import IndexedSource
 from cvrl_tf.data.stream import Gaps, Order, Share
 from cvrl_tf.errors import InputError, Stopped
 from cvrl_tf.progress import Progress
+from cvrl_tf.settings import setting
 from cvrl_tf.training.checkpoints import LoopState, RunCheckpoints
-from cvrl_tf.training.log import Log
+from cvrl_tf.training.log import ON_NAN, Log
 from cvrl_tf.training.metrics import MetricsWriter
 from cvrl_tf.training.signals import StopRequest
 from cvrl_tf.training.strategy import Workers
@@ -26,26 +28,38 @@ BAD_RECORDS_FILE = "bad_records.txt"
 
 @dataclasses.dataclass(frozen=True)
 class LoopOptions:
-    """How a run is written down and how it bears trouble; nothing here changes what it computes.
+    """How a run is recorded and which faults it tolerates; nothing here changes what it computes.
 
     Attributes:
-      save_every_steps: steps from one checkpoint to the next; the last step always has one.
-      save_every_minutes: also a checkpoint when so long has passed since the last; 0 for never.
-      keep_checkpoints: how many of the newest checkpoints stay.
-      log_every_steps: steps from one line of metrics to the next.
-      max_bad_records: so many different records that cannot be used are passed over.
-      on_nan: a step whose loss or gradients are not finite changes no weight; then the run stops
-        ("stop"), or goes on ("skip").
       profile: first and last step of a profile for TensorBoard; None for no profile.
+      flagfile: text of `flags.txt` in the directory of the run; None writes none.
     """
 
-    save_every_steps: int = 500
-    save_every_minutes: float = 30.0
-    keep_checkpoints: int = 3
-    log_every_steps: int = 10
-    max_bad_records: int = 100
-    on_nan: str = "stop"
+    save_every_steps: int = setting(
+        500, "Steps between checkpoints; the last step always has one.", lower=1
+    )
+    save_every_minutes: float = setting(
+        30.0, "Also save a checkpoint after this many minutes; 0 disables.", lower=0
+    )
+    keep_checkpoints: int = setting(3, "Number of newest checkpoints to keep.", lower=1)
+    log_every_steps: int = setting(10, "Steps between lines of metrics.jsonl.", lower=1)
+    max_bad_records: int = setting(
+        100,
+        "Maximum number of unreadable records to skip; one more stops training. Each is listed in"
+        " bad_records.txt.",
+        lower=0,
+    )
+    on_nan: str = setting(
+        "stop",
+        "What to do after a step whose loss or gradients are not finite, which never changes the"
+        " weights: stop, or skip the step and continue.",
+        choices=ON_NAN,
+    )
+    override: bool = setting(
+        False, "Resume a run that was started with other settings, with the settings given now."
+    )
     profile: tuple[int, int] | None = None
+    flagfile: str | None = None
 
 
 DEFAULT_OPTIONS = LoopOptions()
@@ -53,15 +67,38 @@ DEFAULT_OPTIONS = LoopOptions()
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """Something that is measured now and then on the way, and at the end.
+    """Something that is measured during training, every `every_steps` steps and at the end.
 
     Attributes:
-      every_steps: steps from one time to the next.
+      every_steps: steps between measurements.
       measure: called without arguments by the process that writes; returns figures by name.
     """
 
     every_steps: int
     measure: Callable[[], dict[str, float]]
+
+    def due(self, step: int, last: bool) -> bool:
+        """Whether to measure after this step."""
+        return last or step % self.every_steps == 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What one run of the loop is.
+
+    Attributes:
+      model_dir: its directory, made by `run_directory.prepare`.
+      total_steps: steps of the whole run.
+      description: for the progress bar, such as "pre-training".
+      evaluation: what is measured during training; None for nothing.
+      begin: called once, with the step to resume from, by the process that writes.
+    """
+
+    model_dir: str
+    total_steps: int
+    description: str
+    evaluation: Evaluation | None = None
+    begin: Callable[[MetricsWriter, int], None] = lambda writer, step: None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,96 +122,99 @@ class TrainingData:
 
 
 def train(
-    trainer: Trainer,
-    data: TrainingData,
-    total_steps: int,
-    model_dir: str,
-    description: str,
-    options: LoopOptions = DEFAULT_OPTIONS,
-    evaluation: Evaluation | None = None,
-    begin: Callable[[MetricsWriter, int], None] = lambda writer, step: None,
+    trainer: Trainer, data: TrainingData, run: Run, options: LoopOptions = DEFAULT_OPTIONS
 ) -> None:
-    """Trains to `total_steps`, from the newest intact checkpoint in `model_dir` if there is one.
+    """Trains to the last step, from the newest intact checkpoint of the run if there is one.
 
-    SIGTERM and SIGINT end it after the step that is running, with a checkpoint.
+    SIGTERM, SIGINT and SIGHUP end it after the step that is running, with a checkpoint.
 
     Args:
       trainer: made in the scope of its strategy, with the weights that a new run starts from.
       data: what to train on.
-      total_steps: steps of the whole run.
-      model_dir: the directory of the run, made by `run_directory.prepare`.
-      description: for the progress bar, such as "pre-training".
-      options: how it is written down, and how it bears trouble.
-      evaluation: what is measured on the way.
-      begin: called once, with the step to go on from, by the process that writes.
+      run: directory, length and name of the run, and what is measured during it.
+      options: how it is recorded, and which faults it tolerates.
 
     Raises:
-      InputError: too many records that cannot be used, a loss that is not finite, a checkpoint that
-        cannot be read or written, or a worker that is gone; the message says how to go on.
+      InputError: too many unreadable records, a loss that is not finite, a checkpoint that cannot
+        be read or written, or a worker that is gone; the message says how to resume.
       Stopped: a signal ended it, and a checkpoint is written.
     """
-    strategy = trainer.strategy
-    workers = Workers(strategy)
+    workers = Workers(trainer.strategy)
     state = trainer.checkpoint.loop = LoopState()
-    checkpoints = RunCheckpoints(trainer.checkpoint, model_dir, options.keep_checkpoints)
+    checkpoints = RunCheckpoints(trainer.checkpoint, run.model_dir, options.keep_checkpoints)
     if workers.is_chief:
-        files.remove_temporaries(model_dir)
+        files.remove_temporaries(run.model_dir)
         checkpoints.remove_temporaries()
     checkpoints.restore()
     done = int(trainer.checkpoint.step.numpy())
-    bad_records = _BadRecords(data, state.bad_records, options.max_bad_records, model_dir)
-    writer = MetricsWriter(model_dir, done) if workers.is_chief else None
+    bad_records = _BadRecords(data, state.bad_records, options.max_bad_records, run.model_dir)
+    writer = MetricsWriter(run.model_dir, done) if workers.is_chief else None
     if writer:
-        begin(writer, done)
-    batches, gaps = _read(data, strategy, workers.share, state.positions)
-    saved = time.monotonic()
+        run.begin(writer, done)
+    batches, gaps = _read(data, trainer.strategy, workers.share, state.positions)
+    timer = _SaveTimer(options)
     with (
         StopRequest() as stop,
-        Progress(description, total_steps, "step", initial=done) as progress,
-        _Profile(options.profile if writer else None, model_dir) as profile,
+        Progress(run.description, run.total_steps, "step", initial=done) as progress,
+        _Profile(options.profile if writer else None, run.model_dir) as profile,
         workers.naming_lost_workers(lambda: checkpoints.latest),
     ):
         log = Log(
             writer, progress, data.batch_size, len(data.videos), options.on_nan, state.pending
         )
-        for step in range(done + 1, total_steps + 1):
+        for step in range(done + 1, run.total_steps + 1):
             profile.before(step)
             with log.waiting(), records.naming_bad_records(data.videos.name):
                 batch = next(batches)
             positions = workers.local_values(batch.positions)
             bad_records.add(gaps.missing(positions), progress)
-            histograms = data.histograms(batch)
-            log.add(
-                step,
-                trainer.step(batch),
-                {name: workers.local_values(values) for name, values in histograms.items()},
-            )
+            figures = trainer.step(batch)
+            log.add(step, figures, _values(workers, data.histograms(batch)))
             progress.update()
             profile.after(step)
 
-            last = step == total_steps
-            evaluates = evaluation and (last or step % evaluation.every_steps == 0)
+            last = step == run.total_steps
+            evaluates = run.evaluation is not None and run.evaluation.due(step, last)
             if last or evaluates or step % options.log_every_steps == 0:
                 log.write(
                     step,
                     float(trainer.schedule(step - 1)),
                     checkpoints.latest,
                     bad_records=len(state.bad_records),
-                    **(evaluation.measure() if evaluates and writer else {}),
+                    **(run.evaluation.measure() if evaluates and writer else {}),
                 )
             stopping, state.positions = workers.agree(bool(stop.received), gaps.next_position)
-            minutes = (time.monotonic() - saved) / 60.0
-            late = 0 < options.save_every_minutes <= minutes
-            if last or stopping or late or step % options.save_every_steps == 0:
+            if last or stopping or timer.due(step):
                 state.pending = log.pending(checkpoints.latest)
                 if writer:
                     checkpoints.save(step)
-                saved = time.monotonic()
+                timer.restart()
             if stopping and not last:
                 raise Stopped(
-                    f"Stopped at step {step} of {total_steps} by {stop.received or 'a signal'},"
-                    f" saved to {model_dir}: the same command goes on from there."
+                    f"Stopped at step {step} of {run.total_steps} by"
+                    f" {stop.received or 'a signal'}, saved to {run.model_dir}: the same command"
+                    " resumes from there."
                 )
+
+
+def _values(workers: Workers, histograms: dict[str, tf.Tensor]) -> dict[str, np.ndarray]:
+    return {name: workers.local_values(values) for name, values in histograms.items()}
+
+
+class _SaveTimer:
+    """Knows when the next checkpoint is due, by steps and by minutes."""
+
+    def __init__(self, options: LoopOptions):
+        self._options = options
+        self.restart()
+
+    def restart(self) -> None:
+        self._saved = time.monotonic()
+
+    def due(self, step: int) -> bool:
+        minutes = (time.monotonic() - self._saved) / 60.0
+        late = 0 < self._options.save_every_minutes <= minutes
+        return late or step % self._options.save_every_steps == 0
 
 
 def _read(
@@ -191,13 +231,13 @@ def _read(
 
 
 class _BadRecords:
-    """Names the records of positions that did not come, each once, and counts them.
+    """Reports and counts the records at positions that are missing from the stream, each once.
 
     Args:
       data: what is read.
       known: numbers of the records that are known already; new ones are added to it.
-      most: so many are passed over.
-      model_dir: gets the list.
+      most: maximum number of records to skip.
+      model_dir: where the list of them is written.
     """
 
     def __init__(self, data: TrainingData, known: set[int], most: int, model_dir: str):
@@ -208,7 +248,7 @@ class _BadRecords:
         """Adds the records at positions of the stream.
 
         Raises:
-          InputError: they are too many now.
+          InputError: there are more than `most` now.
         """
         for position in positions:
             videos = self._data.videos
@@ -219,12 +259,12 @@ class _BadRecords:
             line = f"{videos.index.origin(number)}: {videos.problem(number)}"
             lines = files.read_text(self._path).splitlines() if self._exists() else []
             files.write_if_changed(self._path, "\n".join(sorted({*lines, line})) + "\n")
-            progress.note(f"left out: {line}")
+            progress.note(f"skipped: {line}")
             if len(self._known) > self._most:
                 raise InputError(
-                    f"{len(self._known)} records cannot be used, more than --max_bad_records="
-                    f"{self._most}; the last: {line}. All are in {self._path}: convert their videos"
-                    " again, or raise --max_bad_records."
+                    f"{len(self._known)} records cannot be used, more than max_bad_records="
+                    f"{self._most}; the last: {line}. {self._path} lists all of them: convert their"
+                    " videos again, or raise max_bad_records."
                 )
 
     def _exists(self) -> bool:

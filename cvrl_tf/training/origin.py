@@ -8,7 +8,7 @@ from cvrl_tf.errors import InputError
 from cvrl_tf.models import inflation, official
 from cvrl_tf.models.color_histogram import build_color_histogram
 from cvrl_tf.training import run_directory, weights
-from cvrl_tf.training.config import PretrainConfig
+from cvrl_tf.training.config import NetworkConfig, RunConfig
 
 COLOR_HISTOGRAM = "color_histogram"
 
@@ -18,19 +18,24 @@ class Origin:
     """Where a backbone comes from.
 
     Attributes:
-      config: of the run; without training data for weights of no run of ours. Its `clip` is what
-        the backbone is meant to see where the user does not say otherwise.
-      checkpoint: path of the weights; empty when they are of no file.
+      config: of the run; a bare `NetworkConfig` for weights that do not come from a run. Its `clip`
+        is what the backbone is made for.
+      checkpoint: path of the weights; empty when they do not come from a file.
       step: training steps that the weights have seen.
       model_dir: the directory of the run, where its results go; None for all but "run".
       kind: "run", "official", "inflated", "random" or "color_histogram".
     """
 
-    config: PretrainConfig
+    config: NetworkConfig
     checkpoint: str
     step: int
     model_dir: str | None = None
     kind: str = "run"
+
+    @property
+    def train_data(self) -> str:
+        """What the weights were trained on; empty where they do not come from a run."""
+        return self.config.train_data if isinstance(self.config, RunConfig) else ""
 
     @property
     def description(self) -> str:
@@ -70,9 +75,7 @@ def load_official(prefix: str, dtype: str = "float32") -> tuple[keras.Model, Ori
     """
     prefix = prefix.removesuffix(".index")
     name, width_multiplier = official.official_architecture(prefix)
-    config = PretrainConfig(
-        train_data="", backbone=name, width_multiplier=width_multiplier, init_checkpoint=prefix
-    )
+    config = NetworkConfig(backbone=name, width_multiplier=width_multiplier, init_checkpoint=prefix)
     backbone = config.build_backbone(dtype)
     official.load_official_checkpoint(backbone, prefix)
     return backbone, Origin(config, prefix, official.official_step(prefix), kind="official")
@@ -82,8 +85,8 @@ def load_inflated(path: str, dtype: str = "float32") -> tuple[keras.Model, Origi
     """A backbone inflated from a network of single images (`models.inflation`).
 
     Args:
-      path: a file of keras.applications' ResNet50, told by .keras or .h5; or a directory or
-        checkpoint of a run with --num_frames=1.
+      path: a file of keras.applications' ResNet50, recognised by .keras or .h5; or a directory or
+        checkpoint of a run with num_frames=1.
       dtype: Keras dtype policy.
 
     Raises:
@@ -92,19 +95,19 @@ def load_inflated(path: str, dtype: str = "float32") -> tuple[keras.Model, Origi
     """
     if path.endswith((".keras", ".h5")):
         backbone = inflation.inflated_resnet50(path, dtype)
-        return backbone, Origin(PretrainConfig(train_data=""), path, 0, kind="inflated")
+        return backbone, Origin(NetworkConfig(), path, 0, kind="inflated")
     model_dir, checkpoint = run_directory.locate(path)
     config = run_directory.load_config(model_dir)
     if config.num_frames != 1:
         raise InputError(
             f"{path} was trained on clips of {config.num_frames} frames, expected a run with"
-            " --num_frames=1, or a .weights.h5 or .keras file of keras.applications.ResNet50: what"
-            " has seen clips is not inflated; choose it with --model_dir."
+            " num_frames=1, or a .weights.h5 or .keras file of keras.applications.ResNet50: a"
+            " network of clips is not inflated; choose it with model_dir."
         )
     backbone, step = weights.load_backbone(path, dtype)
     inflation.inflate_single_frame(backbone)
     # A clip of one frame is no default for what is made for clips.
-    config = dataclasses.replace(config, num_frames=PretrainConfig.num_frames)
+    config = dataclasses.replace(config, num_frames=NetworkConfig.num_frames)
     return backbone, Origin(config, checkpoint, step, kind="inflated")
 
 
@@ -122,7 +125,7 @@ def untrained(
     Raises:
       InputError: unknown name.
     """
-    config = PretrainConfig("", backbone=name, width_multiplier=width_multiplier, seed=seed)
+    config = NetworkConfig(backbone=name, width_multiplier=width_multiplier, seed=seed)
     if name == COLOR_HISTOGRAM:
         return build_color_histogram(), Origin(config, "", 0, kind=COLOR_HISTOGRAM)
     return config.build_backbone(dtype), Origin(config, "", 0, kind="random")

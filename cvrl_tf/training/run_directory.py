@@ -1,12 +1,13 @@
-"""The directory of a pre-training run.
+"""The directory of a run.
 
-config.json    the configuration: what later commands need to build the same network
+config.json    the configuration (`cvrl_tf.training.config`), from which later commands build the
+               same network
 flags.txt      the same as a flagfile, to run it again
-checkpoints/   all that the run goes on from (`cvrl_tf.training.checkpoints`)
-metrics.jsonl  a line of figures now and then (`cvrl_tf.training.metrics`), and TensorBoard events
+checkpoints/   everything that the run resumes from (`cvrl_tf.training.checkpoints`)
+metrics.jsonl  figures every few steps (`cvrl_tf.training.metrics`), with TensorBoard events beside
 clip_pairs.png a few pairs of clips as the network sees them
-evaluations/   what was found of its checkpoints (`cvrl_tf.evaluation.report`)
-bad_records.txt  records that could not be used, if any, and why
+evaluations/   results of evaluations of its checkpoints (`cvrl_tf.evaluation.report`)
+bad_records.txt  unreadable records, if any, and why
 lock           held while a process trains in the directory
 """
 
@@ -14,30 +15,23 @@ import contextlib
 import dataclasses
 import os
 import re
-import sys
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import tensorflow as tf
 
-from cvrl_tf import files
+from cvrl_tf import files, progress
 from cvrl_tf.errors import InputError
+from cvrl_tf.training import config as configurations
 from cvrl_tf.training.checkpoints import latest
-from cvrl_tf.training.config import PretrainConfig, RunConfig, SupervisedConfig
+from cvrl_tf.training.config import NetworkConfig
 
 CONFIG_FILE = "config.json"
 FLAGS_FILE = "flags.txt"
 LOCK_FILE = "lock"
-RETIRED = ("shuffle_buffer",)  # settings of earlier versions that no network depends on
-
-
-def _kind(values: Mapping[str, Any]) -> type[RunConfig]:
-    """Which configuration the content of a `config.json` is."""
-    return SupervisedConfig if "num_classes" in values else PretrainConfig
 
 
 def prepare(
-    model_dir: str, config: RunConfig, flagfile: str | None = None, override: bool = False
+    model_dir: str, config: NetworkConfig, flagfile: str | None = None, override: bool = False
 ) -> None:
     """Makes the directory of a run, or checks that the one there is of the same configuration.
 
@@ -45,34 +39,33 @@ def prepare(
       model_dir: the directory.
       config: of the run.
       flagfile: text of `flags.txt`; None writes none.
-      override: whether a run of another configuration goes on with this one.
+      override: whether a run of another configuration is resumed with this one.
 
     Raises:
       InputError: the directory holds a run of another configuration, or something else.
     """
     if tf.io.gfile.exists(os.path.join(model_dir, CONFIG_FILE)):
-        stored, now = _read_config(model_dir), dataclasses.asdict(config)
-        if _kind(stored) is not type(config):
+        stored = load_config(model_dir)
+        if type(stored) is not type(config):
             raise InputError(
-                f"{model_dir} holds a run of another command, which goes on with its own flags:"
-                " name another directory."
+                f"{model_dir} holds a run of another command, which has other flags: name another"
+                " directory."
             )
-        # Settings that an earlier version did not know had their defaults.
-        defaults = {field.name: field.default for field in dataclasses.fields(config)}
-        before = defaults | stored
+        before, now = dataclasses.asdict(stored), dataclasses.asdict(config)
         differing = [
-            f"{name}={before.get(name)} (now {now.get(name)})"
-            for name in sorted(before.keys() | now.keys())
-            if before.get(name) != now.get(name)
+            f"{name}={before[name]} (now {now[name]})"
+            for name in sorted(now)
+            if before[name] != now[name]
         ]
         if not differing:
             return
         if not override:
             raise InputError(
-                f"{model_dir} holds a run with {', '.join(differing)}: give the same flags to go on"
-                " with it, another directory, or --override to go on with what is given now."
+                f"{model_dir} holds a run with {', '.join(differing)}: resume it with the same"
+                " settings, name another directory, or give override to resume it with the new"
+                " ones."
             )
-        print(f"note: going on with other settings, {', '.join(differing)}.", file=sys.stderr)
+        progress.note(f"note: resuming with other settings, {', '.join(differing)}.")
         _write(model_dir, config, flagfile)
         return
     if tf.io.gfile.exists(model_dir) and (
@@ -88,7 +81,7 @@ def prepare(
 @contextlib.contextmanager
 def training_in(
     model_dir: str,
-    config: RunConfig,
+    config: NetworkConfig,
     is_chief: bool,
     flagfile: str | None = None,
     override: bool = False,
@@ -98,9 +91,9 @@ def training_in(
     Args:
       model_dir: the directory.
       config: of the run.
-      is_chief: whether this process writes; the others of several workers leave it alone.
+      is_chief: whether this process writes; the other workers do not use the directory.
       flagfile: text of `flags.txt`; None writes none.
-      override: whether a run of another configuration goes on with this one.
+      override: whether a run of another configuration is resumed with this one.
 
     Raises:
       InputError: as `prepare`, or another process trains in the directory.
@@ -119,42 +112,36 @@ def _names_of_others(model_dir: str) -> list[str]:
     return [name for name in names if name != FLAGS_FILE and not files.is_temporary(name)]
 
 
-def _write(model_dir: str, config: RunConfig, flagfile: str | None) -> None:
+def _write(model_dir: str, config: NetworkConfig, flagfile: str | None) -> None:
     try:
         tf.io.gfile.makedirs(model_dir)
         if flagfile is not None:
             files.write_atomically(os.path.join(model_dir, FLAGS_FILE), flagfile)
-        files.write_json(os.path.join(model_dir, CONFIG_FILE), dataclasses.asdict(config))
+        files.write_json(os.path.join(model_dir, CONFIG_FILE), configurations.to_json(config))
     except tf.errors.OpError as error:
         raise InputError(f"{model_dir} cannot be written: {error.message}") from None
 
 
-def _read_config(model_dir: str) -> dict[str, Any]:
-    try:
-        values = files.read_json(os.path.join(model_dir, CONFIG_FILE))
-    except ValueError as error:
-        raise InputError(f"{os.path.join(model_dir, CONFIG_FILE)} is damaged: {error}") from None
-    return {name: values[name] for name in values if name not in RETIRED}
-
-
-def load_config(model_dir: str) -> RunConfig:
+def load_config(model_dir: str) -> NetworkConfig:
     """The configuration of the run in `model_dir`.
 
     Raises:
       InputError: no run there, or its configuration cannot be read.
     """
-    if not tf.io.gfile.exists(os.path.join(model_dir, CONFIG_FILE)):
+    path = os.path.join(model_dir, CONFIG_FILE)
+    if not tf.io.gfile.exists(path):
         raise InputError(
             f"{model_dir} holds no {CONFIG_FILE}: expected a directory that python -m"
             " cvrl_tf.train, cvrl_tf.finetune or tools.import_checkpoint has written."
         )
-    values = _read_config(model_dir)
     try:
-        return _kind(values)(**values)
-    except TypeError as error:
-        raise InputError(
-            f"{os.path.join(model_dir, CONFIG_FILE)} is not of this version: {error}"
-        ) from None
+        values = files.read_json(path)
+    except ValueError as error:
+        raise InputError(f"{path} is damaged: {error}") from None
+    try:
+        return configurations.from_json(values)
+    except InputError as error:
+        raise InputError(f"{path} cannot be read by this version: {error}.") from None
 
 
 def locate(path: str) -> tuple[str, str | None]:

@@ -8,11 +8,10 @@ from cvrl_tf.data.pipeline import LabelledBatch
 from cvrl_tf.data.sampling import Purpose, fold
 from cvrl_tf.data.source import IndexedSource
 from cvrl_tf.data.stream import ARRAY_ORDER, Order
-from cvrl_tf.errors import InputError
 from cvrl_tf.models.heads import build_classifier
 from cvrl_tf.training import loop, run_directory
 from cvrl_tf.training.config import SupervisedConfig
-from cvrl_tf.training.loop import DEFAULT_OPTIONS, LoopOptions, TrainingData
+from cvrl_tf.training.loop import DEFAULT_OPTIONS, LoopOptions, Run, TrainingData
 from cvrl_tf.training.schedule import WarmupCosine
 from cvrl_tf.training.strategy import Workers
 from cvrl_tf.training.trainer import Figures, Trainer
@@ -106,7 +105,7 @@ class SupervisedTrainer(Trainer):
         Figures: `loss`, without weight decay, and `accuracy`, top-1 of the training clips.
         """
         config = self._config
-        # The second number tells these draws from those of the input pipeline.
+        # The second number separates these draws from those of the input pipeline.
         seed = fold(tf.constant([config.seed, 1]), self.checkpoint.step, Purpose.DROPOUT)
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
         clips = tf.cast(batch.clips, tf.float32) / 255.0
@@ -123,61 +122,33 @@ class SupervisedTrainer(Trainer):
         return self.differentiate(tape, scaled_loss), {"loss": loss, "accuracy": accuracy}
 
 
-def check(config: SupervisedConfig, num_videos: int, num_replicas: int) -> None:
-    """Checks that batch, data and schedule fit each other.
-
-    Raises:
-      InputError: they do not.
-    """
-    if config.batch_size % num_replicas:
-        raise InputError(
-            f"--batch_size={config.batch_size} does not divide evenly over {num_replicas} devices:"
-            f" give a multiple of {num_replicas}."
-        )
-    total_steps = config.steps_of(config.epochs, num_videos)
-    if total_steps < 1:
-        raise InputError(
-            f"--epochs={config.epochs} of {num_videos} videos is less than one step of"
-            f" --batch_size={config.batch_size}: raise --epochs or lower --batch_size."
-        )
-    if config.steps_of(config.warmup_epochs, num_videos) >= total_steps:
-        raise InputError(
-            f"--warmup_epochs={config.warmup_epochs} is not less than --epochs={config.epochs}: the"
-            " learning rate would never reach its value; lower --warmup_epochs."
-        )
-
-
 def train(
     config: SupervisedConfig,
     backbone: keras.Model,
     videos: IndexedSource,
     output_dir: str,
     strategy: tf.distribute.Strategy,
-    flagfile: str | None = None,
     options: LoopOptions = DEFAULT_OPTIONS,
-    override: bool = False,
 ) -> SupervisedTrainer:
-    """Trains a classifier, or goes on with the run that `output_dir` holds.
+    """Trains a classifier, or resumes the run that `output_dir` holds.
 
     Args:
       config: of the run.
       backbone: with its initial weights, made in the scope of `strategy`.
       videos: to train on.
-      output_dir: where `run_directory` describes what is written.
+      output_dir: directory of the run, as described in `run_directory`.
       strategy: devices and machines.
-      flagfile: text of `flags.txt`; None writes none.
       options: of the loop.
-      override: whether a run of another configuration in `output_dir` goes on with this one.
 
     Returns:
       The trainer after the last step.
 
     Raises:
       InputError: configuration, data and directory do not fit; or as `loop.train`.
-      Stopped: a signal ended the run, and all is saved.
+      Stopped: a signal ended the run, and a checkpoint is written.
     """
-    check(config, len(videos), strategy.num_replicas_in_sync)
-    total_steps = config.steps_of(config.epochs, len(videos))
+    config.check(len(videos), strategy.num_replicas_in_sync)
+    total_steps = config.total_steps(len(videos))
     with strategy.scope():
         warmup_steps = config.steps_of(config.warmup_epochs, len(videos))
         trainer = SupervisedTrainer(config, backbone, warmup_steps, total_steps)
@@ -190,6 +161,8 @@ def train(
     )
     description = "linear classifier" if config.frozen else "fine-tuning"
     is_chief = Workers(strategy).is_chief
-    with run_directory.training_in(output_dir, config, is_chief, flagfile, override):
-        loop.train(trainer, data, total_steps, output_dir, description, options)
+    with run_directory.training_in(
+        output_dir, config, is_chief, options.flagfile, options.override
+    ):
+        loop.train(trainer, data, Run(output_dir, total_steps, description), options)
     return trainer

@@ -31,7 +31,7 @@ def load_backbone(path: str, dtype: str = "float32") -> tuple[keras.Model, int]:
     if prefix is None:
         raise InputError(
             f"{os.path.join(directory, CHECKPOINTS)} holds no checkpoint: expected one of python -m"
-            " cvrl_tf.train, which writes the first after --save_every_steps steps."
+            " cvrl_tf.train, which writes the first after save_every_steps steps."
         )
     step = tf.Variable(0, dtype=tf.int64)
     restore(tf.train.Checkpoint(backbone=backbone, step=step), prefix)
@@ -76,17 +76,17 @@ def initialize(backbone: keras.Model, head: keras.Model, config: PretrainConfig)
     directory, prefix = locate(config.init_checkpoint)
     source = load_config(directory)
     if prefix is None:
-        raise InputError(f"--init_checkpoint={config.init_checkpoint} holds no checkpoint.")
+        raise InputError(f"init_checkpoint={config.init_checkpoint} holds no checkpoint.")
     for name in ("backbone", "width_multiplier"):
         if getattr(source, name) != getattr(config, name):
             raise InputError(
-                f"--init_checkpoint={config.init_checkpoint} has --{name}={getattr(source, name)},"
-                f" this run --{name}={getattr(config, name)}: give the same."
+                f"init_checkpoint={config.init_checkpoint} has {name}={getattr(source, name)},"
+                f" this run {name}={getattr(config, name)}: give the same."
             )
     parts = {"backbone": backbone}
     if checkpoints.holds(prefix, "head"):
         parts["head"] = head
     restore(tf.train.Checkpoint(**parts), prefix)
     return f"initial weights: {' and '.join(parts)} of {prefix}" + (
-        "" if "head" in parts else " (it has no projection head: that starts at random)"
+        "" if "head" in parts else " (it has no projection head, which starts from random weights)"
     )

@@ -2,26 +2,35 @@ import subprocess
 import sys
 
 import pytest
-from absl import flags
 
-from cvrl_tf import text, train
-from cvrl_tf.cli import application
-from cvrl_tf.cli import loop as loop_flags
+from cvrl_tf.cli.application import Argument, Command
+from cvrl_tf.cli.flag import Flag
+from cvrl_tf.errors import InputError
 
 PROGRAM = """
-from absl import flags
-from cvrl_tf.cli import application
-from cvrl_tf.errors import InputError
-SIZE = flags.DEFINE_integer("size", 3, "Size of it in pixels. " + "And more words. " * 9, 1)
-KIND = flags.DEFINE_enum("kind", "a", ["a", "b"], "Kind of it.")
-FAST = flags.DEFINE_bool("fast", False, "Whether it is fast.")
-STEPS = flags.DEFINE_list("steps", ["3", "5"], "Which of them.")
-GROUPS = {"First": (SIZE, KIND), "Second": (FAST, STEPS)}
-def main():
-    if SIZE.value == 7:
-        raise InputError("--size=7 is unlucky: give another.")
-    print(application.flagfile_text(GROUPS), end="")
-application.run(main, GROUPS, "Does something.")
+from cvrl_tf.cli.application import Command
+from cvrl_tf.cli.flag import Flag
+from cvrl_tf.errors import InputError, Stopped
+FLAGS = {
+    "First": (
+        Flag("size", 3, "Size of it in pixels. " + "And more words. " * 9, lower=1),
+        Flag("kind", "a", "Kind of it.", choices=("a", "b")),
+    ),
+    "Second": (
+        Flag("fast", False, "Whether it is fast."),
+        Flag("steps", ["3", "5"], "Which of them."),
+        Flag("name", "", "Name of it."),
+    ),
+}
+def main(flags):
+    if flags.size == 7:
+        raise InputError("size=7 is unlucky: give another.")
+    if flags.size == 8:
+        raise Stopped("Stopped by a signal: the same command resumes.")
+    if flags.size == 9:
+        raise KeyboardInterrupt
+    print(flags.flagfile(), end="")
+Command(main, "Does something.", FLAGS).run()
 """
 
 
@@ -42,102 +51,113 @@ def test_help_shows_groups_and_fits_the_terminal():
     assert "  --kind=a|b" in lines
     assert lines.index("Second") < lines.index("  --[no]fast")
     assert "      Kind of it. (default: a)" in lines
-    assert lines[-5:-3] == ["  --steps=TEXT,TEXT", "      Which of them. (default: 3,5)"]
+    assert "      Whether it is fast. (default: False)" in lines
+    assert lines[-7:] == [
+        "  --steps=TEXT,TEXT",
+        "      Which of them. (default: 3,5)",
+        "  --name=TEXT",
+        "      Name of it.",
+        "",
+        "--flagfile=FILE reads flags from a file, one per line.",
+        "--version prints versions and devices, for bug reports.",
+    ]
     assert max(map(len, lines)) <= 60
-
-
-def test_a_flagfile_that_is_not_there_is_one_sentence(tmp_path):
-    result = _run(f"--flagfile={tmp_path}/none")
-    assert result.returncode == 2
-    assert result.stderr == (
-        f"error: Unable to open flagfile: [Errno 2] No such file or directory: '{tmp_path}/none';"
-        " --help lists the flags.\n"
-    )
 
 
 def test_flags_come_back_as_a_flagfile(tmp_path):
     result = _run("--size=5", "--fast")
-    assert result.stdout == "--size=5\n--kind=a\n--fast\n--steps=3,5\n"
+    assert result.stdout == "--size=5\n--kind=a\n--fast\n--steps=3,5\n--name=\n"
     (tmp_path / "flags.txt").write_text(result.stdout)
     again = _run(f"--flagfile={tmp_path / 'flags.txt'}")
     assert again.stdout == result.stdout
 
 
 @pytest.mark.parametrize(
-    ("arguments", "status", "message"),
+    ("argument", "status", "message"),
     [
-        (["--size=7"], 2, "error: --size=7 is unlucky: give another.\n"),
-        (["size=5"], 2, "error: Found the argument 'size=5': every setting is a flag"),
-        (["--size=0"], 2, "error: flag --size=0: 0 is not a positive integer; --help lists"),
-        (["--kind=c"], 2, "value should be one of <a|b>"),
-        (["--sise=5"], 2, "Unknown command line flag 'sise'. Did you mean: size"),
+        ("--size=7", 2, "error: size=7 is unlucky: give another.\n"),
+        ("--size=8", 75, "Stopped by a signal: the same command resumes.\n"),
+        ("--size=9", 130, "interrupted\n"),
     ],
 )
-def test_errors_are_one_sentence_without_a_traceback(arguments, status, message):
-    result = _run(*arguments)
-    assert result.returncode == status
-    assert message in result.stderr
-    assert "Traceback" not in result.stderr
+def test_an_end_has_its_status_and_one_line(argument, status, message):
+    result = _run(argument)
+    assert (result.returncode, result.stdout, result.stderr) == (status, "", message)
 
 
-ARGUMENT_PROGRAM = """
-from absl import flags
-from cvrl_tf.cli import application
-SIZE = flags.DEFINE_integer("size", 3, "Size of it.")
-def main(*patterns):
-    print(*patterns, SIZE.value)
-    return SIZE.value
-argument = application.Argument("PATTERN", "What to do it to."{several})
-application.run(main, {{"All": [SIZE]}}, "Does something.", argument)
-"""
+def _command(argument=None, defaults=None):
+    groups = {
+        "All": (
+            Flag("size", 3, "Size of it.", lower=1),
+            Flag("kind", "a", "Kind of it.", choices=("a", "b")),
+            Flag("fast", False, "Whether it is fast."),
+        )
+    }
+
+    def main(flags, *values):
+        print(*values, flags.size, flags.kind, flags.fast)
+        return flags.size
+
+    return Command(main, "Does something.", groups, argument, defaults or {})
 
 
-def test_a_positional_argument_and_a_status():
-    program = ARGUMENT_PROGRAM.format(several="")
-    result = _run("a*", "--size=4", program=program)
-    assert (result.stdout, result.returncode) == ("a* 4\n", 4)
-    help_lines = _run("--help", program=program).stdout.splitlines()
-    assert help_lines[2:6] == ["PATTERN", "      What to do it to.", "", "All"]
-    for arguments, message in (
-        ([], "error: PATTERN is missing; --help explains it.\n"),
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("size=5", r"^Found the argument 'size=5': every setting is a flag, --name=value;"),
+        ("--size=0", r"^flag --size=0: expected an integer from 1 to 2147483647; --help lists"),
+        ("--kind=c", r"value should be one of <a\|b>; --help lists"),
+        ("--sise=5", r"^Unknown command line flag 'sise'. Did you mean: size"),
+        ("--nofast=1", r"^--nofast=1 does not take an argument; --help lists the flags.$"),
+        ("--size", r"^Missing value for flag --size; --help lists the flags.$"),
         (
-            ["a", "b", "c"],
-            "error: Found 3 arguments, 'a' to 'c', expected one PATTERN: put quotes around a glob"
-            " pattern, so that the shell leaves it alone.\n",
+            "--flagfile=/none",
+            r"^Unable to open flagfile: \[Errno 2\] No such file or directory: '/none'; --help",
         ),
-    ):
-        result = _run(*arguments, program=program)
-        assert (result.returncode, result.stdout, result.stderr) == (2, "", message)
+    ],
+)
+def test_wrong_arguments_are_one_sentence(argument, message):
+    with pytest.raises(InputError, match=message):
+        _command().call(argument)
 
 
-def test_one_or_more_positional_arguments():
-    program = ARGUMENT_PROGRAM.format(several=", several=True")
-    assert _run("a", "--size=4", "b", "c", program=program).stdout == "a b c 4\n"
-    assert _run("--help", program=program).stdout.splitlines()[2] == "PATTERN ..."
-    missing = _run(program=program)
-    assert missing.stderr == "error: PATTERN is missing; --help explains it.\n"
+def test_a_command_is_called_in_this_process_any_number_of_times(capsys):
+    """Each call has flags of its own: nothing of the first is left in the second."""
+    command = _command(defaults={"kind": "b"})
+    assert (command.call("--size=5", "--fast"), command.call()) == (5, 3)
+    assert capsys.readouterr().out == "5 b True\n3 b False\n"
+    assert "Kind of it. (default: b)" in command.help_text()
 
 
-def test_table_sets_figures_right():
-    rows = [["name", "count", "share"], ["a", "5", "-"], ["longer", "123", "4.5 %"]]
-    assert text.table(rows).splitlines() == [
-        "name    count  share",
-        "a           5      -",
-        "longer    123  4.5 %",
+def test_a_default_of_no_flag_is_a_mistake_of_the_program():
+    with pytest.raises(ValueError, match="defaults of colour, which are no flags"):
+        _command(defaults={"colour": "red"}).call()
+
+
+def test_a_positional_argument(capsys):
+    command = _command(Argument("PATTERN", "What to do it to."))
+    assert command.call("a*", "--size=4") == 4
+    assert capsys.readouterr().out == "a* 4 a False\n"
+    assert command.help_text().splitlines()[2:6] == [
+        "PATTERN",
+        "      What to do it to.",
+        "",
+        "All",
     ]
+    with pytest.raises(InputError, match="^PATTERN is missing; --help explains it.$"):
+        command.call()
+    with pytest.raises(
+        InputError,
+        match="^Found 3 arguments, 'a' to 'c', expected one PATTERN: put quotes around a glob"
+        " pattern, so that the shell leaves it alone.$",
+    ):
+        command.call("a", "b", "c")
 
 
-def test_every_flag_of_training_has_a_sentence_and_a_group():
-    grouped = {holder.name for holders in train.GROUPS.values() for holder in holders}
-    modules = ("cvrl_tf.train", "cvrl_tf.cli.clip", "cvrl_tf.cli.loop")
-    defined = {flag.name for name in modules for flag in flags.FLAGS.get_flags_for_module(name)}
-    assert grouped == defined
-    for name in grouped:
-        assert flags.FLAGS[name].help.rstrip().endswith("."), name
-
-
-def test_help_knows_lists():
-    """--profile is one, without a default."""
-    text = application.help_text("Trains.", {"Output": [loop_flags.PROFILE]}, width=100)
-    assert "  --profile=TEXT,TEXT\n      FIRST,LAST: profile these steps for TensorBoard" in text
-    assert "default" not in text
+def test_one_or_more_positional_arguments(capsys):
+    command = _command(Argument("PATTERN", "What to do it to.", several=True))
+    command.call("a", "--size=4", "b", "c")
+    assert capsys.readouterr().out == "a b c 4 a False\n"
+    assert command.help_text().splitlines()[2] == "PATTERN ..."
+    with pytest.raises(InputError, match="^PATTERN is missing; --help explains it.$"):
+        command.call()

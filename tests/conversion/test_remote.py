@@ -17,13 +17,13 @@ PROGRAM = """
     import sys
     import tensorflow as tf
     from cvrl_tf import files
-    from cvrl_tf.cli import application
+    from cvrl_tf.cli.application import Command
     from cvrl_tf.conversion.catalogs import Catalog, Entry
     from cvrl_tf.conversion.convert import convert
     from cvrl_tf.conversion.workers import WorkerPool
     from cvrl_tf.data import lookup, records
 
-    def main():
+    def main(flags):
         output = "s3://data/records"
         names = ("0.mp4", "1.mp4", "missing.mp4")
         entries = [Entry(name, f"s3://data/videos/{name}", 0, "dive") for name in names]
@@ -36,7 +36,7 @@ PROGRAM = """
         print(json.dumps([info, again, sorted(frames)]))
 
     if __name__ == "__main__":
-        application.run(main, {}, "")
+        Command(main, "", {}).run()
     """
 
 

@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cvrl_tf import files
+from cvrl_tf import files, train
 from cvrl_tf.data.lookup import find_source
 from cvrl_tf.demo import drawing
 from cvrl_tf.demo import run as demo
-from cvrl_tf.training import metrics
-from cvrl_tf.training.config import PretrainConfig
+from cvrl_tf.training import metrics, run_directory
 
 LAST_LINE = re.compile(r"knn_top1 random_init=(\d\.\d\d) pretrained=(\d\.\d\d)")
 
@@ -55,21 +54,18 @@ def test_rendered_files_are_the_same_every_time(tmp_path):
     assert contents[0] == contents[1] == contents[2]
 
 
-def test_the_whole_way_on_few_videos(tmp_path, monkeypatch, capsys, one_replica):
+def test_the_whole_way_on_few_videos(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(demo, "VIDEOS_PER_CLASS", {"train": 2, "test": 1})
-    monkeypatch.setattr(tf.distribute, "MirroredStrategy", lambda: one_replica)
     directory = str(tmp_path / "demo")
-    settings = demo.settings(directory)
-    config = PretrainConfig(
-        train_data=settings["train_data"],
-        backbone="r3d_small",
-        num_frames=4,
-        crop_size=32,
-        batch_size=8,
-        epochs=2.0,
-        warmup_epochs=0.5,
-    )
-    demo.run(directory, config, settings["model_dir"])
+    command = [
+        f"--model_dir={directory}",
+        "--num_frames=4",
+        "--crop_size=32",
+        "--batch_size=8",
+        "--epochs=2",
+        "--warmup_epochs=0.5",
+    ]
+    train.COMMAND.call(*command)
     output = capsys.readouterr().out
     match = LAST_LINE.fullmatch(output.splitlines()[-1])
     evaluations = os.path.join(directory, "model", "evaluations")
@@ -80,8 +76,14 @@ def test_the_whole_way_on_few_videos(tmp_path, monkeypatch, capsys, one_replica)
     assert [float(value) for value in match.groups()] == [
         round(figure["value"], 2) for figure in top1
     ]
+    model_dir = os.path.join(directory, "model")
+    config = run_directory.load_config(model_dir)
+    assert (config.backbone, config.learning_rate, config.num_frames) == ("r3d_small", 0.03, 4)
+    assert config.train_data == os.path.join(directory, "records", "train-*")
+    flagfile = files.read_text(os.path.join(model_dir, "flags.txt"))
+    assert f"--model_dir={model_dir}\n" in flagfile and "--save_every_steps=100\n" in flagfile
     assert len(find_source(config.train_data, "x").indexed()) == 16
-    assert metrics.read_metrics(settings["model_dir"])[-1]["step"] == 4
+    assert metrics.read_metrics(model_dir)[-1]["step"] == 4
     exported = tf.saved_model.load(os.path.join(directory, "export", "saved_model"))
     assert exported.serve(tf.zeros([1, 4, 32, 32, 3]))["features"].shape == (1, 512)
     card = files.read_text(os.path.join(directory, "export", "README.md"))
@@ -89,5 +91,5 @@ def test_the_whole_way_on_few_videos(tmp_path, monkeypatch, capsys, one_replica)
     labels = files.read_text(os.path.join(directory, "export", "labels.txt"))
     assert labels.split() == sorted(drawing.CLASSES)
     # Again: everything is there, and the answer is the same.
-    demo.run(directory, config, settings["model_dir"])
+    train.COMMAND.call(*command)
     assert capsys.readouterr().out == output

@@ -16,7 +16,7 @@ from cvrl_tf.data.lookup import find_source
 from cvrl_tf.data.stream import Order
 from cvrl_tf.errors import InputError, Stopped
 from cvrl_tf.training import loop, metrics
-from cvrl_tf.training.loop import Evaluation, LoopOptions, TrainingData
+from cvrl_tf.training.loop import Evaluation, LoopOptions, Run, TrainingData
 from cvrl_tf.training.schedule import WarmupCosine
 from cvrl_tf.training.trainer import Trainer
 
@@ -99,7 +99,8 @@ def _train(shard, directory, strategy, trainer=None, evaluation=None, begin=None
         trainer = trainer or LinearTrainer()
     options = LoopOptions(**{"log_every_steps": 2, "save_every_steps": 5} | options)
     begin = begin or (lambda writer, step: None)
-    loop.train(trainer, _data(shard), STEPS, str(directory), "testing", options, evaluation, begin)
+    run = Run(str(directory), STEPS, "testing", evaluation, begin)
+    loop.train(trainer, _data(shard), run, options)
     return [variable.numpy() for variable in trainer.variables]
 
 
@@ -163,7 +164,7 @@ def test_an_interrupted_run_goes_on_to_the_same_end(shard, tmp_path, one_replica
     assert _without_times(stopped) == _without_times(tmp_path / "whole")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_saves_and_ends_the_run(shard, tmp_path, one_replica, number):
     expected = _train(shard, tmp_path / "whole", one_replica)
     with one_replica.scope():
@@ -196,7 +197,7 @@ def test_bad_records_are_left_out_counted_and_listed(tmp_path, one_replica, caps
     assert (tmp_path / "whole" / "bad_records.txt").read_text().splitlines() == lines
     error = capsys.readouterr().err
     for line in lines:  # each is told once, though it is met in every epoch
-        assert error.count(f"left out: {line}\n") == 1
+        assert error.count(f"skipped: {line}\n") == 1
     assert metrics.read_metrics(str(tmp_path / "whole"))[-1]["bad_records"] == 2
     # Stopped and gone on, the same videos come: their positions are saved.
     with one_replica.scope():
@@ -221,7 +222,7 @@ def test_too_many_bad_records_end_the_run(tmp_path, one_replica):
     bad = _shard(tmp_path, damaged=(2, 7))
     with pytest.raises(
         InputError,
-        match=r"2 records cannot be used, more than --max_bad_records=1; the last: .*, rec",
+        match=r"2 records cannot be used, more than max_bad_records=1; the last: .*, rec",
     ):
         _train(bad, tmp_path / "run", one_replica, max_bad_records=1)
 
@@ -231,8 +232,8 @@ def test_a_loss_that_is_not_finite_stops_the_run_before_it_is_saved(shard, tmp_p
         trainer = LinearTrainer(spoilt=[9])
     with pytest.raises(
         InputError,
-        match=r"The loss of step 9 is not finite \(loss nan\), and the weights were left as they"
-        r" are. The last checkpoint is .*ckpt-5. Lower --learning_rate.*--on_nan=skip goes on",
+        match=r"The loss of step 9 is not finite \(loss nan\), and the weights were not"
+        r" changed. The last checkpoint is .*ckpt-5. Lower learning_rate.*on_nan=skip skips such",
     ):
         _train(shard, tmp_path, one_replica, trainer)
     assert _checkpoints(tmp_path) == [5]

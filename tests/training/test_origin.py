@@ -55,7 +55,7 @@ def test_only_a_run_on_single_frames_is_inflated(image_run, tmp_path):
     config = PretrainConfig(train_data="x", num_frames=4, backbone="r3d_small")
     run_directory.prepare(str(tmp_path), config)
     weights.save_imported(str(tmp_path), config.build_backbone(), None, 7)
-    with pytest.raises(InputError, match="trained on clips of 4 frames, expected a run with --num"):
+    with pytest.raises(InputError, match="trained on clips of 4 frames, expected a run with num"):
         origin.load_inflated(str(tmp_path))
     backbone, about = origin.load_run(str(tmp_path), "mixed_bfloat16")
     assert backbone.get_layer("res2_0_a_conv").compute_dtype == "bfloat16"

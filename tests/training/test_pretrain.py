@@ -12,19 +12,18 @@ from cvrl_tf.models import build_projection_head
 from cvrl_tf.training import metrics, pretrain, run_directory, weights
 from cvrl_tf.training.contrastive_trainer import ContrastiveTrainer
 from cvrl_tf.training.loop import LoopOptions
+from cvrl_tf.training.pretrain import Evaluation, Execution
 
 
 def test_pretrain_writes_what_it_says(config, tmp_path, one_replica):
     directory = str(tmp_path / "run")
-    options = LoopOptions(save_every_steps=4, log_every_steps=2)
+    options = LoopOptions(save_every_steps=4, log_every_steps=2, flagfile="--x\n")
     pretrain.pretrain(
         config,
         directory,
-        "--x\n",
         options,
+        evaluation=Evaluation(lambda backbone: {"size": backbone.output_shape[-1]}, 2.0),
         strategy=one_replica,
-        evaluate=lambda backbone: {"size": backbone.output_shape[-1]},
-        evaluate_every_epochs=2.0,
     )
     rows = metrics.read_metrics(directory)
     assert [row["step"] for row in rows] == [2, 4, 6]
@@ -94,7 +93,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(config, tmp_path, one_replica
         pretrain.pretrain(config, stopped, **arguments)
     monkeypatch.setattr(ContrastiveTrainer, "step", step)
     assert [row["step"] for row in metrics.read_metrics(stopped)] == [1, 2, 3]
-    pretrain.pretrain(config, stopped, augment_on="host", **arguments)
+    pretrain.pretrain(config, stopped, execution=Execution(augment_on="host"), **arguments)
 
     rows, expected = metrics.read_metrics(stopped), metrics.read_metrics(whole)
     assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6]
@@ -108,9 +107,10 @@ def test_a_stopped_run_goes_on_to_the_same_weights(config, tmp_path, one_replica
 
     # Other flags are refused, or named and taken.
     longer = dataclasses.replace(config, epochs=3.0)
-    with pytest.raises(InputError, match=r"epochs=2.0 \(now 3.0\): give the same .*--override"):
+    with pytest.raises(InputError, match=r"epochs=2.0 \(now 3.0\): resume it .*, or give override"):
         pretrain.pretrain(longer, whole, **arguments)
-    pretrain.pretrain(longer, whole, override=True, **arguments)
+    options = dataclasses.replace(arguments["options"], override=True)
+    pretrain.pretrain(longer, whole, options, strategy=one_replica)
     assert metrics.read_metrics(whole)[-1]["step"] == 9
     assert run_directory.load_config(whole) == longer
 
@@ -155,10 +155,10 @@ def test_two_processes_do_not_share_a_directory(config, tmp_path, one_replica):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"batch_size": 16}, r"--batch_size=16 is more than the 12 videos"),
-        ({"accumulate": 3}, r"evenly over 1 devices and --accumulate=3, .*: give a multiple of 3"),
-        ({"epochs": 0.1}, r"--epochs=0.1 of 12 videos is less than one step"),
-        ({"warmup_epochs": 2.0}, r"--warmup_epochs=2.0 is not less than --epochs=2.0"),
+        ({"batch_size": 16}, r"^batch_size=16 is more than the 12 videos"),
+        ({"accumulate": 3}, r"evenly over 1 devices and accumulate=3: give a multiple of 3"),
+        ({"epochs": 0.1}, r"^epochs=0.1 of 12 videos is less than one step"),
+        ({"warmup_epochs": 2.0}, r"^warmup_epochs=2.0 is 6 steps, not fewer than the 6 steps of"),
         ({"crop_size": 64}, r"frames of 48x40 pixels, smaller than --crop_size=64"),
         ({"train_data": "/nowhere/*"}, r"--train_data=/nowhere/\* matches no file"),
         ({"init_checkpoint": "/nowhere"}, r"/nowhere holds no config.json"),
@@ -176,5 +176,5 @@ def test_what_cannot_be_trained_is_named_before_anything_is_written(
 
 def test_an_uneven_batch_is_named(config, tmp_path, two_replicas):
     uneven = dataclasses.replace(config, batch_size=5)
-    with pytest.raises(InputError, match=r"--batch_size=5 does not divide evenly over 2 devices"):
+    with pytest.raises(InputError, match=r"^batch_size=5 does not divide evenly over 2 devices"):
         pretrain.pretrain(uneven, str(tmp_path / "run"), strategy=two_replicas)

@@ -93,7 +93,7 @@ def test_load_config_names_a_damaged_file(tmp_path):
     with pytest.raises(InputError, match="config.json is damaged"):
         run_directory.load_config(str(tmp_path))
     (tmp_path / "config.json").write_text('{"depth": 50}')
-    with pytest.raises(InputError, match="is not of this version: .*depth"):
+    with pytest.raises(InputError, match="cannot be read by this version: .*depth"):
         run_directory.load_config(str(tmp_path))
 
 
@@ -147,7 +147,7 @@ def test_without_a_head_only_the_backbone_is_loaded_and_that_is_said(imported):
     said = weights.initialize(
         fresh_backbone, fresh_head, dataclasses.replace(config, init_checkpoint=directory)
     )
-    assert said.endswith("ckpt-0 (it has no projection head: that starts at random)")
+    assert said.endswith("(it has no projection head, which starts from random weights)")
     assert _equal(fresh_backbone, backbone)
     assert all(
         np.array_equal(a, b.numpy()) for a, b in zip(before, fresh_head.weights, strict=True)
@@ -164,9 +164,9 @@ def test_initial_weights_that_do_not_fit_are_named(imported):
     with pytest.raises(InputError, match="holds no checkpoint"):
         initialize(init_checkpoint=directory)
     weights.save_imported(directory, backbone, head, step=30)
-    with pytest.raises(InputError, match=r"has --width_multiplier=1, this run --width_multiplier"):
+    with pytest.raises(InputError, match=r"has width_multiplier=1, this run width_multiplier"):
         initialize(init_checkpoint=directory, width_multiplier=2)
-    with pytest.raises(InputError, match=r"has --backbone=r3d_small, this run --backbone=r3d_50"):
+    with pytest.raises(InputError, match=r"has backbone=r3d_small, this run backbone=r3d_50"):
         initialize(init_checkpoint=directory, backbone="r3d_50")
     with pytest.raises(InputError, match=r"no checkpoint .*ckpt-7 .*checkpoints holds ckpt-30"):
         initialize(init_checkpoint=f"{directory}/checkpoints/ckpt-7")

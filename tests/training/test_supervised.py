@@ -189,11 +189,11 @@ def test_the_backbone_of_a_run_is_what_other_commands_load(shards, one_replica, 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"batch_size": 5}, "--batch_size=5 does not divide evenly over 2 devices"),
-        ({"epochs": 0.1}, "--epochs=0.1 of 12 videos is less than one step of --batch_size=4"),
-        ({"epochs": 5.0}, "--warmup_epochs=5.0 is not less than --epochs=5.0"),
+        ({"batch_size": 5}, "^batch_size=5 does not divide evenly over 2 devices"),
+        ({"epochs": 0.1}, "^epochs=0.1 of 12 videos is less than one step of batch_size=4"),
+        ({"epochs": 5.0}, "^warmup_epochs=5.0 is 15 steps, not fewer than the 15 steps of the"),
     ],
 )
 def test_settings_that_do_not_fit_are_named(changes, message):
     with pytest.raises(InputError, match=message):
-        supervised.check(dataclasses.replace(CONFIG, **changes), num_videos=12, num_replicas=2)
+        dataclasses.replace(CONFIG, **changes).check(num_videos=12, num_replicas=2)

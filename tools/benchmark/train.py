@@ -25,7 +25,7 @@ from cvrl_tf.training import metrics
 from cvrl_tf.training.config import PretrainConfig
 from cvrl_tf.training.loop import LoopOptions
 from cvrl_tf.training.precision import DTYPE_POLICIES
-from cvrl_tf.training.pretrain import AUGMENT_ON, pretrain
+from cvrl_tf.training.pretrain import AUGMENT_ON, Execution, pretrain
 from tools.benchmark import input as input_benchmark
 from tools.benchmark import report
 
@@ -107,7 +107,7 @@ def _train(
             "options": LoopOptions(
                 log_every_steps=log_every_steps, save_every_steps=10**9, save_every_minutes=0
             ),
-            "augment_on": augment_on,
+            "execution": Execution(augment_on=augment_on),
         },
     )
     start, memory = time.monotonic(), []

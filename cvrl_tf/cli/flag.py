@@ -1,0 +1,171 @@
+"""Flags: declared without side effects, defined with absl when a command runs."""
+
+import dataclasses
+import math
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+from absl import flags
+
+from cvrl_tf import settings
+
+LARGEST_INTEGER = 2**31 - 1  # of TensorFlow's int32; no flag needs a larger one
+VALUE_NAMES = {int: "INTEGER", float: "NUMBER", str: "TEXT", list: "TEXT,TEXT"}
+
+T = TypeVar("T")
+Value = bool | int | float | str | Sequence[str] | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Flag:
+    """A flag of a command.
+
+    Attributes:
+      name: without dashes.
+      default: the value of a command line without the flag; a list for values with commas.
+      help: what it sets, its unit, and when to change it.
+      kind: bool, int, float, str or list; only needed where `default` is None.
+      lower: smallest number allowed.
+      upper: largest number allowed.
+      choices: the values allowed, if not all of the type are.
+    """
+
+    name: str
+    default: Value
+    help: str
+    kind: type | None = None
+    lower: float | None = None
+    upper: float | None = None
+    choices: tuple[str | int, ...] = ()
+
+    @property
+    def value_type(self) -> type:
+        """The type of its values: bool, int, float, str or list."""
+        return self.kind or (str if self.default is None else type(self.default))
+
+    def define(self, values: flags.FlagValues, default: Value) -> None:
+        """Defines the flag with absl, with a default of its own."""
+        if self.value_type is bool:
+            values[self.name] = flags.BooleanFlag(self.name, default, self.help)
+            return
+        serializer = flags.ArgumentSerializer()
+        if self.value_type in (int, float):
+            parser = _NumberParser(self.value_type, self.lower, self.upper, self.choices)
+        elif self.value_type is list:
+            parser, serializer = flags.ListParser(), flags.CsvListSerializer(",")
+        elif self.choices:
+            parser = flags.EnumParser(self.choices)
+        else:
+            parser = flags.ArgumentParser()
+        values[self.name] = flags.Flag(parser, serializer, self.name, default, self.help)
+
+    def usage(self) -> str:
+        """How it is written: --batch_size=INTEGER, --backbone=r3d_50|r3d_101, --[no]remat."""
+        if self.value_type is bool:
+            return f"--[no]{self.name}"
+        value = "|".join(map(str, self.choices)) or VALUE_NAMES[self.value_type]
+        return f"--{self.name}={value}"
+
+
+def flags_of(cls: type, *names: str) -> tuple[Flag, ...]:
+    """Makes flags of settings of a dataclass: name, type, default, help and bounds are theirs.
+
+    Args:
+      cls: a dataclass whose fields are `settings.setting`.
+      *names: of the fields, in the order of the flags.
+    """
+    annotations = typing.get_type_hints(cls)
+    defaults = {field.name: field.default for field in dataclasses.fields(cls)}
+    made = []
+    for name in names:
+        about = settings.about(cls, name)
+        default = None if defaults[name] is dataclasses.MISSING else defaults[name]
+        kind = _without_none(annotations[name])
+        made.append(Flag(name, default, about.help, kind, about.lower, about.upper, about.choices))
+    return tuple(made)
+
+
+def _without_none(annotation: Any) -> type:
+    """`float` of `float | None`."""
+    if isinstance(annotation, types.UnionType):
+        (annotation,) = (part for part in typing.get_args(annotation) if part is not type(None))
+    return annotation
+
+
+class Values(flags.FlagValues):
+    """The values of the flags of a command, as attributes: `values.batch_size`.
+
+    Independent of absl's global flags, so that any commands can be used in one process.
+    """
+
+    def __init__(self, declared: Sequence[Flag], defaults: Mapping[str, Value]):
+        super().__init__()
+        for flag in declared:
+            flag.define(self, defaults.get(flag.name, flag.default))
+        unknown = defaults.keys() - {flag.name for flag in declared}
+        if unknown:
+            raise ValueError(f"defaults of {', '.join(sorted(unknown))}, which are no flags")
+
+    def given(self, name: str) -> bool:
+        """Whether the user set this flag, on the command line or in a flagfile."""
+        return not self[name].using_default_value
+
+    def make(self, cls: type[T], **others: Any) -> T:
+        """A dataclass with the values of the flags that are named as its fields.
+
+        Args:
+          cls: the dataclass. Fields that are no flags have their defaults.
+          **others: fields that are not, or not only, flags.
+        """
+        names = {field.name for field in dataclasses.fields(cls)} - others.keys()
+        return cls(**{name: self[name].value for name in names if name in self}, **others)
+
+    def flagfile(self) -> str:
+        """The values of all flags as a flagfile that runs the same again."""
+        lines = [self[name].serialize() for name in self._flags()]
+        return "\n".join(line for line in lines if line) + "\n"
+
+
+class _NumberParser(flags.ArgumentParser):
+    """Finite numbers within bounds: nan and inf are within none."""
+
+    def __init__(
+        self,
+        kind: type,
+        lower: float | None,
+        upper: float | None,
+        choices: Sequence[int],
+    ):
+        if upper is None and kind is int:
+            upper = LARGEST_INTEGER
+        self._kind, self._lower, self._upper, self._choices = kind, lower, upper, choices
+
+    def parse(self, argument: str | float) -> float:
+        """See the base class."""
+        try:
+            value = self._kind(argument)
+            finite = math.isfinite(value)
+        except (ValueError, OverflowError):
+            finite = False
+        if (
+            not finite
+            or (self._lower is not None and value < self._lower)
+            or (self._upper is not None and value > self._upper)
+            or (self._choices and value not in self._choices)
+        ):
+            raise ValueError(f"expected {self._expected()}")
+        return value
+
+    def _expected(self) -> str:
+        noun = "an integer" if self._kind is int else "a number"
+        if self._choices:
+            return " or ".join(map(str, self._choices))
+        if self._lower is not None and self._upper is not None:
+            return f"{noun} from {self._lower} to {self._upper}"
+        if self._lower is not None:
+            return f"{noun} of at least {self._lower}"
+        if self._upper is not None:
+            return f"{noun} of at most {self._upper}"
+        return f"{noun}, not nan or inf" if self._kind is float else noun

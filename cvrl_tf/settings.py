@@ -1,0 +1,61 @@
+"""Settings: fields of frozen dataclasses that carry their own help text and bounds.
+
+A setting is documented once, beside its default. The command line makes a flag of it
+(`cli.flag.flags_of`); programs that use the package read it in the source, or with `about`.
+
+    @dataclasses.dataclass(frozen=True)
+    class Blur:
+        radius: float = setting(1.0, "Radius of the Gaussian in pixels.", lower=0)
+
+A class that derives from this one and only changes the default writes `radius: float = 2.0`; help
+text and bounds are those of the class that it derives from.
+"""
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any
+
+KEY = "setting"  # of the metadata of a field
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """What is known of a setting beside its name, type and default.
+
+    Attributes:
+      help: what it sets, its unit, and when to change it.
+      lower: smallest value allowed; None for no bound.
+      upper: largest value allowed; None for no bound.
+      choices: the values allowed; empty for all.
+    """
+
+    help: str
+    lower: float | None = None
+    upper: float | None = None
+    choices: tuple[str | int, ...] = ()
+
+
+def setting(
+    default: Any = dataclasses.MISSING,
+    help: str = "",
+    *,
+    lower: float | None = None,
+    upper: float | None = None,
+    choices: Iterable[str | int] = (),
+) -> Any:
+    """A field of a dataclass that is a setting; see `Setting`. Required without a `default`."""
+    about = Setting(help, lower, upper, tuple(choices))
+    return dataclasses.field(default=default, metadata={KEY: about})
+
+
+def about(cls: type, name: str) -> Setting:
+    """What is known of the setting `name` of a dataclass, or of a class that it derives from.
+
+    Raises:
+      KeyError: it is no setting.
+    """
+    for base in cls.__mro__:
+        field = vars(base).get("__dataclass_fields__", {}).get(name)
+        if field is not None and KEY in field.metadata:
+            return field.metadata[KEY]
+    raise KeyError(f"{cls.__name__}.{name} is no setting")
