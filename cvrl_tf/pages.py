@@ -8,13 +8,13 @@ import cvrl_tf
 
 
 def render(package: str, template: str, **values: Any) -> str:
-    """Renders a page; values are escaped.
+    """Renders a page as HTML. Values are escaped.
 
     Args:
-      package: the package that the template lies in.
-      template: its name. It may extend base.html, which has the colours and the tables of all
-        pages, and import from table.html.
-      **values: for the template.
+      package: the package that contains the template.
+      template: its file name. It may extend base.html, the style of all pages, and import from
+        table.html.
+      **values: variables of the template.
     """
     environment = jinja2.Environment(
         loader=jinja2.ChoiceLoader(

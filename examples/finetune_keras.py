@@ -1,8 +1,8 @@
-"""Fine-tunes an export of cvrl_tf on videos in class folders; needs tensorflow, keras and av only.
+"""Fine-tunes an export of cvrl_tf on videos in class folders; needs only tensorflow, keras and av.
 
 python finetune_keras.py EXPORT_DIR TRAIN_DIR TEST_DIR
 
-TRAIN_DIR and TEST_DIR have a folder of videos for each class. Their frames are held in memory.
+TRAIN_DIR and TEST_DIR have one folder of videos for each class. All frames are held in memory.
 """
 
 import argparse
@@ -27,7 +27,7 @@ classes = sorted(path.name for path in args.train_dir.iterdir() if path.is_dir()
 
 
 def read(path):
-    """Every stride-th frame, (L, H, W, 3) uint8, the shorter side a little larger than a clip."""
+    """Every stride-th frame, (L, H, W, 3) uint8, with the shorter side 9/8 of a clip's."""
     frames = []
     with av.open(str(path)) as container:
         for frame in list(container.decode(video=0))[::stride]:
@@ -38,13 +38,13 @@ def read(path):
 
 
 def cut(video, start, top, left):
-    """A clip, float32 in [0, 1]; the frames of a short video go round."""
+    """A clip, float32 in [0, 1]; the frames of a short video are repeated cyclically."""
     frames = video[(start + np.arange(length)) % len(video)]
     return frames[:, top : top + size, left : left + size].astype("float32") / 255
 
 
 def batches(videos, labels):
-    """Endless random clips, 16 at a time, each in a random crop, half of them flipped."""
+    """Endless batches of 16 random clips, each with a random crop, half of them flipped."""
     rng = np.random.default_rng(args.seed)
     while True:
         clips, chosen = [], rng.choice(len(videos), 16, replace=False)
@@ -69,7 +69,7 @@ model.fit(data, epochs=args.epochs, steps_per_epoch=steps, shuffle=False, verbos
 model.save("fine_tuned.keras")
 right = []
 for path in sorted(args.test_dir.glob("*/*")):
-    video = read(path)  # of three clips of the centre, evenly spaced, the mean probabilities
+    video = read(path)  # the mean probabilities of three evenly spaced clips of the centre
     top, left = (video.shape[1] - size) // 2, (video.shape[2] - size) // 2
     starts = np.linspace(0, max(len(video) - length, 0), 3, dtype=int)
     clips = np.stack([cut(video, start, top, left) for start in starts])

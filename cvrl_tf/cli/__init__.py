@@ -1,1 +1,1 @@
-"""The command line: help, errors, and the flags of the entry points."""
+"""The command line: help, errors, exit statuses, and the flags of the entry points."""

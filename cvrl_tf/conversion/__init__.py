@@ -1,1 +1,1 @@
-"""Videos to TFRecord shards: which files (catalogs), their frames (frames), writing (shards)."""
+"""Converts videos to TFRecord shards: which videos (catalogs), their frames, the shards."""

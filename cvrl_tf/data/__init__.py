@@ -1,1 +1,1 @@
-"""From TFRecords to clips: record layout, clip sampling, augmentation, tf.data graphs."""
+"""From TFRecords to batches: record layout, clip sampling, augmentation, tf.data graphs."""

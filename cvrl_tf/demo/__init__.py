@@ -1,1 +1,1 @@
-"""The demonstration: rendered videos through all of the package."""
+"""The demonstration: the whole pipeline on rendered videos."""

@@ -1,1 +1,1 @@
-"""Evaluation of a frozen backbone: views, features, nearest neighbours, classifiers, results."""
+"""Evaluates backbones: views, features, nearest neighbours, classifiers, results."""

@@ -1,1 +1,1 @@
-"""Backbones for projects that have TensorFlow and Keras, but not this package."""
+"""Exports backbones for projects that have TensorFlow and Keras, but not this package."""

@@ -1,1 +1,1 @@
-"""Checks TFRecord shards: one by one (shards), together (dataset); for people (tables, page)."""
+"""Checks TFRecord shards: each shard, the whole data set, tables and a page of the findings."""

@@ -1,4 +1,4 @@
-"""The R3D backbone and the projection head as Keras models."""
+"""R3D backbones and their heads as Keras models."""
 
 from cvrl_tf.models.heads import build_projection_head
 from cvrl_tf.models.official import load_official_checkpoint

@@ -1,1 +1,1 @@
-"""Contrastive pre-training: loss, schedule, loop, and the directory that a run writes."""
+"""Trains networks: losses, optimizers, schedule, the loop, and the directory of a run."""

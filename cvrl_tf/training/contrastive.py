@@ -10,28 +10,28 @@ def info_nce(
 ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
     """Contrasts the two views of each video with all other clips of the global batch.
 
-    For a clip, its twin is the positive, and all other clips of all replicas are negatives; the
-    clip itself is left out. Inside `tf.distribute` embeddings are gathered over replicas, so the
+    The positive of a clip is the other clip of the same video. The negatives are all clips of other
+    videos, on all replicas. Inside `tf.distribute` embeddings are gathered over replicas, so the
     mean of this loss over replicas is the loss of the joint batch.
 
     The loss is the sum of both directions, each a mean over the N videos, as in the released code.
-    The paper's equation 1 is the mean over all 2N clips, half of it: a run of the paper's formula
-    with the released learning rate would take half the steps and, as the weight decay is added to
-    the loss, twice the decay.
+    The paper's equation 1 is the mean over all 2N clips, which is half of it. The paper's formula
+    with the released learning rate would make steps of half the size and, because the weight decay
+    is added to the loss, would decay twice as strongly relative to the loss.
 
     Args:
       first: (n, D) float32, this replica's embeddings of the first views, not normalised.
-      second: (n, D) float32, of the second views, in the same order.
+      second: (n, D) float32, its embeddings of the second views, in the same order.
       temperature: divides the cosine similarities.
 
     Returns:
-      The loss, a scalar, a mean over this replica's videos; and figures of the first direction,
-      scalars: `contrast_accuracy`, the share of clips in [0, 1] that are nearest to their twin
-      among all second views; `contrast_entropy`, in nats, of the softmax over the second views;
-      `positive_similarity` and `negative_similarity`, the mean cosines of a clip with its twin and
-      with the other second views; `feature_std`, the mean standard deviation of the coordinates of
-      all normalised first views times the square root of D: 1 where they are spread evenly, 0 where
-      they have collapsed to a point.
+      The loss, a scalar float32, a mean over this replica's videos; and figures of the first
+      direction, scalars: `contrast_accuracy`, in [0, 1], the fraction of first views whose nearest
+      second view is that of the same video; `contrast_entropy`, in nats, of the softmax over the
+      second views; `positive_similarity` and `negative_similarity`, the mean cosines with the
+      second view of the same video and of other videos; `feature_std`, the mean standard deviation
+      of the coordinates of all normalised first views times the square root of D: 1 if they are
+      spread evenly, 0 if they have collapsed to a point.
     """
     first, second = tf.math.l2_normalize(first, axis=1), tf.math.l2_normalize(second, axis=1)
     context = tf.distribute.get_replica_context()

@@ -1,4 +1,4 @@
-"""What a run tells about itself: metrics.jsonl, TensorBoard scalars, pictures of clip pairs."""
+"""The metrics of a run: metrics.jsonl, TensorBoard events, pictures of clip pairs."""
 
 import contextlib
 import json
@@ -21,10 +21,10 @@ class MetricsWriter:
 
     Args:
       directory: of the run.
-      first_step: finished steps; lines of later steps, of a killed run, are dropped.
+      first_step: number of finished steps; lines of later steps, from a killed run, are removed.
 
     Raises:
-      InputError: anything cannot be written, here or in the methods.
+      InputError: writing failed, here or in a method.
     """
 
     def __init__(self, directory: str, first_step: int = 0):
@@ -42,12 +42,12 @@ class MetricsWriter:
             directory = os.path.dirname(self._path)
             raise InputError(
                 f"Metrics cannot be written to {directory} ({reason(error)}):"
-                " make room, or mend the disk; the same command then goes on from the last"
+                " free some space or repair the disk. The same command then resumes from the last"
                 " checkpoint."
             ) from None
 
     def write(self, step: int, **figures: float) -> None:
-        """Writes one line, and one TensorBoard scalar for each figure."""
+        """Writes one line of `metrics.jsonl`, and one TensorBoard scalar for each figure."""
         with self._naming_full_disk():
             with tf.io.gfile.GFile(self._path, "a") as file:
                 file.write(json.dumps({"step": step, **figures}) + "\n")
@@ -57,14 +57,14 @@ class MetricsWriter:
             self._events.flush()
 
     def write_histogram(self, step: int, name: str, values: np.ndarray) -> None:
-        """Shows the distribution of `values`, of any shape, in TensorBoard."""
+        """Writes the distribution of `values`, of any shape, for TensorBoard."""
         with self._naming_full_disk():
             with self._events.as_default(step=step):
                 tf.summary.histogram(name, values)
             self._events.flush()
 
     def write_pairs(self, step: int, views: np.ndarray) -> None:
-        """Draws clip pairs, see `clip_sheet`, to `clip_pairs.png` and to TensorBoard."""
+        """Draws clip pairs (`clip_sheet`) to `clip_pairs.png` and for TensorBoard."""
         sheet = clip_sheet(views)
         with self._naming_full_disk():
             write_png(os.path.join(os.path.dirname(self._path), PAIRS_FILE), sheet)
@@ -74,7 +74,7 @@ class MetricsWriter:
 
 
 def read_metrics(directory: str) -> list[dict[str, float]]:
-    """The lines of `metrics.jsonl`, none when it does not exist; a line cut off is left out."""
+    """The lines of `metrics.jsonl`, none if it does not exist; skips an incomplete last line."""
     path = os.path.join(directory, METRICS_FILE)
     if not tf.io.gfile.exists(path):
         return []
@@ -84,13 +84,13 @@ def read_metrics(directory: str) -> list[dict[str, float]]:
 
 
 def clip_sheet(views: np.ndarray) -> np.ndarray:
-    """Lays clip pairs out as a contact sheet: a row for each clip, its frames from left to right.
+    """Arranges clip pairs as a contact sheet: a row for each clip, its frames from left to right.
 
     Args:
-      views: (N, 2, T, H, W, 3) float32 in [0, 1]; the two clips of a video are adjacent rows.
+      views: (N, 2, T, H, W, 3) float32 in [0, 1]; the two clips of a video become adjacent rows.
 
     Returns:
-      (height, width, 3) uint8, white between frames, a broader gap between videos.
+      (height, width, 3) uint8, with white gaps between frames and wider ones between videos.
     """
     num_videos, _, num_frames, height, width, _ = views.shape
     pair_height = 2 * (height + GAP) + 2 * GAP
@@ -105,5 +105,5 @@ def clip_sheet(views: np.ndarray) -> np.ndarray:
 
 
 def write_png(path: str, image: np.ndarray) -> None:
-    """Writes an (H, W, 3) uint8 picture as PNG, atomically."""
+    """Writes an (H, W, 3) uint8 image as PNG, atomically."""
     files.write_atomically(path, tf.io.encode_png(image).numpy())

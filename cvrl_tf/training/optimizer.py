@@ -1,4 +1,4 @@
-"""Optimizers that work on a replica's own copy of the weights, and leave out a broken step."""
+"""Optimizers that update each replica's copy of the weights and skip steps that are not finite."""
 
 from collections.abc import Callable, Sequence
 
@@ -13,15 +13,15 @@ LARS_COEFFICIENT = 0.001  # of the trust ratio; as in SimCLR and BYOL
 class SGD(tf.Module):
     """Stochastic gradient descent with momentum, without Nesterov's correction, in place.
 
-    One operation updates a weight and its momentum in place, where Keras's makes several passes and
-    as many copies. Weight decay is the gradient of half the sum of the squared weights times its
-    factor, as if that were added to the loss; Keras's own `weight_decay` is another, decoupled one.
+    One operation updates a weight and its momentum in place; Keras's optimizer makes several passes
+    and copies. Weight decay is the gradient of `weight_decay` times half the sum of the squared
+    weights, as if that were added to the loss. (Keras's own `weight_decay` is decoupled.)
 
     Args:
-      variables: the weights. Make the optimizer inside the strategy's scope, like them.
-      learning_rate: from the number of finished steps to a scalar float32.
-      weight_decay: its factor.
-      decayed: the variables that it holds for.
+      variables: the weights. Create the optimizer inside the strategy's scope, like the weights.
+      learning_rate: function from the number of finished steps to a scalar float32.
+      weight_decay: factor of the weight decay.
+      decayed: the variables with weight decay.
     """
 
     def __init__(
@@ -41,16 +41,16 @@ class SGD(tf.Module):
         ]
 
     def apply(self, gradients: Sequence[tf.Tensor], step: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Updates the weights from the sum of the gradients of all replicas, in a replica.
+        """Updates the weights by the gradients summed over replicas. Call it in replica context.
 
-        Where the sum is not finite, on whatever replica that began, nothing is changed on any.
+        If the sum is not finite, no replica changes anything.
 
         Args:
-          gradients: of this replica, float32, one for each weight, in their order.
+          gradients: of this replica, float32, one for each weight, in the order of the weights.
           step: number of finished steps.
 
         Returns:
-          `gradient_norm`, of the summed gradients; `skipped`, 1 if nothing was changed, or 0.
+          `gradient_norm`, of the summed gradients; `skipped`, 1 if nothing was changed, else 0.
         """
         context = tf.distribute.get_replica_context()
         if context.num_replicas_in_sync > 1:
@@ -71,7 +71,7 @@ class SGD(tf.Module):
         variable, momentum = self._variables[index].value, self.momentums[index]
         rate = self._rate(index, gradient, learning_rate)
         if self._decays(index):
-            # Into the momentum, in place: added to the gradient it makes two copies of a weight.
+            # Into the momentum, in place: adding it to the gradient makes two copies of a weight.
             tf.raw_ops.ResourceApplyGradientDescent(
                 var=momentum.handle,
                 alpha=rate * (self._weight_decay / MOMENTUM),
@@ -93,9 +93,9 @@ class SGD(tf.Module):
 
 
 class LARS(SGD):
-    """SGD whose learning rate is scaled for each kernel by the ratio of its norm to its gradient's.
+    """SGD whose learning rate is scaled for each kernel by the norm of kernel over gradient.
 
-    The ratio, and weight decay, leave out what is not in `decayed`: biases and batch normalisation.
+    The scaling and the weight decay apply to `decayed` only: not to biases and batch normalisation.
 
     Source: You et al., arXiv 1708.03888; exclusions and coefficient as in SimCLR.
     """
@@ -116,12 +116,12 @@ def build_optimizer(
     learning_rate: Callable[[tf.Tensor], tf.Tensor],
     weight_decay: float,
 ) -> SGD:
-    """The optimizer of the trainable weights of `models`; weight decay is for kernels only.
+    """The optimizer of the trainable weights of `models`; weight decay applies to kernels only.
 
     Args:
       name: one of `OPTIMIZERS`.
-      models: their trainable variables, in this order, are updated.
-      learning_rate: from the number of finished steps to a scalar float32.
+      models: networks whose trainable variables are updated, in this order.
+      learning_rate: function from the number of finished steps to a scalar float32.
       weight_decay: factor of half the sum of the squared kernels, as if added to the loss.
     """
     variables = [variable for model in models for variable in model.trainable_variables]

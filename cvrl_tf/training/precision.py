@@ -1,8 +1,8 @@
-"""Types of computation, and the scale that keeps float16 gradients from vanishing."""
+"""Precisions of computation, and the loss scale that keeps float16 gradients from vanishing."""
 
 import tensorflow as tf
 
-# Keras dtype policies; weights are float32 in each.
+# Keras dtype policies by precision; weights are float32 in all of them.
 DTYPE_POLICIES = {
     "float32": "float32",
     "bfloat16": "mixed_bfloat16",
@@ -11,11 +11,11 @@ DTYPE_POLICIES = {
 
 
 class LossScale(tf.Module):
-    """A factor of the loss: halved when gradients overflow, doubled after a long time without.
+    """A factor of the loss: halved when gradients overflow, doubled after many steps without.
 
-    Dynamic for float16, constant 1 for other types. Keras's own looks at the gradients of one
-    replica only; here `SGD.apply` finds an overflow on any of them. Make it in the scope of the
-    strategy.
+    It is dynamic for float16 and constant 1 for other precisions. Keras's loss scale checks the
+    gradients of one replica only; here `SGD.apply` finds an overflow on any of them. Create it in
+    the scope of the strategy.
 
     Args:
       precision: a key of `DTYPE_POLICIES`.
@@ -32,11 +32,11 @@ class LossScale(tf.Module):
             self.good_steps = tf.Variable(0, dtype=tf.int64, trainable=False)
 
     def multiply(self, loss: tf.Tensor) -> tf.Tensor:
-        """The loss to take gradients of."""
+        """The loss to differentiate."""
         return loss * self.scale if self.dynamic else loss
 
     def divide(self, gradients: list[tf.Tensor]) -> list[tf.Tensor]:
-        """The gradients of the loss itself, from those of its product with the scale."""
+        """The gradients of the loss, from those of the scaled loss."""
         if not self.dynamic:
             return gradients
         return [gradient / self.scale for gradient in gradients]
@@ -45,10 +45,10 @@ class LossScale(tf.Module):
         """Adapts the scale after a step, outside of replicas.
 
         Args:
-          skipped: scalar, whether gradients were not finite, 1 or 0.
+          skipped: scalar, 1 if the gradients were not finite and the step was skipped, else 0.
 
         Returns:
-          `loss_scale`, of the step that is done, if it is dynamic.
+          `loss_scale`, the scale of the finished step, if it is dynamic; else nothing.
         """
         if not self.dynamic:
             return {}

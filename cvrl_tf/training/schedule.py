@@ -9,12 +9,12 @@ import tensorflow as tf
 class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
     """Linear warm-up from 0, then cosine decay to 0 at the last step.
 
-    The cosine runs over all steps, and the warm-up ends on it, as in the released code: the peak,
-    at step `warmup_steps`, is a little below `learning_rate`.
+    The cosine covers all steps, and the warm-up ends at its value of that step, as in the released
+    code. So the peak, at step `warmup_steps`, is a little below `learning_rate`.
 
     Args:
       learning_rate: value of the cosine at step 0.
-      warmup_steps: steps of the warm-up, may be 0.
+      warmup_steps: steps of the warm-up; may be 0.
       total_steps: steps of the run.
 
     Source: paper section 4, implementation details.
@@ -26,7 +26,7 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
         self.total_steps = total_steps
 
     def __call__(self, step: int | tf.Tensor) -> tf.Tensor:
-        """The learning rate, a float32 scalar, of the step after `step` finished steps."""
+        """The learning rate of the step that follows `step` finished steps, scalar float32."""
         step = tf.cast(step, tf.float32)
 
         def cosine(step: tf.Tensor) -> tf.Tensor:

@@ -1,4 +1,4 @@
-"""What the loop trains: networks, their optimizer, and one step on a global batch."""
+"""Base class of what the loop trains: networks, their optimizer, and one step on a global batch."""
 
 import abc
 from typing import Any
@@ -14,9 +14,9 @@ Figures = dict[str, tf.Tensor]
 
 
 class Trainer(abc.ABC):
-    """Networks and their optimizer. Make it inside the strategy's scope.
+    """Networks and their optimizer. Create it inside the strategy's scope.
 
-    A subclass computes the gradients of a replica's share of a batch.
+    A subclass computes the gradients of one replica's share of a batch.
 
     Args:
       trained: networks whose trainable weights are trained, by their names in checkpoints.
@@ -24,12 +24,12 @@ class Trainer(abc.ABC):
       weight_decay: factor of half the sum of the squared kernels, as if added to the loss.
       optimizer: one of `optimizer.OPTIMIZERS`.
       precision: a key of `precision.DTYPE_POLICIES`.
-      frozen: networks that are used as they are, by their names in checkpoints.
+      frozen: networks that are not trained, by their names in checkpoints.
 
     Attributes:
-      checkpoint: everything that a run goes on from; `checkpoint.step` counts finished steps.
+      checkpoint: everything that a run resumes from; `checkpoint.step` counts finished steps.
       schedule: the learning rate.
-      strategy: that it was made in.
+      strategy: in whose scope it was created.
     """
 
     def __init__(
@@ -57,19 +57,20 @@ class Trainer(abc.ABC):
 
     @abc.abstractmethod
     def gradients(self, batch: Any) -> tuple[list[tf.Tensor], Figures]:
-        """Gradients and figures of this replica's share of a batch, called in a replica.
+        """Gradients and figures of this replica's share of a batch, called in replica context.
 
-        The gradients, one for each of `self.variables`, are of the loss of the joint batch: their
-        sum over replicas is what the optimizer takes. `differentiate` makes them. The figures are
-        scalars whose mean over replicas is that of the joint batch; `loss` is one of them.
+        Returns:
+          Gradients of the loss of the joint batch, one for each of `self.variables`. The optimizer
+          sums them over replicas; `differentiate` computes them. Figures: scalars whose mean over
+          replicas is the value of the joint batch; `loss` is one of them.
         """
 
     def differentiate(self, tape: tf.GradientTape, scaled_loss: tf.Tensor) -> list[tf.Tensor]:
-        """The gradients that `gradients` returns, of a loss that `scale` was applied to."""
+        """The gradients that `gradients` returns, of a loss from `scale`."""
         return self._loss_scale.divide(tape.gradient(scaled_loss, self.variables))
 
     def scale(self, loss: tf.Tensor) -> tf.Tensor:
-        """The loss to differentiate: divided by the replicas, over which gradients are summed."""
+        """The loss to differentiate, divided by the replicas because gradients are summed."""
         return self._loss_scale.multiply(loss / self.strategy.num_replicas_in_sync)
 
     def _replica_step(self, batch: Any) -> Figures:
@@ -81,16 +82,16 @@ class Trainer(abc.ABC):
         """Trains on one global batch.
 
         Args:
-          batch: what `gradients` takes, per replica.
+          batch: the argument of `gradients`, per replica.
 
         Returns:
-          Scalars of the joint batch: what `gradients` returns; `gradient_norm`; `skipped`, 1 if the
-          gradients were not finite and nothing was changed, or 0; with float16 `loss_scale`.
+          Scalars of the joint batch: the figures of `gradients`; `gradient_norm`; `skipped`, 1 if
+          the gradients were not finite and nothing was changed, else 0; `loss_scale` with float16.
         """
         return self.finish(self.strategy.run(self._replica_step, args=(batch,)))
 
     def finish(self, figures: Figures) -> Figures:
-        """Means of the figures of all replicas; counts the step."""
+        """Averages the figures over replicas and counts the step."""
         means = {
             name: self.strategy.reduce(tf.distribute.ReduceOp.MEAN, value, axis=None)
             for name, value in figures.items()

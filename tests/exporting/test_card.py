@@ -64,7 +64,7 @@ def test_the_card_of_a_fine_tuned_backbone_says_so(backbone, origin):
     config = SupervisedConfig("records/train-*", num_classes=101, frozen=False, init="run")
     about = description.describe(backbone, dataclasses.replace(origin, config=config))
     text = card.render(about, figures={}, labelled=False)
-    assert "trained to tell 101 classes by cvrl_tf.finetune" in text
+    assert "trained by cvrl_tf.finetune to classify 101 classes" in text
     assert "| init | run |" in text and "pre-trained" not in text
 
 
@@ -76,10 +76,10 @@ def test_the_card_of_an_inflated_network_says_so(backbone, origin):
     assert (about["provenance"]["kind"], about["provenance"]["flags"]) == ("inflated", None)
     text = card.render(about, description.find_figures(inflated), labelled=False)
     assert text.startswith(
-        "# r3d_small, inflated\n\nA 3D-ResNet for video, inflated from a network"
+        "# r3d_small, inflated\n\nA 3D-ResNet for video, inflated from an image network"
     )
     assert "2021, arXiv 2008.03800), with 602,544 parameters. It turns clips into" in text
-    assert "- Inflated from a network of single images, `x/r50.keras`: its kernels" in text
+    assert "- Inflated from an image network, `x/r50.keras`: its kernels" in text
     assert "- It is meant for clips of 4 frames, 3 apart" in text
     for absent in ("pre-trained", "## Figures", "Training data", "{{", "{%"):
         assert absent not in text

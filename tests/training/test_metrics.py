@@ -38,7 +38,7 @@ def test_a_full_disk_is_one_sentence(tmp_path, monkeypatch):
         raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
 
     monkeypatch.setattr(tf.io.gfile, "GFile", full)
-    message = r"Metrics cannot be written to .* \(No space left on device\): make room"
+    message = r"Metrics cannot be written to .* \(No space left on device\): free some space"
     with pytest.raises(InputError, match=message):
         writer.write(2, loss=1.0)
     with pytest.raises(InputError, match=message):

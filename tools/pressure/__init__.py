@@ -1,1 +1,1 @@
-"""A campaign of trouble for training: what is lost when runs are killed, stopped and starved."""
+"""Fault injection for training: runs are killed, stopped and starved, then compared."""
