@@ -13,4 +13,4 @@ resnet3d.BACKBONES["r3d_mini"] = resnet3d.Architecture((1, 1, 1, 1), 2)
 if __name__ == "__main__":
     module = importlib.import_module(sys.argv.pop(1))
     sys.argv[0] = module.__file__
-    module.run()
+    module.COMMAND.run()
