@@ -1,7 +1,7 @@
-"""Other implementations, measured beside this package in environments of their own.
+"""Measures other implementations, in Python environments of their own.
 
-Their programs are in `others`, and are run by the Python of an environment that has them, which a
-flag names. What they depend on can then never be at odds with what this package depends on.
+The programs are in `others`. They are run by the Python of an environment that has the
+implementation; a flag names it. So dependencies cannot conflict with those of this package.
 """
 
 import dataclasses
@@ -20,13 +20,13 @@ Figures = dict[str, float]
 
 @dataclasses.dataclass(frozen=True)
 class Implementation:
-    """Something that this package is compared with.
+    """An implementation that this package is compared with.
 
     Attributes:
-      title: in tables and messages.
-      flag: that names the Python of its environment.
-      packages: distributions whose versions its figures depend on; it needs all of them.
-      requirements: what pip is to install, known to work.
+      title: its name in tables and messages.
+      flag: name of the flag for the Python of its environment.
+      packages: required distributions; their versions are reported with the figures.
+      requirements: arguments of pip that are known to work.
     """
 
     title: str
@@ -45,14 +45,14 @@ PYTORCH = Implementation("PyTorch", "pytorch_python", ("torch",), "torch==2.13.0
 
 
 class Environment:
-    """A Python environment that has an implementation.
+    """A Python environment with an implementation.
 
     Args:
-      implementation: that is measured there.
-      path: of the environment's Python interpreter.
+      implementation: what is measured in it.
+      path: its Python interpreter.
 
     Raises:
-      InputError: there is no such interpreter, or the implementation is not installed there.
+      InputError: there is no such interpreter, or the implementation is not installed.
     """
 
     def __init__(self, implementation: Implementation, path: str):
@@ -61,23 +61,23 @@ class Environment:
         self._python = shutil.which(os.path.expanduser(path))
         if not self._python:
             raise InputError(
-                f"{self._flag} is no program: expected the Python interpreter of an environment"
-                f" that has {implementation.packages[0]}, such as ENVIRONMENT/bin/python."
+                f"{self._flag} is not a program: expected the Python interpreter of an environment"
+                f" with {implementation.packages[0]}, such as ENVIRONMENT/bin/python."
             )
         self.versions = self._run("versions", {"packages": implementation.packages})
         missing = [name for name in implementation.packages if name not in self.versions]
         if missing:
             raise InputError(
-                f"{self._flag} has no {' and no '.join(missing)}: install it there with"
+                f"{self._flag} has no {' and no '.join(missing)}: install the requirements by"
                 f" '{path} -m pip install {implementation.requirements}'."
             )
 
     def measure(self, program: str, settings: Mapping[str, Any]) -> Figures:
-        """The figures of a program of `others` in this environment.
+        """The figures of a program of `others`, run in this environment.
 
         Args:
           program: its name.
-          settings: what the program says that it needs; anything that JSON can hold.
+          settings: the settings that the docstring of the program lists, as JSON values.
 
         Raises:
           InputError: the program failed.
@@ -86,8 +86,8 @@ class Environment:
 
     def _run(self, program: str, settings: Mapping[str, Any]) -> dict[str, Any]:
         path = os.path.join(os.path.dirname(others.__file__), f"{program}.py")
-        # Without the environment variables of Python, which are meant for this environment (-E);
-        # on the CPU, like all else that is compared.
+        # -E ignores Python's environment variables, which are meant for this process. On the CPU,
+        # like everything that is compared.
         try:
             done = subprocess.run(
                 [self._python, "-E", path, json.dumps(settings)],
@@ -113,7 +113,7 @@ class Environment:
         )
 
     def describe(self) -> str:
-        """What was measured, with versions, in a line."""
+        """One line with the title and the versions."""
         versions = ", ".join(f"{name} {version}" for name, version in self.versions.items())
         return f"{self.implementation.title}: {versions}"
 
@@ -121,7 +121,7 @@ class Environment:
 def find_environments(
     implementations: Mapping[str, Implementation], paths: Mapping[str, str | None]
 ) -> dict[str, Environment]:
-    """The environments of those implementations that a path is given for, by the same names."""
+    """The environments of the implementations that have a path, by the same names."""
     return {
         name: Environment(implementation, paths[name])
         for name, implementation in implementations.items()
@@ -130,14 +130,14 @@ def find_environments(
 
 
 def check_parameters(environment: Environment, ours: Figures, theirs: Figures) -> None:
-    """Refuses to compare networks that differ in the number of trained weights.
+    """Checks that both networks have the same number of trained weights.
 
     Raises:
-      InputError: they do.
+      InputError: they differ.
     """
     if ours["parameters"] != theirs["parameters"]:
         raise InputError(
             f"The network of {environment.describe()} has {theirs['parameters']:,} trained weights"
-            f" and ours {ours['parameters']:,}: times of different networks are not compared;"
-            f" expected the versions of '{environment.implementation.requirements}'."
+            f" and ours {ours['parameters']:,}: expected equal networks, which the versions of"
+            f" '{environment.implementation.requirements}' give."
         )

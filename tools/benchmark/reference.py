@@ -1,7 +1,7 @@
-"""Views made in the plain way, with operations of tf.image: what ours are measured with.
+"""Views made in the plain way, with operations of tf.image, for comparison with `pipeline`.
 
-Whole frames are decoded, then cropped; colours change by tf.image's operations, each of which
-converts to HSV and back where it has to; the blur has all its taps. So does the released code.
+Like the released code, it decodes whole frames and then crops them, changes colours by operations
+of tf.image, some of which convert to HSV and back, and blurs with all taps.
 """
 
 import tensorflow as tf
@@ -13,7 +13,7 @@ from cvrl_tf.data.sampling import Purpose, fold
 
 
 def apply(clip: tf.Tensor, parameters: Parameters) -> tf.Tensor:
-    """`augment.apply` by operations of tf.image: the same arguments and results."""
+    """`augment.apply` written with tf.image: the same arguments and results."""
     shape, size = tf.shape(clip), clip.shape[1]
     image = tf.reshape(tf.cast(clip, tf.float32) / 255.0, [-1, clip.shape[2], 3])
     operations = (
@@ -61,7 +61,7 @@ def _blur(clip: tf.Tensor, sigma: tf.Tensor, size: int) -> tf.Tensor:
 
 
 def make_views(sample: dict[str, tf.Tensor], pair: PairSpec) -> tuple[tf.Tensor, tf.Tensor]:
-    """The two augmented views of a sample, from the same draws as `pipeline.crop_pair`."""
+    """The two augmented views of a sample, with the same draws as `pipeline.crop_pair`."""
     views = []
     for index, augmentation in enumerate(pair.augmentations):
         frames, seed = sample["frames"][index], fold(sample["seed"], index)

@@ -1,4 +1,4 @@
-"""Whether two runs are the same: weights bit for bit, lines of metrics, names of files."""
+"""Compares two runs: weights bit for bit, lines of metrics, names of files."""
 
 import os
 import re
@@ -11,7 +11,7 @@ from cvrl_tf import files
 from cvrl_tf.training.checkpoints import CHECKPOINTS
 
 TIMED = ("videos_per_second", "input_wait")  # figures that differ from run to run
-# How often was saved, which a signal changes, and the names of all that is saved.
+# The number of saves, which a signal changes, and the names of the saved objects.
 _NOT_TRAINED = re.compile(r"^save_counter/|^_CHECKPOINTABLE_OBJECT_GRAPH$")
 
 Row = Mapping[str, float]
@@ -20,15 +20,15 @@ Row = Mapping[str, float]
 def differing_runs(
     expected: str, found: str, rows: tuple[Sequence[Row], Sequence[Row]]
 ) -> list[str]:
-    """All in which the finished run in the directory `found` differs from the one in `expected`.
+    """The differences between two finished runs.
 
     Args:
-      expected: directory of a run that had no trouble.
-      found: directory of the other.
+      expected: directory of the uninterrupted run.
+      found: directory of the other run.
       rows: the lines of metrics of both.
 
     Returns:
-      A phrase for each difference, none when nothing was lost.
+      A phrase for each difference; none if nothing was lost.
     """
     return [
         *differing_tensors(*(latest_checkpoint(directory) for directory in (expected, found))),
@@ -38,12 +38,12 @@ def differing_runs(
 
 
 def latest_checkpoint(directory: str) -> str | None:
-    """The newest checkpoint of the run in a directory; None when there is none."""
+    """The newest checkpoint of the run in a directory; None if there is none."""
     return tf.train.latest_checkpoint(os.path.join(directory, CHECKPOINTS))
 
 
 def differing_tensors(expected: str | None, found: str | None) -> list[str]:
-    """In which of their tensors two checkpoints differ, a phrase for each; bits are compared."""
+    """The tensors in which two checkpoints differ by any bit, a phrase for each."""
     if expected is None or found is None:
         return [f"the checkpoints are {expected} and {found}"]
     readers = [tf.train.load_checkpoint(prefix) for prefix in (expected, found)]
@@ -66,7 +66,7 @@ def _equal(one: np.ndarray, two: np.ndarray) -> bool:
 
 
 def differing_rows(expected: Sequence[Row], found: Sequence[Row]) -> list[str]:
-    """In what lines of metrics differ but for times, a phrase for each: gaps, repeats, figures."""
+    """The differences between lines of metrics except times: gaps, repeats, figures."""
     steps = [[row["step"] for row in rows] for rows in (expected, found)]
     phrases = [f"the line of step {step} is missing" for step in steps[0] if step not in steps[1]]
     phrases += [f"a line of step {step} is too many" for step in steps[1] if step not in steps[0]]
@@ -95,12 +95,12 @@ def largest_difference(expected: Sequence[Row], found: Sequence[Row], name: str 
 
 
 def file_names(directory: str) -> list[str]:
-    """The files of a run, without TensorBoard's, whose names hold times."""
+    """The files of a run, without TensorBoard's, whose names contain times."""
     names = [*files.names_in(directory), *files.names_in(os.path.join(directory, CHECKPOINTS))]
     return [name for name in names if not name.startswith("events.out.")]
 
 
 def differing_names(expected: Sequence[str], found: Sequence[str]) -> list[str]:
-    """Which files of a run are missing and which are too many, a phrase for each."""
+    """The files of a run that are missing or unexpected, a phrase for each."""
     missing = [f"the file {name} is missing" for name in expected if name not in found]
     return missing + [f"the file {name} is left over" for name in found if name not in expected]

@@ -1,4 +1,4 @@
-"""Records to train on, rendered, and records that cannot be used."""
+"""Rendered records for training, and damaged ones."""
 
 import itertools
 import os
@@ -26,8 +26,8 @@ def _no_jpegs(video: records.Video, serialized: bytes, rng: np.random.Generator)
     return records.serialize(records.Video(**{**vars(video), "frames": frames}))
 
 
-# What is written with a right checksum, so that only its reader can tell; and bits that flip on the
-# disk, which is done to the file.
+# Damage with a correct checksum, which only parsing or decoding reveals; and flipped bits on the
+# disk, for which the written file is changed (None here).
 DAMAGES: dict[str, Damage | None] = {
     "bytes flipped": None,
     "record cut to a third": _cut,
@@ -39,8 +39,8 @@ def render(directory: str, damaged: dict[int, str] | None = None, seed: int = 0)
     """Writes shards of rendered videos.
 
     Args:
-      directory: where to; is made.
-      damaged: a key of `DAMAGES` by the number of the record.
+      directory: of the shards; it is created.
+      damaged: from the number of a record to a key of `DAMAGES`.
       seed: of the damage.
 
     Returns:
@@ -66,7 +66,7 @@ def render(directory: str, damaged: dict[int, str] | None = None, seed: int = 0)
 
 
 def origin(pattern: str, number: int) -> str:
-    """The file and the place in it of a record, as `bad_records.txt` names it."""
+    """The file of a record and its number there, as `bad_records.txt` names them."""
     for shard, numbers in enumerate(np.array_split(np.arange(VIDEOS), SHARDS)):
         if number in numbers:
             path = os.path.join(os.path.dirname(pattern), f"train-{shard:05d}-of-{SHARDS:05d}")
@@ -84,7 +84,7 @@ def _video(class_name: str, number: int) -> records.Video:
 
 
 def _flip_bytes(path: str, numbers: list[int], rng: np.random.Generator) -> None:
-    """Flips bits of five bytes of the data of each of these records of a shard."""
+    """Flips bits in five bytes of the data of each of these records of a shard."""
     places = tfrecords.find_records(path)
     with open(path, "r+b") as file:
         for number in numbers:

@@ -1,4 +1,4 @@
-"""Training as a process of its own, the real command, watched from outside by what it writes."""
+"""Training by the real command in a process of its own, observed through the files it writes."""
 
 import contextlib
 import json
@@ -19,22 +19,22 @@ from cvrl_tf.training.run_directory import LOCK_FILE
 from tools.pressure import compare
 
 _POLL = 0.005  # seconds
-LIMIT = 900.0  # seconds that anything may take
+LIMIT = 900.0  # seconds that any wait may take
 
 
 class Training:
-    """A process of `python -m cvrl_tf.train` in a `with` block, at whose end it is gone.
+    """A process of `python -m cvrl_tf.train`, for a `with` block that kills it at its end.
 
     Args:
       directory: its --model_dir.
       arguments: its other flags.
-      environment: added to this process's.
+      environment: variables added to those of this process.
 
     Attributes:
-      resumed_from: the step of the newest checkpoint when it was started, 0 when there was none.
-      seconds: from its start until it held the lock (imports, records looked through, network
-        made; `locked`), had restored its state (`restored`), and wrote its first line of metrics
-        (`first_line`), as far as `wait_for_step` saw that.
+      resumed_from: the step of the newest checkpoint at its start, 0 if there was none.
+      seconds: from its start until it held the lock (`locked`: imports, examination of the records,
+        building the network), had restored its state (`restored`), and wrote its first line of
+        metrics (`first_line`), as far as `wait_for_step` observed them.
     """
 
     def __init__(
@@ -79,10 +79,10 @@ class Training:
         return False
 
     def wait_for_step(self, step: int = 1, limit: float = LIMIT) -> bool:
-        """Waits for a line of this process about a step not before `step` and after its first.
+        """Waits for a line of metrics of this process about `step` or a later step.
 
         Returns:
-          Whether there is one; False when it ended before, or after `limit` seconds.
+          Whether the line came; False if the process ended before, or after `limit` seconds.
         """
         step, end = max(step, self.resumed_from + 1), time.monotonic() + limit
         while time.monotonic() < end:
@@ -103,7 +103,7 @@ class Training:
         return False
 
     def wait_for_file(self, exists: Callable[[], bool]) -> bool:
-        """Waits until something exists; False when the process ends before."""
+        """Waits until `exists` is true; False if the process ends before."""
         while not exists():
             if self.ended():
                 return False
@@ -124,14 +124,14 @@ class Training:
         self._process.wait()
 
     def limit_file_size(self, num_bytes: int) -> None:
-        """From now on no file of it grows beyond `num_bytes`: writing fails as on a full disk."""
+        """Limits the size of its files from now on: larger ones fail as on a full disk."""
         resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE, (num_bytes, num_bytes))
 
     def wait(self, limit: float = LIMIT) -> tuple[int, str, float]:
         """Waits for its end.
 
         Returns:
-          Its exit status, what it said on stderr, and the seconds since it was started.
+          Its exit status, its stderr, and the seconds since its start.
 
         Raises:
           InputError: it does not end.
@@ -140,18 +140,18 @@ class Training:
             status = self._process.wait(limit)
         except subprocess.TimeoutExpired:
             raise InputError(
-                f"A training in {self._directory} has not ended after {limit:.0f} seconds: try on a"
+                f"The training in {self._directory} has not ended after {limit:.0f} seconds: try a"
                 " machine with less other work."
             ) from None
         return status, self.said(), time.monotonic() - self._start
 
     def said(self) -> str:
-        """What it has said on stderr so far."""
+        """Its stderr so far."""
         self._errors.seek(0)
         return self._errors.read()
 
     def said_last(self) -> str:
-        """The sentence of its end: the last line for users, empty if there is none."""
+        """The sentence with which it ended: the last line for users, empty if there is none."""
         lines = [
             line for line in self.said().splitlines() if line.startswith(("error:", "Stopped"))
         ]
@@ -159,15 +159,15 @@ class Training:
 
 
 def expect_end(training: Training, status: int, sentence: str = "") -> tuple[list[str], float]:
-    """Waits for the end of a training, which must be of a kind.
+    """Waits for the end of a training and checks how it ended.
 
     Args:
       training: the process.
-      status: the exit status expected.
-      sentence: regular expression that a line on stderr must match; TensorFlow's own may follow.
+      status: the expected exit status.
+      sentence: regular expression that a line on stderr must match; lines of TensorFlow may follow.
 
     Returns:
-      A phrase for each way in which it was other; the seconds since it was started.
+      A phrase for each deviation; the seconds since its start.
     """
     found, said, seconds = training.wait()
     last = training.said_last()

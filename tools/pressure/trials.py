@@ -1,4 +1,4 @@
-"""The trials: trouble for a run, and what it has lost at its end."""
+"""The trials: a fault for each run, and what was lost at its end."""
 
 import contextlib
 import dataclasses
@@ -22,21 +22,21 @@ from cvrl_tf.training.run_directory import CONFIG_FILE
 from tools.pressure import compare, data
 from tools.pressure.processes import Training, expect_end
 
-SAVE_EVERY, LOG_EVERY, BATCH_SIZE = 3, 2, 4  # lines go over checkpoints
+SAVE_EVERY, LOG_EVERY, BATCH_SIZE = 3, 2, 4  # so that lines and checkpoints do not coincide
 WORKERS = 2
 CLOSE = 1e-4  # relative, of losses of several workers
-_SAVING_SECONDS = 0.03  # that a kill comes after the first file of a checkpoint, at most
+_SAVING_SECONDS = 0.03  # from the first file of a checkpoint to a kill, at most
 
 
 @dataclasses.dataclass
 class Result:
-    """What a trial has shown.
+    """The result of a trial.
 
     Attributes:
-      done: what was done to the run.
-      times: how often.
-      lost: a phrase for each thing that was lost or was not as it should be.
-      figures: what was measured.
+      done: the fault.
+      times: number of times that it was injected.
+      lost: a phrase for each loss or unexpected behaviour.
+      figures: measurements by name.
     """
 
     done: str
@@ -46,14 +46,14 @@ class Result:
 
 
 class Campaign:
-    """Trains in a directory, undisturbed and in trouble.
+    """Trains in a directory, uninterrupted and with faults.
 
     Args:
-      directory: empty; gets records and runs.
+      directory: an empty directory for records and runs.
       steps: of each run.
-      kills: of one process.
-      worker_kills: of one of two workers.
-      seed: of the moments.
+      kills: number of kills of the run of one process.
+      worker_kills: number of kills of one of two workers.
+      seed: of the random times and of the damage.
       on_start: called for each training that starts.
     """
 
@@ -101,13 +101,13 @@ class Campaign:
         return compare.differing_runs(expected, directory, rows)
 
     def _finish(self, directory: str) -> list[str]:
-        """Gives the command once more, which must go to the end; returns what was lost by then."""
+        """Runs the command once more, which must reach the end; returns what was lost."""
         with self._start(directory) as training:
             failed, _ = expect_end(training, 0)
         return failed or self._lost(directory)
 
     def reference(self) -> Result:
-        """The run without trouble that the others are compared with."""
+        """The uninterrupted run, with which the others are compared."""
         with self._start(self._reference) as training:
             training.wait_for_step()
             failed, seconds = expect_end(training, 0)
@@ -122,7 +122,7 @@ class Campaign:
         return Result(f"nothing: the reference, {self._steps} steps", 1, lost, figures)
 
     def kills(self) -> Result:
-        """SIGKILL at random moments; of four, one while it starts and one while it saves."""
+        """SIGKILL at random times; of four, one during the start and one during a save."""
         directory = self._path("killed")
         phases, again, starting, saving, temporaries = [], [], 0, 0, []
         for number in range(self._kills):
@@ -159,15 +159,15 @@ class Campaign:
                 [phase["first_line"] - phase["restored"] for phase in phases]
             ),
         }
-        return Result("SIGKILL at random moments, started again", self._kills, lost, figures)
+        return Result("SIGKILL at random times, restarted", self._kills, lost, figures)
 
     def _sleep_some_steps(self, kills: int) -> None:
-        # Not more than its part of the run, which must outlast all kills.
+        # At most its part of the run, so that the run outlasts all kills.
         steps = self._rng.uniform(0, self._steps / (kills + 1))
         time.sleep(steps * self._step_seconds)
 
     def workers(self) -> Result:
-        """SIGKILL of one of two workers, both started again."""
+        """SIGKILL of one of two workers; both are restarted."""
         expected, directory = self._path("workers_reference"), self._path("workers_killed")
         seconds, lost = self._run_workers(expected, kill=False)
         survivors = []
@@ -187,15 +187,15 @@ class Campaign:
             figures["largest_loss_difference"] = compare.largest_difference(*rows)
             if figures["largest_loss_difference"] > CLOSE:
                 lost.append(f"losses differ by {figures['largest_loss_difference']:.1e}")
-        done = "one of two workers killed, both started again"
+        done = "one of two workers killed, both restarted"
         return Result(done, self._worker_kills, lost, figures)
 
     def _run_workers(self, directory: str, kill: bool) -> tuple[float, list[str]]:
-        """Starts two workers, kills one if asked to, and waits for the end of both.
+        """Starts two workers, kills one if `kill`, and waits for the end of both.
 
         Returns:
-          The seconds from the kill, or from the start, until the last of them had ended; what was
-          not as it should be.
+          The seconds from the kill, or from the start, to the end of the last worker; a phrase for
+          each unexpected behaviour.
         """
         with contextlib.ExitStack() as stack:
             addresses = _free_addresses(WORKERS)
@@ -219,7 +219,7 @@ class Campaign:
             return time.monotonic() - start, phrases
 
     def bad_records(self) -> Result:
-        """A record of a hundred that cannot be used, each in another way."""
+        """One record in a hundred is damaged, each in another way."""
         numbers = self._rng.choice(data.VIDEOS, len(data.DAMAGES), replace=False)
         damaged = dict(zip(map(int, numbers), data.DAMAGES, strict=True))
         directory = self._path("bad_records")
@@ -240,7 +240,7 @@ class Campaign:
         return Result(f"{share:.0%} of the records: {what}", len(damaged), lost, {"named": named})
 
     def full_disk(self) -> Result:
-        """A checkpoint that cannot be written, and room again."""
+        """A checkpoint cannot be written for lack of space; then there is space again."""
         directory = self._path("full_disk")
         with self._start(directory) as training:
             training.wait_for_step(SAVE_EVERY + LOG_EVERY)
@@ -258,10 +258,10 @@ class Campaign:
         lost += [f"{name} is left over" for name in _temporaries(directory)]
         figures = {"saved_step": _saved_step(directory), "sentence": sentence}
         lost += self._finish(directory)
-        return Result("no room for a checkpoint; room again", 1, lost, figures)
+        return Result("no space for a checkpoint, then space again", 1, lost, figures)
 
     def two_processes(self) -> Result:
-        """A second process in the directory of a run."""
+        """A second process starts in the directory of a run."""
         directory = self._path("two_processes")
         with self._start(directory) as first:
             first.wait_for_file(lambda: os.path.exists(os.path.join(directory, CONFIG_FILE)))
@@ -282,15 +282,15 @@ class Campaign:
             training.wait_for_step(LOG_EVERY + int(self._rng.integers(1, self._steps // 2)))
             training.send(signal.SIGTERM)
             start = time.monotonic()
-            lost, _ = expect_end(training, 75, "^Stopped at step .* the same command goes on")
+            lost, _ = expect_end(training, 75, "^Stopped at step .* the same command resumes")
             seconds = time.monotonic() - start
         figures = {"seconds_until_ended": seconds, "saved_step": _saved_step(directory)}
         lost += self._finish(directory)
-        return Result("SIGTERM, started again", 1, lost, figures)
+        return Result("SIGTERM, restarted", 1, lost, figures)
 
 
 def _state_bytes(prefix: str | None) -> dict[str, int]:
-    """Bytes of a checkpoint's files, and of what the loop itself keeps in it."""
+    """Bytes of a checkpoint's files, and of the loop's own state in it."""
     if prefix is None:
         return {"checkpoint_bytes": 0, "loop_state_bytes": 0}
     size = sum(os.path.getsize(path) for path in tf.io.gfile.glob(f"{prefix}.*"))
@@ -301,7 +301,7 @@ def _state_bytes(prefix: str | None) -> dict[str, int]:
 
 
 def _temporaries(directory: str) -> list[str]:
-    """What a process that ended has left half-written."""
+    """Incomplete files that an ended process has left."""
     marks = ("_temp", "tempstate", ".tmp")
     paths = [directory, os.path.join(directory, CHECKPOINTS)]
     names = [name for path in paths for name in files.names_in(path)]
@@ -319,7 +319,7 @@ def _last_step(directory: str) -> int:
 
 
 def _spread(values: list[float]) -> dict[str, float]:
-    """Median, least and largest; empty for no values."""
+    """Median, minimum and maximum; empty for no values."""
     if not values:
         return {}
     return {"median": statistics.median(values), "least": min(values), "largest": max(values)}

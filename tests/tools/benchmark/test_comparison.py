@@ -15,20 +15,21 @@ def _message(call, *arguments):
     return str(caught.value)
 
 
-def test_a_path_that_is_no_program(tmp_path):
+def test_a_path_that_is_not_a_program(tmp_path):
     path = f"{tmp_path}/bin/python"
     assert _message(comparison.Environment, comparison.PYTORCH, path) == (
-        f"--pytorch_python={path} is no program: expected the Python interpreter of an environment"
-        " that has torch, such as ENVIRONMENT/bin/python."
+        f"--pytorch_python={path} is not a program: expected the Python interpreter of an"
+        " environment with torch, such as ENVIRONMENT/bin/python."
     )
 
 
-def test_an_environment_without_the_packages_is_told_what_to_install():
+def test_an_environment_without_the_packages_names_what_to_install():
     python = sys.executable  # of this environment, which has TensorFlow but nothing of theirs
     authors = dataclasses.replace(comparison.AUTHORS, packages=("tensorflow", "no-such-package"))
     assert _message(comparison.Environment, authors, python) == (
-        f"--authors_python={python} has no no-such-package: install it there with '{python} -m pip"
-        " install tf-models-official==2.20.0 tensorflow-cpu==2.20.0 tf_keras==2.20.1'."
+        f"--authors_python={python} has no no-such-package: install the requirements by"
+        f" '{python} -m pip install tf-models-official==2.20.0 tensorflow-cpu==2.20.0"
+        " tf_keras==2.20.1'."
     )
 
 

@@ -1,5 +1,5 @@
 """Programs that measure other implementations, for `tools.benchmark.comparison`.
 
-Each is run by the Python of an environment of its own, which has that implementation and nothing of
-this project: it imports, beside that implementation and the standard library, only `measure`.
+Each is run by the Python of an environment with that implementation, but without this project. It
+imports only that implementation, the standard library and `measure`.
 """

@@ -1,9 +1,9 @@
 """The input pipeline of the authors' implementation: batches of its own `build_inputs`.
 
-Equal to this package's pipeline with --augment_on=host: the records, the sizes, that both clips of
-a video are decoded, cropped, resized, flipped, changed in colour, blurred and solarised by the same
-distributions, and that float32 comes out. As theirs, and not equal: their draws; records shuffled
-in a buffer of 64 instead of read by position, and parsed before that; labels.
+Equal to this package's pipeline with --augment_on=host: the records; the sizes; decoding, crop,
+resize, flip, colours, blur and solarisation of both clips, with the same distributions; float32
+output. Different: the draws; records are parsed and then shuffled in a buffer of 64, instead of
+read by position; it also reads labels.
 
 Settings: `data`, patterns of TFRecord files; `frames` and `stride` of a clip; `size` in pixels;
 `batch_size` and `videos`, as of `measure.batches`.
@@ -30,7 +30,7 @@ def main():
     config.override({"task": {"train_data": data}})
     task = pretrain.VideoSSLPretrainTask(config.task)
     batches = iter(task.build_inputs(config.task.train_data))
-    measure.tell(measure.batches(batches, settings["batch_size"], settings["videos"]))
+    measure.print_figures(measure.batches(batches, settings["batch_size"], settings["videos"]))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
 """A training step of the authors' implementation: its own task, model, loss and optimizer.
 
 Equal to this package's step: the network (convolutions, batch normalisation, projection head), the
-sizes, the type of computation, InfoNCE over both directions, the factor of the weight decay, and
-that batch normalisation is not synchronised. As theirs, and not equal: weight decay is a sum over
-all kernels inside the loss; the momentum is Nesterov's, with a warm-up of the learning rate; there
-is no norm of the gradients; accuracy and entropy are metrics that the step updates. The momenta are
-made in the first step: memory before it is without them.
+sizes, the precision, InfoNCE over both directions, the factor of the weight decay, and batch
+normalisation without synchronisation. Different: weight decay is a sum over all kernels inside the
+loss; the momentum is Nesterov's, with a warm-up of the learning rate; the norm of the gradients is
+not computed; the step updates metrics of accuracy and entropy. The momenta are created in the first
+step, so the memory before it does not include them.
 
 Settings: see `tools.benchmark.step`.
 """
@@ -20,7 +20,7 @@ EXPERIMENT = "video_ssl_pretrain_kinetics600"
 
 
 def configure(settings):
-    """Their experiment, with the network of the paper's table 1 and the sizes of `settings`."""
+    """The authors' experiment with the network of the paper's table 1 and sizes of `settings`."""
     stages = zip(settings["blocks"], settings["temporal_kernels"], strict=True)
     blocks = [
         {
@@ -83,7 +83,7 @@ def main():
         return task.train_step(({"image": clips}, None), model, optimizer, metrics)
 
     figures = measure.steps(lambda: step(clips)["total_loss"].numpy(), settings["steps"])
-    measure.tell(
+    measure.print_figures(
         {
             **figures,
             "peak_memory_mb": measure.peak_memory_mb(),

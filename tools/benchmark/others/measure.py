@@ -1,4 +1,4 @@
-"""How each implementation is measured, this package too. Needs the standard library only."""
+"""Measures any implementation, also this package. Needs the standard library only."""
 
 import json
 import os
@@ -11,12 +11,12 @@ from typing import Any
 
 
 def settings() -> dict[str, Any]:
-    """What a program of this directory was asked to do: its one argument, JSON."""
+    """The settings of a program of this directory: its one argument, JSON."""
     return json.loads(sys.argv[1])
 
 
-def tell(figures: dict[str, Any]) -> None:
-    """Prints a program's result, as the last line of its output."""
+def print_figures(figures: dict[str, Any]) -> None:
+    """Prints the result of a program, as the last line of its output."""
     print(json.dumps(figures))
 
 
@@ -36,24 +36,23 @@ def cpu_seconds() -> float:
 def peak_memory_mb() -> float:
     """Peak of the resident memory of this process, in MB.
 
-    `ru_maxrss` would not do: on Linux it begins with the memory of the process that started this
-    one, of which little may be left.
+    `ru_maxrss` is not used on Linux, because it starts with the memory of the parent process.
     """
     try:
         with open("/proc/self/status", encoding="utf-8") as file:
             line = next(line for line in file if line.startswith("VmHWM"))
         return int(line.split()[1]) * 1024 / 1e6
-    except (OSError, StopIteration):  # no Linux
+    except (OSError, StopIteration):  # not Linux
         unit = 1 if sys.platform == "darwin" else 1024
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
 def steps(step: Callable[[], object], num_steps: int) -> dict[str, float]:
-    """Medians of `num_steps` steps, after two that are not counted.
+    """Medians of `num_steps` steps, after two uncounted ones.
 
     Args:
-      step: does one step and waits until it is done.
-      num_steps: that are counted.
+      step: makes one step and waits for its end.
+      num_steps: number of counted steps.
     """
     for _ in range(2):
         step()
@@ -70,9 +69,9 @@ def steps(step: Callable[[], object], num_steps: int) -> dict[str, float]:
 
 
 def batches(batches: Iterator[Any], batch_size: int, num_videos: int) -> dict[str, float]:
-    """Means over the batches of at least `num_videos` videos, after half as many not counted."""
+    """Means over batches of at least `num_videos` videos, after half as many uncounted ones."""
     num_batches = -(-num_videos // batch_size)
-    for _ in range(max(2, num_batches // 2)):  # all is compiled
+    for _ in range(max(2, num_batches // 2)):  # until everything is compiled
         next(batches)
     cpu_start, start = cpu_seconds(), time.monotonic()
     for _ in range(num_batches):

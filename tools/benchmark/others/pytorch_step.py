@@ -1,10 +1,11 @@
-"""The same training step in PyTorch, as one would write it there for speed.
+"""The same training step in PyTorch, written for speed.
 
 Equal to this package's step: the network, the sizes, InfoNCE over both directions, SGD with
 momentum, and weight decay for kernels only. The clips are channels_last_3d. In bfloat16 the network
-runs under autocast, with its last layer; the loss is in float32. Not equal: even borders are padded
-on both sides instead of at the end; there is no norm of the gradients, and the learning rate is
-constant. The momenta are made in the first step: memory before it is without them.
+runs under autocast, including its last layer; the loss is in float32. Different: even sizes are
+padded on both sides instead of at the end; the norm of the gradients is not computed; the learning
+rate is constant. The momenta are created in the first step, so the memory before it does not
+include them.
 
 Settings: see `tools.benchmark.step`.
 """
@@ -19,7 +20,7 @@ EXPANSION = 4
 
 
 class ConvolutionNormalization(nn.Module):
-    """A convolution with batch normalisation, and ReLU if wanted."""
+    """A convolution with batch normalisation, and ReLU if `relu`."""
 
     def __init__(self, inputs, outputs, kernel, settings, strides=(1, 1, 1), relu=True):
         super().__init__()
@@ -90,7 +91,7 @@ class Network(nn.Module):
 
 
 def info_nce(embeddings, temperature):
-    """The sum of both directions; the first half of the embeddings is of the first views."""
+    """The sum of both directions. The first half of the embeddings belongs to the first views."""
     first, second = functional.normalize(embeddings.float(), dim=1).chunk(2)
     twins = torch.arange(len(first))
     itself = 1e9 * torch.eye(len(first))
@@ -117,7 +118,7 @@ def main():
     """Measures the step and prints the figures."""
     settings = measure.settings()
     torch.manual_seed(0)
-    torch.set_num_threads(measure.cores())  # all, as TensorFlow takes; the default may be half
+    torch.set_num_threads(measure.cores())  # all, like TensorFlow; the default may be half
     network = Network(settings).to(memory_format=torch.channels_last_3d).train()
     optimizer = build_optimizer(network, settings["weight_decay"])
     before = measure.peak_memory_mb()
@@ -135,7 +136,7 @@ def main():
         optimizer.step()
         return loss.item()
 
-    measure.tell(
+    measure.print_figures(
         {
             **measure.steps(step, settings["steps"]),
             "peak_memory_mb": measure.peak_memory_mb(),

@@ -1,4 +1,4 @@
-"""Versions of packages in this environment, those that are there.
+"""Versions of those packages that are installed in this environment.
 
 Settings: `packages`, names of distributions.
 """
@@ -14,4 +14,4 @@ for name in measure.settings()["packages"]:
         found[name] = importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         continue
-measure.tell(found)
+measure.print_figures(found)
