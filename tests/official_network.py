@@ -1,7 +1,7 @@
 """The network of the paper's table 1 from a checkpoint of the authors' layout, in plain operations.
 
-Written from the paper and the keys alone, without any of the package's layers: what the package's
-network is compared with. `write_checkpoint` makes such checkpoints of random weights.
+Written from the paper and the keys alone, without layers of the package. The package's
+network is compared with it. `write_checkpoint` makes such checkpoints of random weights.
 """
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""InfoNCE on a number of replicas: MirroredStrategies of several sizes do not go into one process.
+"""InfoNCE on a number of replicas; one process cannot have MirroredStrategies of several sizes.
 
 python replicas_program.py REPLICAS TEMPERATURE EMBEDDINGS.npy RESULT.npz
 """

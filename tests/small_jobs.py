@@ -1,4 +1,4 @@
-"""Jobs for worker processes: in a module of its own, which those can import."""
+"""Jobs for worker processes, in a module that these can import."""
 
 import dataclasses
 import os
@@ -10,7 +10,7 @@ from cvrl_tf.errors import InputError
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """Does what its steps say, one for each video, and returns the number of its process.
+    """Performs its steps, one for each video, and returns the number of its process.
 
     A step is "fine", "hang", "slow" (progress for 2 s), "die" (by signal 11) or "die once";
     `log` gets a line for each video that is begun.

@@ -1,4 +1,4 @@
-"""Records that tests are made of."""
+"""Small records for tests."""
 
 import numpy as np
 import tensorflow as tf
@@ -9,7 +9,7 @@ from cvrl_tf.data import records
 def make_video(
     index: int, num_frames: int = 20, height: int = 40, width: int = 48, label: int | None = 0
 ) -> records.Video:
-    """A video of a random coarse pattern that moves up, with noise; other than any other's."""
+    """A video of a random coarse pattern that moves up, with noise, drawn from `index`."""
     rng = np.random.default_rng(index)
     pattern = rng.uniform(0, 255, (height // 8 + num_frames, width // 8, 3))
     frames = []

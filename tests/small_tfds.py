@@ -1,4 +1,4 @@
-"""A small data set as TensorFlow Datasets prepares it."""
+"""A small data set prepared by TensorFlow Datasets."""
 
 import numpy as np
 import tensorflow_datasets as tfds

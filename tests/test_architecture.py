@@ -1,4 +1,4 @@
-"""The arrows between the rooms of the package are those of the picture in docs/architecture.md."""
+"""Imports between the rooms of the package follow the picture in docs/architecture.md."""
 
 import ast
 import configparser
@@ -10,14 +10,14 @@ import pytest
 
 CHECKOUT = pathlib.Path(__file__).parents[1]
 PACKAGE = CHECKOUT / "cvrl_tf"
-ENTRY, GROUND = "entry", "ground"  # the names that the picture gives to modules outside of any room
+ENTRY, GROUND = "entry", "ground"  # nodes of the picture for modules outside of rooms
 
 
 def imports_of(package: pathlib.Path) -> dict[str, set[str]]:
-    """What each module of a package imports: names of other modules, also those of elsewhere.
+    """The modules that each module of a package imports, also from other packages.
 
     An import inside a function counts like any other. `from package.room import module` is an
-    arrow to the module, `from package.module import name` one to the module as well.
+    arrow to that module; so is `from package.module import name`.
     """
     modules = {}
     for path in package.rglob("*.py"):
@@ -73,7 +73,7 @@ def picture() -> dict[str, set[str]]:
 
 
 def below(arrows: dict[str, set[str]], node: str) -> set[str]:
-    """All nodes that arrows lead to from `node`, over any number of others."""
+    """All nodes that can be reached from `node` along arrows."""
     found: set[str] = set()
     waiting = [node]
     while waiting:
@@ -86,7 +86,7 @@ def below(arrows: dict[str, set[str]], node: str) -> set[str]:
 def upward_arrows(
     imports: dict[str, set[str]], allowed: dict[str, set[str]], entry_points: set[str]
 ) -> set[tuple[str, str]]:
-    """Imports from one room to another that the picture has no way for."""
+    """Imports between rooms that no path of the picture allows."""
     found = set()
     for module, targets in imports.items():
         room = room_of(module, entry_points)

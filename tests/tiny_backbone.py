@@ -1,4 +1,4 @@
-"""A backbone that costs nothing."""
+"""A backbone with almost no computation."""
 
 import keras
 

@@ -1,4 +1,4 @@
-"""One of the processes that train together: python workers_program.py MODE RUN_DIRECTORY DATA
+"""One of several training processes: python workers_program.py MODE RUN_DIRECTORY DATA
 
 MODE is one_device, mirrored (two replicas in this process) or multi_worker (TF_CONFIG).
 """

@@ -1,4 +1,4 @@
-"""The flagfiles of the published rows, the table in the docs and the defaults say the same."""
+"""The flagfiles of published experiments, the table in the docs and the defaults agree."""
 
 import pathlib
 import re
@@ -12,7 +12,7 @@ TYPES = {name: type(value) for name, value in vars(PretrainConfig(train_data="")
 
 
 def _values(name, config):
-    """The flags of a flagfile, of the types that they have in a configuration."""
+    """The flags of a flagfile, with the types that they have in a configuration."""
     lines = (ROOT / "flags" / name).read_text().splitlines()
     pairs = [line.removeprefix("--").split("=", 1) for line in lines if not line.startswith("#")]
     return {flag: type(vars(config).get(flag, ""))(value) for flag, value in pairs}

@@ -16,7 +16,7 @@ from cvrl_tf.conversion.beam import BeamPipeline  # noqa: E402 - imports apache_
 
 @pytest.fixture
 def entries(tmp_path):
-    """Seven videos and one that is missing."""
+    """Seven videos and one missing video."""
     catalog = catalogs.folder(write_class_folders(tmp_path / "videos", {"dive": 3, "swim": 4}))
     entries = catalog.splits["train"]
     return [*entries, Entry("dive/none", str(tmp_path / "none.mp4"), 0, "dive")]

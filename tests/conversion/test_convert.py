@@ -297,7 +297,7 @@ def test_no_video_at_all_is_an_error(tmp_path):
 
 @pytest.mark.slow
 def test_a_hanging_and_a_crashing_video_are_listed(tmp_path, videos):
-    """The worker that reads one file is stopped; those that read the other are shot."""
+    """The worker that reads one file is stopped; workers that read the other are killed."""
     entries, signals = list(videos[0]), {}
     for name, number in ("stuck", signal.SIGSTOP), ("shot", signal.SIGSEGV):
         path = write_video(tmp_path / f"{name}.mp4", draw(60, 24, 32) * 100)
@@ -317,7 +317,7 @@ def test_a_hanging_and_a_crashing_video_are_listed(tmp_path, videos):
     assert shot == ("train", "shot", str(tmp_path / "shot.mp4"), crash, "0", "no")
     hang = "timeout: no frame in 1.5 s"
     assert stuck == ("train", "stuck", str(tmp_path / "stuck.mp4"), hang, "0", "no")
-    # What is left is as if the two had been files that cannot be read.
+    # The result is that of two files that cannot be read.
     found = sorted(video["id"].decode() for video in _parsed(tmp_path / "out"))
     assert found == [entry.video_id for entry in videos[0]]
     assert not list((tmp_path / "out" / ".conversion").glob("*incidents*"))
@@ -378,7 +378,7 @@ def test_the_same_call_goes_on_and_ends_in_the_same_bytes(tmp_path, videos, monk
     assert _names(output) == [".conversion", "train-00000-of-00003"]
     finished = output / "train-00000-of-00003"
     before = finished.stat()
-    # What a run that was killed leaves beside.
+    # Files that a killed run leaves.
     for name in (".conversion/train-00001-of-00003.shard.tmp-1", "dataset_info.json.tmp-1"):
         (output / name).write_bytes(b"half")
     (output / "train-00001-of-00003").write_bytes(b"named, but without a report")
@@ -620,7 +620,7 @@ def test_a_full_disk_leaves_finished_shards_and_goes_on_later(tmp_path, videos):
         noise = np.random.default_rng(index).integers(0, 255, (20, 48, 64, 3), np.uint8)
         path = write_video(tmp_path / f"noise_{index}.mp4", list(noise))
         large.append(Entry(f"noise_{index}", path, 0, "dive"))
-    # Sorted by hash: the large ones go where the small ones do not.
+    # Sorted by hash: large and small files are in different shards.
     entries = sorted(
         [*videos[0][:4], *large],
         key=lambda entry: hashlib.sha256(entry.video_id.encode()).digest(),
@@ -648,7 +648,7 @@ def test_a_full_disk_leaves_finished_shards_and_goes_on_later(tmp_path, videos):
 
 @pytest.mark.slow
 def test_killed_at_any_moment_the_result_is_the_same(tmp_path):
-    """SIGKILL to all processes of a run, and again to the run that goes on."""
+    """SIGKILL to all processes of a run, and again to the run that resumes."""
     root = str(tmp_path / "videos")
     (tmp_path / "videos" / "dive").mkdir(parents=True)
     for index in range(13):  # each takes some tenths of a second
@@ -685,7 +685,7 @@ def test_killed_at_any_moment_the_result_is_the_same(tmp_path):
     finished = {}
     for _ in range(5):
         run = start(output)
-        # When so many shards are finished, and a little later.
+        # When this many shards are finished, and a little later.
         wanted = min(len(finished) + draws.randrange(2), 5)
         while len(list(output.glob(".conversion/train-*.json"))) < wanted or not output.exists():
             assert run.poll() is None

@@ -1,4 +1,4 @@
-"""Against a real S3 server on this machine."""
+"""Conversion to and from a real S3 server on this machine."""
 
 import json
 import os

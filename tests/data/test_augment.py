@@ -73,7 +73,7 @@ def _defined_windows(count, height, width, rng):
         area = tall * wide
         if not 0.3 * height * width <= area <= height * width or wide > width:
             continue
-        # As TensorFlow does, the last place is left out.
+        # Like TensorFlow, without the last position.
         top = rng.integers(0, max(height - tall, 1))
         left = rng.integers(0, max(width - wide, 1))
         windows.append((top, left, tall, wide))
@@ -103,7 +103,7 @@ def test_crop_windows_have_the_distribution_of_the_definition(height, width):
 
 def test_every_frame_size_has_a_window_that_covers_a_tenth():
     # min_object_covered is 0.1 of the whole frame: any window of 0.3 of the area covers it. In a
-    # frame so long that no aspect ratio up to 2 reaches that area, the whole frame is taken.
+    # frame so long that no aspect ratio up to 2 reaches that area, the whole frame is used.
     assert _windows(50, 32, 1000).tolist() == [[0, 0, 32, 1000]] * 50
     for height, width in [(17, 23), (240, 320), (1080, 1920), (1, 1)]:
         for top, left, tall, wide in _windows(50, height, width):
@@ -127,7 +127,7 @@ def test_contrast_uses_the_mean_of_the_whole_clip(clip):
 @pytest.mark.parametrize("turns", [-0.2, 0.0, 0.15])
 def test_saturation_and_hue_follow_hsv(clip, factor, turns):
     clip = np.array(clip[:1, :8, :8])
-    # Where hue or saturation have no value, or two channels lead together.
+    # Where hue or saturation are undefined, or two channels are both the largest.
     clip[0, 0, :5] = [[0, 0, 0], [255, 255, 255], [90, 90, 90], [200, 200, 10], [10, 200, 200]]
     result = _apply(clip, saturation=factor, hue=turns)
     for pixel, changed in zip(clip.reshape(-1, 3) / 255, result.reshape(-1, 3), strict=True):

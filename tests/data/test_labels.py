@@ -36,7 +36,7 @@ def test_frames_are_not_read(tmp_path):
 
 
 def test_other_writers_and_damaged_records(tmp_path, monkeypatch):
-    """Frames before the context, a context longer than what is looked at, and no example at all."""
+    """Frames before the context, a context longer than the bytes read, and no example at all."""
     whole = records.serialize(make_video(4, label=5))
     example = tf.train.SequenceExample.FromString(whole)
     context = tf.train.SequenceExample(context=example.context).SerializeToString()

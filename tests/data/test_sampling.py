@@ -77,7 +77,7 @@ def test_intervals_are_those_of_the_authors(golden):
     assert table[:, limit:].sum() == 0
     table = np.concatenate([table[:, :200], table[:, 200:].sum(axis=1, keepdims=True)], axis=1)
     assert stats.chi2_contingency(table).pvalue > 0.01
-    # And theirs agrees with the closed form that ours is tested against, not with its rounding.
+    # Theirs agrees with the closed form that ours is tested against, not with its rounding.
     edges = np.append(np.arange(201), limit) / limit
     expected = count * np.diff(2 * edges - edges**2)
     assert stats.chisquare(table[0], expected).pvalue > 0.01

@@ -62,12 +62,12 @@ def test_a_subset_depends_on_the_seed_and_not_on_the_order_of_the_records():
     shuffled = np.random.default_rng(0).permutation(60)
     again = subset.choose([ids[number] for number in shuffled], labels[shuffled], 0.2, seed=1)
     assert again == chosen
-    # Of a class, 6 of 30: another seed has some of them again by chance only.
+    # 6 of the 30 of a class: another seed shares some of them only by chance.
     assert len(set(chosen) & set(subset.choose(ids, labels, 0.2, seed=2))) < 9
     assert subset.choose(["a", "b", "c", "d"], np.array([0, 0, 1, 1]), 0.5, seed=0) == EXPECTED
 
 
-EXPECTED = ["b", "c"]  # for ever: lists that were published must be made again
+EXPECTED = ["b", "c"]  # never changes: published lists must be reproducible
 
 
 def test_ids_are_written_and_read(tmp_path):

@@ -6,7 +6,7 @@ from cvrl_tf.evaluation import accuracy
 
 def test_ranks_by_hand():
     scores = np.array([[0.1, 0.7, 0.2], [0.5, 0.3, 0.2], [0.4, 0.4, 0.2], [0.4, 0.4, 0.2]])
-    # The third and fourth have a tie: the lower class is before.
+    # The third and fourth have a tie: the lower class comes first.
     assert accuracy.ranks(scores, np.array([2, 0, 0, 1])).tolist() == [1, 0, 0, 1]
 
 

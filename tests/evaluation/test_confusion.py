@@ -10,7 +10,7 @@ def _pixels(content):
 
 
 def test_shares_are_colours():
-    """A darker blue for a larger share, by how many pixels of it there are."""
+    """A larger share has a darker blue; counts the pixels of each."""
     pixels = _pixels(confusion.draw(np.array([[4, 0], [0, 9]]), ["a", "b"], "title"))
     wrong = _pixels(confusion.draw(np.array([[1, 3], [0, 9]]), ["a", "b"], "title"))
     dark_blue = np.array([8, 48, 107])  # the end of the colour map: a share of 1

@@ -26,7 +26,7 @@ def backbone():
 
 @pytest.fixture(scope="module")
 def entries(tmp_path_factory):
-    """Files of three sound videos, one that is cut off and one that is none, sorted by id."""
+    """Three intact videos, a truncated one and a file that is not a video, sorted by id."""
     directory = tmp_path_factory.mktemp("videos")
     for index, name in enumerate("ace"):
         write_video(directory / f"{name}.mp4", draw(12 + 4 * index, 40, 56))
@@ -131,7 +131,7 @@ def test_what_cannot_be_written_is_named(backbone, entries, tmp_path):
     output = str(tmp_path / "bad.npz")
     with pytest.raises(InputError, match=r"None of the 1 videos .*bad\.npz\.failures\.csv has"):
         extraction.from_files(backbone, entries[1:2], EvaluationViews(CLIP, 1), output)
-    # What lies beside it is of something else.
+    # Other files beside it belong to something else.
     with open_store(f"{output}.partial", {"dtype": "float32", "data": "00"}, (1, 16)):
         pass
     with pytest.raises(InputError, match=r"bad\.npz\.partial holds features with data=00 \(now "):

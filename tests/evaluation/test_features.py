@@ -51,12 +51,12 @@ def test_a_cache_is_of_one_checkpoint_and_one_data_set(shards, tmp_path, monkeyp
     np.testing.assert_allclose(
         mean / np.linalg.norm(mean, axis=1, keepdims=True), pooled.values, atol=1e-3
     )
-    # Read again without a look at the videos.
+    # Read again without reading the videos.
     with monkeypatch.context() as patch:
         patch.setattr(features, "map_records", None)
         again = features.cached_features(backbone, *arguments)
         np.testing.assert_array_equal(again.values, stored.values)
-    # Another label in records of the same length, other weights, other views: never mixed up.
+    # Another label in records of the same length, other weights, other views: never confused.
     videos = [make_video(index, label=index % 2) for index in range(12)]
     videos[7] = dataclasses.replace(videos[7], label=0)
     relabelled = Source("x", [write_shard(tmp_path / "shard", videos)])
@@ -66,7 +66,7 @@ def test_a_cache_is_of_one_checkpoint_and_one_data_set(shards, tmp_path, monkeyp
     assert np.abs(other.values - stored.values).max() > 0.01
     other_views = source, EvaluationViews(CLIP, 1), str(tmp_path)
     assert features.cached_features(backbone, *other_views).values.shape[1] == 1
-    # The same weights in another type of computation.
+    # The same weights in another precision.
     coarse = tiny_backbone(dtype="mixed_bfloat16")
     assert report.fingerprint_weights(coarse) == report.fingerprint_weights(backbone)
     rounded = features.cached_features(coarse, *arguments)

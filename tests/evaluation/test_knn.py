@@ -29,7 +29,7 @@ def test_figures_by_hand():
     # Of 5 degrees 0, 20 and 22: 0.9962 against 0.9659 and 0.9563: 1 to 0.649 + 0.566.
     assert found.figures["recall_at_1"].value == pytest.approx(2 / 3)
     assert found.figures["recall_at_5"].value == 1.0
-    # Recalls at more than the six training videos are left out.
+    # Recalls at more than the six training videos are omitted.
     assert list(found.figures) == [
         "knn_1_top1",
         "knn_1_mean_class_accuracy",

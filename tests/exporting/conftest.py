@@ -1,4 +1,4 @@
-"""A backbone with statistics that have moved, and its export."""
+"""A backbone with changed batch statistics, and its export."""
 
 import json
 

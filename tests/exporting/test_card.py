@@ -16,7 +16,7 @@ for block in sys.argv[1:]:
 
 
 def test_the_code_of_the_card_runs_as_it_stands(export, tmp_path):
-    """Python and shell blocks, each with variables of its own, where this package is not."""
+    """Runs the Python and shell blocks separately, without this package."""
     text = (export / "README.md").read_text()
     python = re.findall(r"```python\n(.*?)```", text, re.S)
     shell = re.findall(r"```sh\n(.*?)```", text, re.S)

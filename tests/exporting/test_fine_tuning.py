@@ -1,4 +1,4 @@
-"""Fine-tuning where nothing but TensorFlow and Keras is installed: in environments made here."""
+"""Fine-tuning in new environments with nothing but TensorFlow and Keras."""
 
 import os
 import pathlib
@@ -48,7 +48,7 @@ def _run(environment, program, export, tmp_path, **variables):
 
 
 def _check(lines, tensorflow):
-    """Every check of the program was made, with the libraries that were meant."""
+    """Every check of the program ran, with the intended libraries."""
     assert lines[0] == f"TensorFlow {tensorflow}, Keras 3.15.1"
     assert [line.split(":")[0] for line in lines[1:]] == CHECKS
     for check, line in zip(CHECKS, lines[1:], strict=True):

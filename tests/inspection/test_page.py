@@ -57,7 +57,7 @@ def test_everything_is_on_the_page_and_escaped(tmp_path):
     assert "1 problem found" in found.text and "failed to convert: 1" in found.text
     assert "Damaged videos that were kept: 2" in found.text and "2 × cut" in found.text
     assert "1 of 3 frames cannot be decoded (first: frame 2, not a JPEG image)" in found.text
-    # Only the video that is whole is shown; its frames come back.
+    # Only the intact video is shown; its frames are recovered.
     assert [image["alt"] for image in found.images] == [
         f"frame {index}" for index in (0, 2, 3, 5, 6, 8, 9, 11)
     ]

@@ -28,7 +28,7 @@ def test_values_and_gradients_are_exactly_those_of_tensorflow(dtype):
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 def test_a_nan_of_either_sign_reaches_the_gradients_through_batch_normalisation(sign):
-    # So that a step with it is left out, although a NaN with a sign is no longer in the outputs.
+    # So that its step is skipped, although a NaN with a sign is no longer in the outputs.
     normalization = ClipBatchNormalization(dtype="mixed_bfloat16")
     normalization.build((None, None, None, None, 3))
     numbers = np.random.default_rng(0).normal(size=(2, 2, 4, 4, 3))

@@ -79,7 +79,7 @@ def test_gradients_of_many_channels_are_those_of_keras(num_frames, kernel, strid
 
 
 def test_bfloat16_gradients_are_finite_and_the_same_every_time():
-    # Keras's own layer, on CPUs, gives other values at nearly every call, and now and then NaN.
+    # Keras's own layer, on CPUs, gives other values at nearly every call, and sometimes NaN.
     _, layer = _layers(256, "mixed_bfloat16")
     inputs = tf.constant(
         np.random.default_rng(0).normal(size=(8, 2, 4, 4, 256)).astype("float32"), tf.bfloat16

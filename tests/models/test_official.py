@@ -12,7 +12,7 @@ from cvrl_tf.errors import InputError
 from cvrl_tf.models import build_backbone, build_projection_head, load_official_checkpoint, official
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
-# A folder with the authors' own checkpoint and what it gives; too large to be kept here.
+# A folder with the authors' checkpoint and its outputs; too large for this repository.
 REFERENCE = os.environ.get("CVRL_TF_REFERENCE", "")
 STAGES = ("res2_2_relu", "res3_3_relu", "res4_5_relu", "res5_2_relu")
 

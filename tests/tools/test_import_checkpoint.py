@@ -48,7 +48,7 @@ def test_every_command_takes_an_imported_checkpoint(imported, weights, shards, t
 
     prefix = f"{imported}/checkpoints/ckpt-12"
     data = [f"--train_data={shards}", f"--test_data={shards}"]
-    # The demand of 16 frames at 224 pixels is that of the released code: the shards are too small.
+    # 16 frames of 224 pixels are the released code's: the videos of the shards are too short.
     result = _run("cvrl_tf.knn_eval", f"--init_checkpoint={prefix}", *data)
     assert result.returncode == 2 and "smaller than --crop_size=224" in result.stderr
 
@@ -62,7 +62,7 @@ def test_every_command_takes_an_imported_checkpoint(imported, weights, shards, t
     backbone, step = load_backbone(str(run))
     assert step == 3
     for key, variable in official.backbone_keys(backbone).items():
-        if "moving" not in key:  # at a learning rate of 0 only batch statistics move
+        if "moving" not in key:  # at a learning rate of 0 only batch statistics change
             np.testing.assert_array_equal(variable.numpy(), weights[key])
     result = _run("cvrl_tf.train", *train)
     assert result.returncode == 0 and "initial weights" not in result.stdout

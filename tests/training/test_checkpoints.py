@@ -130,7 +130,7 @@ def test_a_full_disk_is_told_and_leaves_the_one_before(tmp_path):
         signal.signal(signal.SIGXFSZ, handler)
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == before
     np.testing.assert_array_equal(_restored(tmp_path).weight.numpy(), 1.0)
-    saved.save(2)  # there is room again
+    saved.save(2)  # there is space again
     assert saved.latest == f"{tmp_path}/checkpoints/ckpt-2"
 
 

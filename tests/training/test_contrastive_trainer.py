@@ -144,7 +144,7 @@ def test_bfloat16_trains_like_float32(config, one_replica):
 
 
 def _momenta_after_a_step(config, strategy, frozen_statistics):
-    """What one step makes of the momenta: minus the learning rate times the gradient."""
+    """The momenta after one step: minus the learning rate times the gradient."""
     with strategy.scope():
         trainer = ContrastiveTrainer(config, 0, 1000)
     if config.precision == "float16":
@@ -207,7 +207,7 @@ def test_accumulation_moves_the_statistics_once_for_each_micro_batch(
         np.testing.assert_allclose(one.numpy(), two.numpy(), atol=1e-5, err_msg=one.path)
     trainer.step(next(batches))  # the sums start from zero again
     assert int(trainer.checkpoint.step.numpy()) == 2
-    # Nor are they fixed for whoever comes next.
+    # Later calls do not have them fixed either.
     before = reference.backbone.get_layer("conv1_bn").moving_mean.numpy()
     reference.backbone(tf.concat(whole.views, axis=0), training=True)
     assert np.any(reference.backbone.get_layer("conv1_bn").moving_mean.numpy() != before)
@@ -225,7 +225,7 @@ def test_accumulation_in_reduced_precision(config, two_replicas, precision):
 
 
 def test_float16_lowers_its_scale_until_gradients_are_finite(config, two_replicas):
-    """An infinity on one replica skips the step on both; then training goes on."""
+    """An infinity on one replica skips the step on both; then training continues."""
     half = dataclasses.replace(config, precision="float16")
     with two_replicas.scope():
         trainer = ContrastiveTrainer(half, 0, 1000)

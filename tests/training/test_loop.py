@@ -196,10 +196,10 @@ def test_bad_records_are_left_out_counted_and_listed(tmp_path, one_replica, caps
     lines = [f"{bad}, record {number}: {reason}" for number in (2, 7)]
     assert (tmp_path / "whole" / "bad_records.txt").read_text().splitlines() == lines
     error = capsys.readouterr().err
-    for line in lines:  # each is told once, though it is met in every epoch
+    for line in lines:  # each is reported once, although every epoch reads it
         assert error.count(f"skipped: {line}\n") == 1
     assert metrics.read_metrics(str(tmp_path / "whole"))[-1]["bad_records"] == 2
-    # Stopped and gone on, the same videos come: their positions are saved.
+    # A stopped and resumed run reads the same videos: their positions are saved.
     with one_replica.scope():
         trainer = LinearTrainer()
     step = trainer.step

@@ -68,7 +68,7 @@ def test_two_steps_of_lars_by_hand():
         _apply(optimizer, gradients)
         for index, gradient in enumerate(gradients):
             rate = 0.5
-            if index == 0:  # the others are left out, as biases and batch normalisation are
+            if index == 0:  # the others are excluded, like biases and batch normalisation
                 gradient = gradient + 0.1 * expected[0]
                 rate *= 0.001 * np.linalg.norm(expected[0]) / np.linalg.norm(gradient)
             momenta[index] = 0.9 * momenta[index] - rate * gradient

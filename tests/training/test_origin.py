@@ -39,7 +39,7 @@ def test_a_run_on_single_frames_is_inflated(image_run):
     start = about.config.build_backbone()
     for layer in trained.layers:
         if layer.name in ("conv1_conv", "res5_0_a_conv"):
-            # The middle was trained, the rest only decayed.
+            # The centre was trained, the rest only decayed.
             moved = np.abs(layer.kernel - start.get_layer(layer.name).kernel)
             moved = np.max(moved, axis=(1, 2, 3, 4))
             middle = len(moved) // 2

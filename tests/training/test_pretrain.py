@@ -116,7 +116,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(config, tmp_path, one_replica
 
 
 def test_directories_with_characters_of_patterns(config, tmp_path, one_replica):
-    """A run is made, found again, and is the start of another one."""
+    """A run is made, resumed, and used as the start of another one."""
     directory = str(tmp_path / "a [v1]" / r"b\c")
     config = dataclasses.replace(config, steps=2, warmup_epochs=0.0)
     options = LoopOptions(save_every_steps=1, keep_checkpoints=1)

@@ -69,7 +69,7 @@ def test_two_replicas_have_the_losses_of_one(shards, tmp_path, one_device_losses
 
 @pytest.mark.slow
 def test_two_workers_have_the_losses_of_one_however_they_end(shards, tmp_path, one_device_losses):
-    """A signal to one of them stops both; one is killed and the other says so; then they finish."""
+    """A signal to one stops both; one is killed and the other reports it; then they finish."""
     directory = tmp_path / "run"
     workers = _start_workers(directory, shards)
     _wait_for_checkpoint(directory, 5, workers)

@@ -158,7 +158,7 @@ def test_two_replicas_train_like_one_with_the_joint_batch(batch, one_replica, tw
 
 
 def test_the_backbone_of_a_run_is_what_other_commands_load(shards, one_replica, tmp_path):
-    """Also: the same call again trains no more, another configuration is refused."""
+    """Also: the same call again does not train, and another configuration is refused."""
     config = dataclasses.replace(
         CONFIG, train_data=shards, num_classes=2, epochs=1.0, warmup_epochs=0.0, learning_rate=0.01
     )

@@ -114,7 +114,7 @@ def test_rows_without_labels_are_unlabelled(tmp_path):
 
 
 def test_exact_times_come_before_the_id_alone(tmp_path):
-    # The second row's times are of no file: it gets the nearest that is not the first row's.
+    # No file has the times of the second row: it gets the nearest file that is not the first row's.
     catalog = _kinetics(
         tmp_path,
         [f"ID_45678901_{start:06d}_{start + 10:06d}.mp4" for start in (12, 20, 90)],

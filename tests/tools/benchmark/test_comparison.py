@@ -1,4 +1,4 @@
-"""Other implementations beside ours; their environments are played by programs of the test."""
+"""Comparison with other implementations; programs of the test stand for their environments."""
 
 import dataclasses
 import sys

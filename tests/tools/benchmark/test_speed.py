@@ -1,4 +1,4 @@
-"""The benchmarks of input, step and loop, as a stranger runs them, on small work."""
+"""The benchmarks of input, step and loop, run as commands on small work."""
 
 import functools
 import json

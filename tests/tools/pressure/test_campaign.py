@@ -1,4 +1,4 @@
-"""The campaign as a stranger runs it, small."""
+"""A small campaign, run as a command."""
 
 import json
 import os

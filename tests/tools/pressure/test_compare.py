@@ -32,7 +32,7 @@ def _save(directory, weight, steps=(6,), positions=(24,)):
 )
 def test_one_bit_of_a_tensor_is_noticed(tmp_path, weight, positions, differing):
     one = _save(tmp_path / "one", np.float32([1.0, 0.0, np.nan]))
-    # Saved twice: how often does not count.
+    # Saved twice: the number of saves is not compared.
     two = _save(tmp_path / "two", np.float32(weight), (3, 6), positions)
     phrases = compare.differing_tensors(one, two)
     assert [phrase.partition("/")[0] for phrase in phrases] == differing
