@@ -1,18 +1,18 @@
-"""What ends a command other than by a defect."""
+"""Exceptions that end a command without being a defect."""
 
 import re
 
 
 class InputError(ValueError):
-    """A flag value, file, record or directory that cannot be used as it is.
+    """A flag value, file, record or directory cannot be used, and the user can fix it.
 
-    The message is for the user: what was found, what was expected, what to do. Entry points print
-    it as one sentence, without a traceback, and exit with status 2.
+    The message says what was found, what was expected and what to do. Entry points print it as one
+    sentence, without a traceback, and exit with status 2.
     """
 
 
 class Stopped(Exception):
-    """A signal ended a run early, and everything to go on from is written.
+    """A signal ended a run early, after everything that it resumes from was written.
 
     Entry points print the message and exit with status 75 (EX_TEMPFAIL of sysexits.h: try again).
     """
@@ -22,6 +22,6 @@ STOPPED_STATUS = 75
 
 
 def reason(error: Exception) -> str:
-    """The first line of an error, for a sentence: TensorFlow's without the names of graph nodes."""
+    """The first line of an error's message, without the names of TensorFlow's graph nodes."""
     text = re.sub(r"{{.*?}}", "", str(getattr(error, "message", error))).strip()
     return text.splitlines()[0].strip() if text else type(error).__name__

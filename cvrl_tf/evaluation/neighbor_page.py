@@ -99,7 +99,7 @@ def choose(right: np.ndarray) -> tuple[np.ndarray, int]:
     """Chooses the queries of the page.
 
     Args:
-      right: (N,) bool, whether each test video is classified rightly.
+      right: (N,) bool, whether each test video is classified correctly.
 
     Returns:
       The numbers of the queries, and how many of them, the first, are drawn among all; the others

@@ -58,7 +58,7 @@ def _features(angles, labels, prefix):
 
 @pytest.fixture(scope="module")
 def content(tmp_path_factory):
-    """Six training and three test videos; the third is taken for class 1."""
+    """Six training and three test videos; the third is classified as class 1."""
     directory = tmp_path_factory.mktemp("page")
     data = []
     for name, first, labels in (("train-*", 0, [0, 0, 0, 1, 1, 1]), ("test-*", 10, [0, 1, 0])):
@@ -91,8 +91,8 @@ def test_queries_and_neighbours_are_marked(content):
         "test1": ("right", ["yes", "yes", "yes", "yes", "no", "no"]),
         "test2": ("wrong", ["no", "no", "no", "no", "yes", "yes"]),
     }
-    assert f"taken for {NASTY}" in page.text and "only wrong ones (1)" in page.text
-    assert page.text.count("✓ classified rightly") == 2
+    assert f"classified as {NASTY}" in page.text and "only wrong predictions (1)" in page.text
+    assert page.text.count("✓ correct") == 2
     assert 'href="#test2"' in content and 'href="#test1"' not in content
     assert "cosine 1.000" in page.text and "knn_3_top1" in page.text
     # It stands alone.
