@@ -13,12 +13,11 @@ import numpy as np
 import tensorflow as tf
 
 from cvrl_tf import files, text
-from cvrl_tf.cli import application
+from cvrl_tf.cli.application import Argument, Command
+from cvrl_tf.cli.flag import Values
 from cvrl_tf.errors import InputError
 
-RESULTS = application.Argument(
-    "RESULTS", "The results.json files, or glob patterns of them.", several=True
-)
+RESULTS = Argument("RESULTS", "The results.json files, or glob patterns of them.", several=True)
 
 
 def find(pattern: str) -> list[str]:
@@ -85,7 +84,7 @@ def table(paths: Sequence[str], results: Sequence[dict[str, Any]]) -> str:
     return "\n".join([*lines, "", text.table(rows)])
 
 
-def main(*patterns: str) -> None:
+def main(flags: Values, *patterns: str) -> None:
     """Prints the means of the results that the patterns match."""
     paths = find(",".join(patterns))
     try:
@@ -96,10 +95,8 @@ def main(*patterns: str) -> None:
     print(table(paths, results))
 
 
-def run() -> None:
-    """The command line."""
-    application.run(main, {}, __doc__, RESULTS)
+COMMAND = Command(main, __doc__, {}, RESULTS)
 
 
 if __name__ == "__main__":
-    run()
+    COMMAND.run()

@@ -11,15 +11,16 @@ Each prints a table, writes the same as JSON with --json=FILE, and explains itse
 import importlib
 import sys
 
-from cvrl_tf.cli import application
+from cvrl_tf.cli import application, output
 
 NAMES = ("convert", "input", "step", "train")
 
 
 def main() -> None:
     """Hands over to the benchmark that the first argument names."""
+    output.protect()
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
-    if name in ("--help", "-help", "-h", "-?"):
+    if name in application.HELP:
         print(__doc__.strip())
         sys.exit(0)
     if name == application.VERSION:
@@ -33,7 +34,7 @@ def main() -> None:
         )
         sys.exit(2)
     del sys.argv[1]
-    importlib.import_module(f"tools.benchmark.{name}").run()
+    importlib.import_module(f"tools.benchmark.{name}").COMMAND.run()
 
 
 if __name__ == "__main__":

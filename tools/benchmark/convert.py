@@ -29,9 +29,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import av
-from absl import flags
 
-from cvrl_tf.cli import application
+from cvrl_tf.cli.application import Command
+from cvrl_tf.cli.flag import Flag, Values
 from cvrl_tf.conversion import convert, frames
 from cvrl_tf.conversion.catalogs import Catalog, Entry
 from cvrl_tf.conversion.workers import WorkerPool
@@ -39,30 +39,26 @@ from cvrl_tf.errors import InputError
 from cvrl_tf.progress import Progress
 from tools.benchmark import report
 
-VIDEOS = flags.DEFINE_string(
-    "videos", None, "Glob pattern of video files, in quotes. Without it, videos are rendered."
-)
-WORKERS = flags.DEFINE_list("workers", ["1", "2"], "Numbers of processes to measure, with commas.")
-RUNS = flags.DEFINE_integer("runs", 3, "How often everything is measured.", lower_bound=1)
-FRAMES = flags.DEFINE_integer(
-    "frames",
-    20_000,
-    "The videos are converted again and again within a run, until these are at least so many"
-    " frames; the longer a run, the less the start of the processes blurs the figures.",
-    lower_bound=1,
-)
-SHORT_SIDE = flags.DEFINE_integer(
-    "short_side", frames.SHORT_SIDE, "As of make_tfrecords.", lower_bound=1
-)
-QUALITY = flags.DEFINE_integer(
-    "quality", frames.QUALITY, "As of make_tfrecords.", lower_bound=1, upper_bound=100
-)
-JSON = flags.DEFINE_string("json", None, "File for all figures, machine, versions and settings.")
-
-GROUPS = {
-    "Work": [VIDEOS, FRAMES, SHORT_SIDE, QUALITY],
-    "Measurement": [WORKERS, RUNS],
-    "Output": [JSON],
+FLAGS = {
+    "Work": (
+        Flag(
+            "videos", "", "Glob pattern of video files, in quotes. When empty, videos are rendered."
+        ),
+        Flag(
+            "frames",
+            20_000,
+            "Smallest number of frames of a run; the videos are converted repeatedly until it is"
+            " reached. In a longer run, the start of the processes matters less.",
+            lower=1,
+        ),
+        Flag("short_side", frames.SHORT_SIDE, "As in make_tfrecords.", lower=1),
+        Flag("quality", frames.QUALITY, "As in make_tfrecords.", lower=1, upper=100),
+    ),
+    "Measurement": (
+        Flag("workers", ["1", "2"], "Numbers of processes to measure, with commas."),
+        report.RUNS,
+    ),
+    "Output": (report.JSON,),
 }
 COLUMNS = [
     ("videos/s", "videos_per_second", ".2f"),
@@ -80,15 +76,15 @@ _RENDERED = "rendered"
 Figures = dict[str, float]
 
 
-def main() -> None:
+def main(flags: Values) -> None:
     """Measures, prints the table and writes the JSON."""
-    worker_counts = _worker_counts()
+    worker_counts = _worker_counts(flags.workers)
     ffmpeg = shutil.which("ffmpeg")
     with tempfile.TemporaryDirectory(prefix="cvrl_benchmark_") as directory:
-        paths = _videos(directory)
-        settings = frames.Settings(short_side=SHORT_SIDE.value, quality=QUALITY.value)
+        paths = _videos(flags.videos, directory)
+        settings = frames.Settings(short_side=flags.short_side, quality=flags.quality)
         sizes, frame_counts = _probe(paths, settings)
-        passes = max(math.ceil(FRAMES.value / sum(frame_counts)), math.ceil(8 / len(paths)))
+        passes = max(math.ceil(flags.frames / sum(frame_counts)), math.ceil(8 / len(paths)))
         runs: dict[str, list[Figures]] = {_name(count): [] for count in worker_counts}
         quality = None
         if ffmpeg:
@@ -96,8 +92,8 @@ def main() -> None:
             quality = _match_bytes(ffmpeg, paths, sizes, frame_counts, settings, directory)
         else:
             print("There is no ffmpeg command on the PATH: nothing to compare with.")
-        with Progress("measuring", RUNS.value * len(runs), "run") as progress:
-            for _ in range(RUNS.value):
+        with Progress("measuring", flags.runs * len(runs), "run") as progress:
+            for _ in range(flags.runs):
                 for count in worker_counts:
                     runs[_name(count)].append(_convert(paths * passes, settings, count, directory))
                     progress.update()
@@ -109,30 +105,30 @@ def main() -> None:
         frame_count = sum(frame_counts) * passes
         if ffmpeg and any(run["frames"] != frame_count for run in runs["ffmpeg"]):
             print(f"ffmpeg wrote {runs['ffmpeg'][0]['frames']:.0f} frames of {frame_count}")
-        _tell(runs, worker_counts, len(paths), passes, frame_count, quality)
+        _print(flags, runs, worker_counts, len(paths), passes, frame_count, quality)
 
 
 def _name(workers: int) -> str:
     return f"workers={workers}"
 
 
-def _worker_counts() -> list[int]:
+def _worker_counts(texts: Sequence[str]) -> list[int]:
     try:
-        counts = sorted({int(text) for text in WORKERS.value})
+        counts = sorted({int(text) for text in texts})
         if not counts or counts[0] < 1:
             raise ValueError
     except ValueError:
         raise InputError(
-            f"--workers={','.join(WORKERS.value)}: expected numbers of at least 1, such as 1,2."
+            f"--workers={','.join(texts)}: expected numbers of at least 1, such as 1,2."
         ) from None
     return counts
 
 
-def _videos(directory: str) -> list[str]:
-    if VIDEOS.value is not None:
-        paths = sorted(filter(os.path.isfile, glob.glob(VIDEOS.value, recursive=True)))
+def _videos(pattern: str, directory: str) -> list[str]:
+    if pattern:
+        paths = sorted(filter(os.path.isfile, glob.glob(pattern, recursive=True)))
         if not paths:
-            raise InputError(f"--videos={VIDEOS.value} matches no file: expected a glob pattern.")
+            raise InputError(f"--videos={pattern} matches no file: expected a glob pattern.")
         return paths
     from cvrl_tf.demo import drawing
 
@@ -332,7 +328,8 @@ def _closest(error: Callable[[int], float], low: int, high: int) -> int:
     return min((low, high), key=lambda at: abs(errors.setdefault(at, error(at))))
 
 
-def _tell(
+def _print(
+    flags: Values,
     runs: dict[str, list[Figures]],
     worker_counts: Sequence[int],
     num_videos: int,
@@ -360,23 +357,23 @@ def _tell(
         print(f"{name}: {value:.2f}")
     machine = report.machine()
     print(
-        f"\n{num_videos} videos, {passes} times, {frame_count} frames; medians of {RUNS.value}"
+        f"\n{num_videos} videos, {passes} times, {frame_count} frames; medians of {flags.runs}"
         f" runs; {machine['cpu']}, {machine['cores']} cores, load {machine['load_average']}"
     )
-    if JSON.value:
+    if flags.json:
         settings = {
-            "videos": VIDEOS.value or _RENDERED,
+            "videos": flags.videos or _RENDERED,
             "num_videos": num_videos,
             "passes": passes,
             "frames": frame_count,
-            "short_side": SHORT_SIDE.value,
-            "quality": QUALITY.value,
-            "runs": RUNS.value,
+            "short_side": flags.short_side,
+            "quality": flags.quality,
+            "runs": flags.runs,
             "ffmpeg_quality": quality,
             "ffmpeg_version": _ffmpeg_version() if quality else None,
         }
         report.write_json(
-            JSON.value, "convert", settings, {**results, "ratios": ratios, "runs": runs}
+            flags.json, "convert", settings, {**results, "ratios": ratios, "runs": runs}
         )
 
 
@@ -385,6 +382,4 @@ def _ffmpeg_version() -> str:
     return done.stdout.splitlines()[0] if done.stdout else ""
 
 
-def run() -> None:
-    """The command line."""
-    application.run(main, GROUPS, __doc__)
+COMMAND = Command(main, __doc__, FLAGS)

@@ -27,10 +27,10 @@ from typing import Any
 import numpy as np
 import simplejpeg
 import tensorflow as tf
-from absl import flags
 
 from cvrl_tf import text
-from cvrl_tf.cli import application
+from cvrl_tf.cli.application import Command
+from cvrl_tf.cli.flag import Flag, Values, flags_of
 from cvrl_tf.data import augment, checks, clips, pipeline, records, stream
 from cvrl_tf.data.augment import Parameters
 from cvrl_tf.data.clips import ClipSpec
@@ -45,41 +45,41 @@ from cvrl_tf.training.config import PretrainConfig
 from tools.benchmark import comparison, reference, report
 from tools.benchmark.others import measure
 
-DEFAULTS = PretrainConfig(train_data="")
-DATA = flags.DEFINE_string(
+DATA = Flag(
     "data",
     "",
-    "What to read, as --train_data of cvrl_tf.train. Without it, videos of 250 frames of 340x256"
+    "What to read, as --train_data of cvrl_tf.train. When empty, videos of 250 frames of 340x256"
     " pixels are rendered.",
 )
-NUM_FRAMES = flags.DEFINE_integer("num_frames", DEFAULTS.num_frames, "As of cvrl_tf.train.", 1)
-STRIDE = flags.DEFINE_integer("stride", DEFAULTS.stride, "As of cvrl_tf.train.", 1)
-CROP_SIZE = flags.DEFINE_integer("crop_size", DEFAULTS.crop_size, "As of cvrl_tf.train.", 32)
-BATCH_SIZE = flags.DEFINE_integer("batch_size", 8, "Videos of a batch of one device.", 1)
-RECORDS = flags.DEFINE_integer(
-    "records",
-    240_000,
-    "Records of the data set: the data's are taken again and again in the index, for memory as with"
-    " so many; Kinetics-400 has 240,000.",
-    1,
-)
-VIDEOS = flags.DEFINE_integer(
-    "videos", 96, "Videos of a run, after half as many that are not counted.", 1
-)
-RUNS = flags.DEFINE_integer("runs", 3, "How often everything is measured.", 1)
-AUTHORS_PYTHON = flags.DEFINE_string(
-    "authors_python",
-    None,
-    "Python interpreter of an environment that has the authors' implementation: measures its own"
-    " pipeline too.",
-)
-JSON = flags.DEFINE_string("json", None, "File for all figures, machine, versions and settings.")
+CLIP = flags_of(PretrainConfig, "num_frames", "stride", "crop_size")
+BATCH_SIZE = Flag("batch_size", 8, "Videos of a batch of one device.", lower=1)
 
-GROUPS = {
-    "Work": [DATA, RECORDS, NUM_FRAMES, STRIDE, CROP_SIZE, BATCH_SIZE],
-    "Measurement": [VIDEOS, RUNS],
-    "Comparison": [AUTHORS_PYTHON],
-    "Output": [JSON],
+FLAGS = {
+    "Work": (
+        DATA,
+        Flag(
+            "records",
+            240_000,
+            "Number of records in the index, for memory as with a data set of this size; the"
+            " records of the data are repeated. Kinetics-400 has 240,000.",
+            lower=1,
+        ),
+        *CLIP,
+        BATCH_SIZE,
+    ),
+    "Measurement": (
+        Flag("videos", 96, "Videos of a run, after half as many that are not counted.", lower=1),
+        report.RUNS,
+    ),
+    "Comparison": (
+        Flag(
+            "authors_python",
+            "",
+            "Python interpreter of an environment with the authors' implementation: measures its"
+            " pipeline too.",
+        ),
+    ),
+    "Output": (report.JSON,),
 }
 PIPELINES = ("host", "device", "plain")
 TITLES = {
@@ -100,53 +100,55 @@ RENDERED_VIDEOS, RENDERED_SIZE, RENDERED_FRAMES = 16, (256, 340), 250
 Figures = dict[str, float]
 
 
-def main() -> None:
+def main(flags: Values) -> None:
     """Measures, prints the tables and writes the JSON."""
-    clip = ClipSpec(NUM_FRAMES.value, STRIDE.value, CROP_SIZE.value)
-    authors = _authors()
+    clip = ClipSpec(flags.num_frames, flags.stride, flags.crop_size)
+    authors = _authors(flags)
     with tempfile.TemporaryDirectory(prefix="cvrl_benchmark_") as directory:
-        name = DATA.value or render(os.path.join(directory, "records"))
+        name = flags.data or render(os.path.join(directory, "records"))
         source = find_source(name, "data")
         checks.check_shards(source, clip)
-        arguments = (name, RECORDS.value, clip)
+        arguments = (name, flags.records, clip)
         runs: dict[str, list[Figures]] = {which: [] for which in [*PIPELINES, *authors]}
         phases: list[Figures] = []
-        with Progress("measuring", RUNS.value * (len(runs) + 1), "run") as progress:
-            for _ in range(RUNS.value):
+        with Progress("measuring", flags.runs * (len(runs) + 1), "run") as progress:
+            for _ in range(flags.runs):
                 for which in PIPELINES:
                     runs[which].append(
-                        _in_a_process(_measure, *arguments, which, BATCH_SIZE.value, VIDEOS.value)
+                        _in_a_process(_measure, *arguments, which, flags.batch_size, flags.videos)
                     )
                     progress.update()
                 for which, environment in authors.items():
-                    runs[which].append(environment.measure("authors_input", _settings(name, clip)))
+                    runs[which].append(
+                        environment.measure("authors_input", _settings(flags, name, clip))
+                    )
                     progress.update()
-                phases.append(_in_a_process(_measure_phases, *arguments, VIDEOS.value))
+                phases.append(_in_a_process(_measure_phases, *arguments, flags.videos))
                 progress.update()
-    _tell(runs, phases, authors)
+    _print(flags, runs, phases, authors)
 
 
-def _authors() -> dict[str, comparison.Environment]:
+def _authors(flags: Values) -> dict[str, comparison.Environment]:
     """The environment of the authors' implementation, if one is given."""
-    if AUTHORS_PYTHON.value and DATA.value.startswith("tfds:"):
+    if flags.authors_python and flags.data.startswith("tfds:"):
         raise InputError(
-            f"--data={DATA.value} is not in the layout that the authors' implementation reads:"
+            f"--data={flags.data} is not in the layout that the authors' implementation reads:"
             " expected TFRecords of make_tfrecords, or no --authors_python."
         )
     return comparison.find_environments(
-        {"authors": comparison.AUTHORS}, {"authors": AUTHORS_PYTHON.value}
+        {"authors": comparison.AUTHORS}, {"authors": flags.authors_python}
     )
 
 
-def _settings(name: str, clip: ClipSpec) -> dict[str, Any]:
+def _settings(flags: Values, name: str, clip: ClipSpec) -> dict[str, Any]:
     """What `others/authors_input.py` measures: the same work as ours."""
     return {
         "data": name,
         "frames": clip.frames,
         "stride": clip.stride,
         "size": clip.size,
-        "batch_size": BATCH_SIZE.value,
-        "videos": VIDEOS.value,
+        "batch_size": flags.batch_size,
+        "videos": flags.videos,
     }
 
 
@@ -265,7 +267,8 @@ def _cost(dataset: tf.data.Dataset, num_elements: int) -> float:
     return (measure.cpu_seconds() - start) / num_elements
 
 
-def _tell(
+def _print(
+    flags: Values,
     runs: Mapping[str, list[Figures]],
     phases: list[Figures],
     authors: Mapping[str, comparison.Environment],
@@ -295,15 +298,15 @@ def _tell(
         f"\n{cores} cores make at most {cores * host:.0f} videos/s, or {cores * device:.0f} with"
         f" --augment_on=device. {_advice(costs)}"
     )
-    if JSON.value:
+    if flags.json:
         report.write_json(
-            JSON.value,
+            flags.json,
             "input",
-            {holder.name: holder.value for holder in [*GROUPS["Work"], *GROUPS["Measurement"]]},
+            report.settings(flags, FLAGS),
             {"pipelines": results, "cpu_seconds_per_video_by_phase": costs},
             {which: environment.versions for which, environment in authors.items()},
         )
-        print(f"written to {JSON.value}")
+        print(f"written to {flags.json}")
 
 
 def _advice(costs: Figures) -> str:
@@ -323,6 +326,4 @@ def _advice(costs: Figures) -> str:
     )
 
 
-def run() -> None:
-    """The command line."""
-    application.run(main, GROUPS, __doc__)
+COMMAND = Command(main, __doc__, FLAGS)

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cvrl_tf import environment, files, text
+from cvrl_tf.cli.flag import Flag, Values
 
 PACKAGES = ("cvrl-tf", "tensorflow", "keras", "numpy", "av", "simplejpeg")
 
@@ -135,6 +136,16 @@ def table(columns: Sequence[tuple[str, str, str]], rows: Mapping[str, Mapping[st
         ]
         lines.append([row, *cells])
     return text.table(lines)
+
+
+RUNS = Flag("runs", 3, "Number of times that everything is measured.", lower=1)
+JSON = Flag("json", "", "File for all figures, machine, versions and settings.")
+
+
+def settings(flags: Values, groups: Mapping[str, Sequence[Flag]]) -> dict[str, Any]:
+    """The values of the flags under the headings Work and Measurement, for `write_json`."""
+    chosen = [*groups["Work"], *groups["Measurement"]]
+    return {flag.name: flags[flag.name].value for flag in chosen}
 
 
 def write_json(

@@ -29,48 +29,47 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from absl import flags
 
-from cvrl_tf.cli import application
-from cvrl_tf.data.pipeline import Batch
+from cvrl_tf.cli.application import Command
+from cvrl_tf.cli.flag import Flag, Values, flags_of
+from cvrl_tf.data.pipeline import PairBatch
 from cvrl_tf.errors import InputError
 from cvrl_tf.models import BACKBONES, heads, resnet3d
 from cvrl_tf.progress import Progress
 from cvrl_tf.training.config import PretrainConfig
 from cvrl_tf.training.contrastive_trainer import ContrastiveTrainer
 from cvrl_tf.training.precision import DTYPE_POLICIES
+from cvrl_tf.training.pretrain import Execution
 from tools.benchmark import comparison, report
 from tools.benchmark.others import measure
 
-BACKBONE = flags.DEFINE_enum("backbone", "r3d_50", list(BACKBONES), "As of cvrl_tf.train.")
-BATCH_SIZE = flags.DEFINE_integer(
-    "batch_size", 2, "Videos of a step over all devices; the network sees two clips of each.", 2
-)
-FRAMES = flags.DEFINE_integer("frames", 16, "Frames of a clip.", 1)
-CROP_SIZE = flags.DEFINE_integer("crop_size", 112, "Pixels of a clip.", 32)
-PRECISION = flags.DEFINE_enum("precision", "bfloat16", list(DTYPE_POLICIES), "As of cvrl_tf.train.")
-REMAT = flags.DEFINE_bool("remat", False, "As of cvrl_tf.train; Keras's layers go without.")
-STEPS = flags.DEFINE_integer("steps", 5, "Steps of a run, after two that are not counted.", 1)
-RUNS = flags.DEFINE_integer("runs", 3, "How often everything is measured.", 1)
-AUTHORS_PYTHON = flags.DEFINE_string(
-    "authors_python",
-    None,
-    "Python interpreter of an environment that has the authors' implementation: measures its own"
-    " step too.",
-)
-PYTORCH_PYTHON = flags.DEFINE_string(
-    "pytorch_python",
-    None,
-    "Python interpreter of an environment that has PyTorch: measures the same step there too.",
-)
-JSON = flags.DEFINE_string("json", None, "File for all figures, machine, versions and settings.")
-
-GROUPS = {
-    "Work": [BACKBONE, BATCH_SIZE, FRAMES, CROP_SIZE, PRECISION, REMAT],
-    "Measurement": [STEPS, RUNS],
-    "Comparison": [AUTHORS_PYTHON, PYTORCH_PYTHON],
-    "Output": [JSON],
+FLAGS = {
+    "Work": (
+        *flags_of(PretrainConfig, "backbone", "batch_size"),
+        Flag("frames", 16, "Frames of a clip.", lower=1),
+        *flags_of(PretrainConfig, "crop_size", "precision"),
+        *flags_of(Execution, "remat"),
+    ),
+    "Measurement": (
+        Flag("steps", 5, "Steps of a run, after two that are not counted.", lower=1),
+        report.RUNS,
+    ),
+    "Comparison": (
+        Flag(
+            "authors_python",
+            "",
+            "Python interpreter of an environment with the authors' implementation: measures its"
+            " step too.",
+        ),
+        Flag(
+            "pytorch_python",
+            "",
+            "Python interpreter of an environment with PyTorch: measures the same step there too.",
+        ),
+    ),
+    "Output": (report.JSON,),
 }
+DEFAULTS = {"batch_size": 2, "crop_size": 112, "precision": "bfloat16"}
 NETWORKS = {"ours": "this package", "keras": "Keras's own layers"}
 OTHERS = {"authors": comparison.AUTHORS, "pytorch": comparison.PYTORCH}
 AUTHORS_DEPTHS = {"r3d_50": 50, "r3d_101": 101, "r3d_152": 152}
@@ -88,35 +87,28 @@ MATRIX_SIZE = {"CPU": 2048, "GPU": 8192}
 Figures = dict[str, float]
 
 
-def main() -> None:
+def main(flags: Values) -> None:
     """Measures, prints the table and writes the JSON."""
-    config = PretrainConfig(
-        train_data="",
-        backbone=BACKBONE.value,
-        batch_size=BATCH_SIZE.value,
-        num_frames=FRAMES.value,
-        crop_size=CROP_SIZE.value,
-        precision=PRECISION.value,
-    )
-    paths = {"authors": AUTHORS_PYTHON.value, "pytorch": PYTORCH_PYTHON.value}
+    config = flags.make(PretrainConfig, train_data="", num_frames=flags.frames, steps=0)
+    paths = {"authors": flags.authors_python, "pytorch": flags.pytorch_python}
     _check_comparison(config, paths)
     environments = comparison.find_environments(OTHERS, paths)
     runs: dict[str, list[Figures]] = {which: [] for which in [*NETWORKS, *environments]}
     context = multiprocessing.get_context("spawn")
-    with Progress("measuring", RUNS.value * len(runs), "run") as progress:
-        for _ in range(RUNS.value):
+    with Progress("measuring", flags.runs * len(runs), "run") as progress:
+        for _ in range(flags.runs):
             for which in NETWORKS:
                 with concurrent.futures.ProcessPoolExecutor(1, context) as pool:
                     runs[which].append(
-                        pool.submit(_measure, which, config, REMAT.value, STEPS.value).result()
+                        pool.submit(_measure, which, config, flags.remat, flags.steps).result()
                     )
                 progress.update()
             for which, environment in environments.items():
-                figures = environment.measure(f"{which}_step", _settings(config, STEPS.value))
+                figures = environment.measure(f"{which}_step", _settings(config, flags.steps))
                 comparison.check_parameters(environment, runs["ours"][-1], figures)
                 runs[which].append(_complete(figures, runs["ours"][-1], config.batch_size))
                 progress.update()
-    _tell(runs, environments)
+    _print(flags, runs, environments)
 
 
 def _check_comparison(config: PretrainConfig, paths: Mapping[str, str | None]) -> None:
@@ -175,8 +167,10 @@ def _complete(figures: Figures, ours: Figures, batch_size: int) -> Figures:
     }
 
 
-def _tell(
-    runs: Mapping[str, list[Figures]], environments: Mapping[str, comparison.Environment]
+def _print(
+    flags: Values,
+    runs: Mapping[str, list[Figures]],
+    environments: Mapping[str, comparison.Environment],
 ) -> None:
     titles = NETWORKS | {which: OTHERS[which].title for which in environments}
     results: dict[str, Any] = {}
@@ -197,11 +191,11 @@ def _tell(
         )
     for environment in environments.values():
         print(environment.describe())
-    if JSON.value:
-        settings = {h.name: h.value for h in [*GROUPS["Work"], *GROUPS["Measurement"]]}
+    if flags.json:
+        settings = report.settings(flags, FLAGS)
         versions = {which: environment.versions for which, environment in environments.items()}
-        report.write_json(JSON.value, "step", settings, results, versions)
-        print(f"written to {JSON.value}")
+        report.write_json(flags.json, "step", settings, results, versions)
+        print(f"written to {flags.json}")
 
 
 def _measure(which: str, config: PretrainConfig, remat: bool, num_steps: int) -> Figures:
@@ -217,7 +211,7 @@ def _measure(which: str, config: PretrainConfig, remat: bool, num_steps: int) ->
     shape = (config.batch_size, config.num_frames, config.crop_size, config.crop_size, 3)
     views = tuple(rng.uniform(0, 1, shape).astype("float32") for _ in range(2))
     numbers = np.arange(config.batch_size)
-    whole = Batch(views, intervals=numbers.astype("int32"), positions=numbers)
+    whole = PairBatch(views, intervals=numbers.astype("int32"), positions=numbers)
     dataset = tf.data.Dataset.from_tensor_slices(whole)
     dataset = dataset.batch(config.batch_size, drop_remainder=True)
     batch = next(iter(strategy.experimental_distribute_dataset(dataset)))
@@ -297,6 +291,4 @@ def _matrix_gigaflops(precision: str) -> float:
     return 2 * size**3 / min(seconds) / 1e9
 
 
-def run() -> None:
-    """The command line."""
-    application.run(main, GROUPS, __doc__)
+COMMAND = Command(main, __doc__, FLAGS, defaults=DEFAULTS)

@@ -14,48 +14,28 @@ import statistics
 import tempfile
 import time
 
-from absl import flags
-
 from cvrl_tf import files
-from cvrl_tf.cli import application
+from cvrl_tf.cli.application import Command
+from cvrl_tf.cli.flag import Flag, Values, flags_of
 from cvrl_tf.data.lookup import find_source
 from cvrl_tf.errors import InputError
-from cvrl_tf.models import BACKBONES
 from cvrl_tf.training import metrics
 from cvrl_tf.training.config import PretrainConfig
 from cvrl_tf.training.loop import LoopOptions
-from cvrl_tf.training.precision import DTYPE_POLICIES
-from cvrl_tf.training.pretrain import AUGMENT_ON, Execution, pretrain
+from cvrl_tf.training.pretrain import Execution, pretrain
 from tools.benchmark import input as input_benchmark
 from tools.benchmark import report
 
-DATA = input_benchmark.DATA
-NUM_FRAMES, STRIDE, CROP_SIZE = (
-    input_benchmark.NUM_FRAMES,
-    input_benchmark.STRIDE,
-    input_benchmark.CROP_SIZE,
-)
-BATCH_SIZE = input_benchmark.BATCH_SIZE
-BACKBONE = flags.DEFINE_enum("backbone", "r3d_50", list(BACKBONES), "As of cvrl_tf.train.")
-PRECISION = flags.DEFINE_enum("precision", "bfloat16", list(DTYPE_POLICIES), "As of cvrl_tf.train.")
-AUGMENTED_ON = flags.DEFINE_enum("augment_on", "auto", list(AUGMENT_ON), "As of cvrl_tf.train.")
-STEPS = flags.DEFINE_integer("steps", 20, "Steps of the run.", 10)
-JSON = input_benchmark.JSON
-FIGURE = flags.DEFINE_string("figure", None, "SVG file for a picture of memory over time.")
-
-GROUPS = {
-    "Work": [
-        DATA,
-        NUM_FRAMES,
-        STRIDE,
-        CROP_SIZE,
-        BATCH_SIZE,
-        BACKBONE,
-        PRECISION,
-        AUGMENTED_ON,
-    ],
-    "Measurement": [STEPS],
-    "Output": [JSON, FIGURE],
+FLAGS = {
+    "Work": (
+        input_benchmark.DATA,
+        *input_benchmark.CLIP,
+        input_benchmark.BATCH_SIZE,
+        *flags_of(PretrainConfig, "backbone", "precision"),
+        *flags_of(Execution, "augment_on"),
+    ),
+    "Measurement": (Flag("steps", 20, "Steps of the run.", lower=10),),
+    "Output": (report.JSON, Flag("figure", "", "SVG file for a picture of memory over time.")),
 }
 COLUMNS = [
     ("s/step", "step_seconds", ".3f"),
@@ -68,32 +48,21 @@ COLUMNS = [
 STEPS_FOR_GROWTH = 500
 
 
-def main() -> None:
+def main(flags: Values) -> None:
     """Measures, prints the table and writes the JSON and the figure."""
     with tempfile.TemporaryDirectory(prefix="cvrl_benchmark_") as directory:
-        name = DATA.value or input_benchmark.render(os.path.join(directory, "records"))
+        name = flags.data or input_benchmark.render(os.path.join(directory, "records"))
         num_videos = len(find_source(name, "data").indexed())
-        config = PretrainConfig(
-            train_data=name,
-            num_frames=NUM_FRAMES.value,
-            stride=STRIDE.value,
-            crop_size=CROP_SIZE.value,
-            backbone=BACKBONE.value,
-            batch_size=BATCH_SIZE.value,
-            precision=PRECISION.value,
-            steps=STEPS.value,
-            warmup_epochs=0.0,
-            learning_rate=0.001,
-        )
+        config = flags.make(PretrainConfig, train_data=name, warmup_epochs=0.0, learning_rate=0.001)
         if config.batch_size > num_videos:
             raise InputError(
                 f"--batch_size={config.batch_size} is more than the {num_videos} videos of the"
                 " data: lower it, or give more with --data."
             )
         model_dir = os.path.join(directory, "run")
-        memory = _train(config, model_dir, AUGMENTED_ON.value, max(1, STEPS.value // 50))
+        memory = _train(config, model_dir, flags.augment_on, max(1, flags.steps // 50))
         rows = metrics.read_metrics(model_dir)
-    _tell(rows[max(1, len(rows) // 10) :], memory)
+    _print(flags, rows[max(1, len(rows) // 10) :], memory)
 
 
 def _train(
@@ -120,19 +89,19 @@ def _train(
     return [sample for sample in memory if sample[1] > 0]
 
 
-def _tell(rows: list[dict[str, float]], memory: list[tuple[float, float]]) -> None:
+def _print(flags: Values, rows: list[dict[str, float]], memory: list[tuple[float, float]]) -> None:
     speed = statistics.median(row["videos_per_second"] for row in rows)
     results = {
-        "step_seconds": BATCH_SIZE.value / speed,
+        "step_seconds": flags.batch_size / speed,
         "videos_per_second": speed,
         "input_wait": statistics.mean(row["input_wait"] for row in rows),
         "peak_memory_mb": max(mb for _, mb in memory),
     }
-    if STEPS.value >= STEPS_FOR_GROWTH:
+    if flags.steps >= STEPS_FOR_GROWTH:
         quarters = [[mb for _, mb in memory[len(memory) * q // 4 :]] for q in (1, 3)]
         early, late = quarters[0][: len(quarters[1])], quarters[1]
         results["memory_growth"] = statistics.median(late) / statistics.median(early) - 1.0
-    print("\n" + report.table(COLUMNS, {BACKBONE.value: results}))
+    print("\n" + report.table(COLUMNS, {flags.backbone: results}))
     if "memory_growth" in results:
         print("growth: memory in the last quarter of the time against that in the second quarter.")
     if results["input_wait"] > 0.05:
@@ -145,15 +114,13 @@ def _tell(rows: list[dict[str, float]], memory: list[tuple[float, float]]) -> No
             "Training is bound by the step: a GPU, a smaller network, crop or --num_frames, or"
             " --precision=bfloat16 help; tools.benchmark step measures them."
         )
-    if FIGURE.value:
-        files.write_atomically(FIGURE.value, report.line_chart(memory, "seconds", "resident MB"))
-        print(f"written to {FIGURE.value}")
-    if JSON.value:
-        settings = {h.name: h.value for h in [*GROUPS["Work"], *GROUPS["Measurement"]]}
-        report.write_json(JSON.value, "train", settings, results | {"memory_mb": memory})
-        print(f"written to {JSON.value}")
+    if flags.figure:
+        files.write_atomically(flags.figure, report.line_chart(memory, "seconds", "resident MB"))
+        print(f"written to {flags.figure}")
+    if flags.json:
+        settings = report.settings(flags, FLAGS)
+        report.write_json(flags.json, "train", settings, results | {"memory_mb": memory})
+        print(f"written to {flags.json}")
 
 
-def run() -> None:
-    """The command line."""
-    application.run(main, GROUPS, __doc__)
+COMMAND = Command(main, __doc__, FLAGS, defaults={"precision": "bfloat16"})

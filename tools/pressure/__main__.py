@@ -15,10 +15,9 @@ import dataclasses
 import sys
 import tempfile
 
-from absl import flags
-
 from cvrl_tf import text
-from cvrl_tf.cli import application
+from cvrl_tf.cli.application import Command
+from cvrl_tf.cli.flag import Flag, Values
 from cvrl_tf.errors import InputError
 from cvrl_tf.progress import Progress
 from tools.benchmark import report
@@ -32,48 +31,50 @@ TRIALS = {  # and how many processes each starts, for 0 kills
     "two_processes": 2,
     "sigterm": 2,
 }
-KILLS = flags.DEFINE_integer("kills", 20, "Kills of the run of one process.", 1)
-WORKER_KILLS = flags.DEFINE_integer("worker_kills", 3, "Kills of one of two workers.", 1)
-STEPS = flags.DEFINE_integer(
-    "steps",
-    120,
-    "Steps of each run: several a kill, or the run ends before its last kill; an epoch at least, so"
-    " that every damaged record is met.",
-    75,
-)
-TRIALS_FLAG = flags.DEFINE_list("trials", list(TRIALS), f"Which: {', '.join(TRIALS)}.")
-SEED = flags.DEFINE_integer("seed", 0, "Seed of the random moments and of the damage.", 0)
-OUTPUT = flags.DEFINE_string("output", None, "File for all figures, as JSON.")
+FLAGS = {
+    "Faults": (
+        Flag("trials", list(TRIALS), f"Trials to run: {', '.join(TRIALS)}."),
+        Flag("kills", 20, "Number of kills of the run of one process.", lower=1),
+        Flag("worker_kills", 3, "Number of kills of one of two workers.", lower=1),
+        Flag(
+            "steps",
+            120,
+            "Steps of each run: several per kill, or the run ends before its last kill; an epoch at"
+            " least, so that every damaged record is met.",
+            lower=75,
+        ),
+        Flag("seed", 0, "Seed of the random moments and of the damage.", lower=0),
+    ),
+    "Output": (Flag("output", "", "File for all figures, as JSON."),),
+}
 
-GROUPS = {"Trouble": [TRIALS_FLAG, KILLS, WORKER_KILLS, STEPS, SEED], "Output": [OUTPUT]}
 
-
-def main() -> int:
+def main(flags: Values) -> int:
     """Runs the trials, prints the table and writes the JSON; 1 when something was lost."""
-    unknown = sorted(set(TRIALS_FLAG.value) - set(TRIALS))
+    unknown = sorted(set(flags.trials) - set(TRIALS))
     if unknown:
         raise InputError(f"--trials={','.join(unknown)}: expected some of {', '.join(TRIALS)}.")
     if not sys.platform.startswith("linux"):
         raise InputError("This needs Linux, whose prlimit takes the room on a disk away.")
-    starts = {**TRIALS, "kills": 1 + KILLS.value, "workers": 4 + 2 * WORKER_KILLS.value}
-    total = 1 + sum(starts[name] for name in TRIALS_FLAG.value)
+    starts = {**TRIALS, "kills": 1 + flags.kills, "workers": 4 + 2 * flags.worker_kills}
+    total = 1 + sum(starts[name] for name in flags.trials)
     results: dict[str, Result] = {}
     with (
         tempfile.TemporaryDirectory(prefix="cvrl_pressure_") as directory,
         Progress("pressure", total, "start") as progress,
     ):
         campaign = Campaign(
-            directory, STEPS.value, KILLS.value, WORKER_KILLS.value, SEED.value, progress.update
+            directory, flags.steps, flags.kills, flags.worker_kills, flags.seed, progress.update
         )
-        for name in ["reference", *(name for name in TRIALS if name in TRIALS_FLAG.value)]:
+        for name in ["reference", *(name for name in TRIALS if name in flags.trials)]:
             results[name] = getattr(campaign, name)()
             for phrase in results[name].lost:
                 progress.note(f"{name}: {phrase}")
-    _tell(results)
+    _print(flags, results)
     return int(any(result.lost for result in results.values()))
 
 
-def _tell(results: dict[str, Result]) -> None:
+def _print(flags: Values, results: dict[str, Result]) -> None:
     rows = [
         [result.done, str(result.times), f"{len(result.lost)} things" if result.lost else "nothing"]
         for result in results.values()
@@ -82,11 +83,11 @@ def _tell(results: dict[str, Result]) -> None:
     for name, result in results.items():
         for figure, value in result.figures.items():
             print(f"{name}: {figure} = {_text(value)}")
-    if OUTPUT.value:
-        settings = {holder.name: holder.value for holder in GROUPS["Trouble"]}
+    if flags.output:
+        settings = {flag.name: flags[flag.name].value for flag in FLAGS["Faults"]}
         found = {name: dataclasses.asdict(result) for name, result in results.items()}
-        report.write_json(OUTPUT.value, "pressure", settings, found)
-        print(f"written to {OUTPUT.value}")
+        report.write_json(flags.output, "pressure", settings, found)
+        print(f"written to {flags.output}")
 
 
 def _text(value: object) -> str:
@@ -97,10 +98,8 @@ def _text(value: object) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def run() -> None:
-    """The command line."""
-    application.run(main, GROUPS, __doc__)
+COMMAND = Command(main, __doc__, FLAGS)
 
 
 if __name__ == "__main__":
-    run()
+    COMMAND.run()
