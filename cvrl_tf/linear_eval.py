@@ -10,7 +10,6 @@ fast_sgd with SGD, fast with a logistic regression, which needs no learning rate
 about 10,000 videos. All modes test with the mean softmax of 10 clips x 3 crops of each video.
 """
 
-import os
 from typing import Any
 
 import numpy as np
@@ -29,6 +28,7 @@ from cvrl_tf.evaluation.report import Checkpoint
 from cvrl_tf.evaluation.views import EvaluationViews
 from cvrl_tf.training.config import SupervisedConfig
 from cvrl_tf.training.origin import Origin
+from cvrl_tf.training.run_directory import RunDirectory
 
 FLAGS = {
     "Backbone": backbone_flags.FLAGS,
@@ -98,9 +98,8 @@ def main(flags: Values) -> None:
         evaluation.train_and_test(protocol, config, output_dir)
         return
     report.make_directory(output_dir)
-    feature_dir = flags.feature_dir or os.path.join(
-        evaluation.origin.model_dir or output_dir, "features"
-    )
+    directory = RunDirectory(evaluation.origin.model_dir or output_dir)
+    feature_dir = flags.feature_dir or directory.features
     probabilities, settings = _classify_stored(evaluation, config, feature_dir)
     checkpoint = Checkpoint.of(evaluation.backbone, evaluation.origin)
     evaluation.write(protocol, probabilities, checkpoint, settings, output_dir)

@@ -12,7 +12,7 @@ import tensorflow as tf
 from cvrl_tf import files
 from cvrl_tf.models import resnet3d
 from cvrl_tf.training.config import SupervisedConfig
-from cvrl_tf.training.run_directory import load_config
+from cvrl_tf.training.run_config import load_config
 from cvrl_tf.training.weights import load_backbone
 
 STORED = pathlib.Path(__file__).parent / "stored" / "made_by_2e131ff.tar.xz"

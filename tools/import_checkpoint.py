@@ -8,6 +8,8 @@ The directory is then like one of cvrl_tf.train:
   python -m cvrl_tf.train --init_checkpoint=runs/k400_800ep ...
 """
 
+import shlex
+
 from absl import flags
 
 from cvrl_tf.cli import application
@@ -19,7 +21,7 @@ from cvrl_tf.models.official import (
     official_architecture,
     official_step,
 )
-from cvrl_tf.training import run_directory, weights
+from cvrl_tf.training import run_config, weights
 from cvrl_tf.training.config import NetworkConfig
 
 OFFICIAL = flags.DEFINE_string(
@@ -46,13 +48,14 @@ def main() -> None:
         head = build_projection_head(backbone.output_shape[-1])
     load_official_checkpoint(backbone, prefix, head)
     step = official_step(prefix)
-    run_directory.prepare(OUTPUT.value, config)
+    run_config.prepare(OUTPUT.value, config)
     weights.save_imported(OUTPUT.value, backbone, head, step)
     parts = "backbone and projection head" if head else "backbone (it has no projection head)"
     print(f"{OUTPUT.value}: {name}, {width_multiplier} x filters, {parts}, step {step}")
+    directory = shlex.quote(OUTPUT.value)
     print(
-        f"next: python -m cvrl_tf.export --model_dir={OUTPUT.value} --output_dir=..., or"
-        f" python -m cvrl_tf.train --init_checkpoint={OUTPUT.value} ..."
+        f"next: python -m cvrl_tf.export --model_dir={directory} --output_dir=..., or"
+        f" python -m cvrl_tf.train --init_checkpoint={directory} ..."
     )
 
 

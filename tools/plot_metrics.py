@@ -19,6 +19,7 @@ from cvrl_tf import files
 from cvrl_tf.cli import application
 from cvrl_tf.errors import InputError
 from cvrl_tf.training import metrics
+from cvrl_tf.training.run_directory import METRICS_FILE, RunDirectory
 
 RUNS = application.Argument(
     "RUN", "Directories of runs, which hold metrics.jsonl; overlaid in this order.", several=True
@@ -71,8 +72,8 @@ def read_run(directory: str) -> Rows:
     Raises:
       InputError: there is no such file, or no whole line in it, or a damaged one before the last.
     """
-    path = os.path.join(directory, metrics.METRICS_FILE)
-    if metrics.METRICS_FILE not in files.names_in(directory):
+    path = RunDirectory(directory).metrics
+    if METRICS_FILE not in files.names_in(directory):
         raise InputError(
             f"There is no {path}: expected the directory of a run, --model_dir of the command that"
             " trains."

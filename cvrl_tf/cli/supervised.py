@@ -18,7 +18,7 @@ from cvrl_tf.evaluation import classification, report
 from cvrl_tf.evaluation.classification import Task
 from cvrl_tf.evaluation.report import Checkpoint, fingerprint_weights
 from cvrl_tf.evaluation.views import EvaluationViews
-from cvrl_tf.training import run_directory, supervised
+from cvrl_tf.training import checkpoints, supervised
 from cvrl_tf.training.config import SupervisedConfig
 from cvrl_tf.training.origin import Origin
 from cvrl_tf.training.precision import DTYPE_POLICIES
@@ -110,7 +110,7 @@ class Evaluation:
         )
         checkpoint = Checkpoint.of(self.backbone, self.origin)
         if not config.frozen:
-            _, path = run_directory.locate(output_dir)
+            _, path = checkpoints.locate(output_dir)
             weights = fingerprint_weights(self.backbone, trainer.classifier)
             checkpoint = Checkpoint(path, int(trainer.checkpoint.step.numpy()), weights)
         self.write(protocol, probabilities, checkpoint, settings(config), output_dir)

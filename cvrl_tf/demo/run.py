@@ -7,6 +7,7 @@ only colours is lost.
 
 import dataclasses
 import os
+import shlex
 import time
 from typing import Any
 
@@ -100,7 +101,7 @@ TFRecords     {records}
 training      {model_dir}: checkpoints, metrics.jsonl, flags.txt, evaluations
 look at       {model_dir}/clip_pairs.png: clip pairs as the network sees them
 export        {export}: the backbone for other projects; its README.md shows how to use it
-next          tensorboard --logdir={model_dir}
+next          tensorboard --logdir={shlex.quote(model_dir)}
               python -m tools.make_tfrecords --help   convert your own videos
               python -m cvrl_tf.train --help          pre-train on them
 

@@ -31,9 +31,9 @@ from cvrl_tf.evaluation import bootstrap
 from cvrl_tf.evaluation.bootstrap import Estimate
 from cvrl_tf.evaluation.views import EvaluationViews
 from cvrl_tf.training.origin import COLOR_HISTOGRAM, Origin
+from cvrl_tf.training.run_directory import RunDirectory
 
 RESULTS_FILE = "results.json"
-EVALUATIONS = "evaluations"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,7 +173,7 @@ def default_directory(model_dir: str, protocol: str, checkpoint: str | None) -> 
       and `.../knn_random` for random weights.
     """
     name = os.path.basename(checkpoint) if checkpoint else "random"
-    return os.path.join(model_dir, EVALUATIONS, f"{protocol}_{name}")
+    return os.path.join(RunDirectory(model_dir).evaluations, f"{protocol}_{name}")
 
 
 def make_directory(directory: str) -> None:

@@ -13,6 +13,7 @@ from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation import report
 from cvrl_tf.training import metrics
 from cvrl_tf.training.origin import Origin
+from cvrl_tf.training.run_directory import EVALUATIONS, METRICS_FILE, RunDirectory
 
 
 def describe(backbone: keras.Model, origin: Origin) -> dict[str, Any]:
@@ -70,8 +71,8 @@ def find_figures(origin: Origin) -> dict[str, dict[str, Any]]:
     figures = {}
     if origin.model_dir is None:
         return figures
-    for name in files.names_in(os.path.join(origin.model_dir, report.EVALUATIONS)):
-        file = os.path.join(report.EVALUATIONS, name, report.RESULTS_FILE)
+    for name in files.names_in(RunDirectory(origin.model_dir).evaluations):
+        file = os.path.join(EVALUATIONS, name, report.RESULTS_FILE)
         path = os.path.join(origin.model_dir, file)
         if not tf.io.gfile.exists(path):
             continue
@@ -86,5 +87,5 @@ def find_figures(origin: Origin) -> dict[str, dict[str, Any]]:
             figures[file] = found
     rows = [row for row in metrics.read_metrics(origin.model_dir) if row["step"] <= origin.step]
     if rows:
-        figures[metrics.METRICS_FILE] = rows[-1]
+        figures[METRICS_FILE] = rows[-1]
     return figures

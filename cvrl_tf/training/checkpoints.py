@@ -10,8 +10,7 @@ import tensorflow as tf
 
 from cvrl_tf import files
 from cvrl_tf.errors import InputError, reason
-
-CHECKPOINTS = "checkpoints"
+from cvrl_tf.training.run_directory import RunDirectory
 
 
 class LoopState(tf.train.experimental.PythonState):
@@ -59,12 +58,12 @@ class RunCheckpoints:
 
     def __init__(self, checkpoint: tf.train.Checkpoint, model_dir: str, keep: int):
         self._checkpoint = checkpoint
-        self._directory = os.path.join(model_dir, CHECKPOINTS)
+        self._directory = RunDirectory(model_dir).checkpoints
         # The manager looks for what to delete by patterns.
         self._links = contextlib.ExitStack()
         literal = self._links.enter_context(files.literal_path(model_dir))
         self._manager = tf.train.CheckpointManager(
-            checkpoint, os.path.join(literal, CHECKPOINTS), keep
+            checkpoint, RunDirectory(literal).checkpoints, keep
         )
 
     @property
@@ -159,7 +158,7 @@ def latest(model_dir: str) -> str | None:
 
     Like `tf.train.latest_checkpoint`, which takes the path for a pattern.
     """
-    state = tf.train.get_checkpoint_state(os.path.join(model_dir, CHECKPOINTS))
+    state = tf.train.get_checkpoint_state(RunDirectory(model_dir).checkpoints)
     prefix = state.model_checkpoint_path if state else ""
     return prefix if prefix and tf.io.gfile.exists(f"{prefix}.index") else None
 
@@ -176,3 +175,35 @@ def holds(prefix: str, part: str) -> bool:
     except (tf.errors.OpError, ValueError) as error:
         raise DamagedCheckpoint(f"The checkpoint {prefix} is damaged ({reason(error)}).") from None
     return any(name.startswith(f"{part}/") for name in names)
+
+
+def locate(path: str) -> tuple[str, str | None]:
+    """Finds the run and the checkpoint that a path means.
+
+    Args:
+      path: a directory that `train` or `import_checkpoint` has written, which means its newest
+        checkpoint, or the prefix of one in there, such as `runs/first/checkpoints/ckpt-500`.
+
+    Returns:
+      The directory of the run; the prefix of the checkpoint's files, None when there is none yet.
+
+    Raises:
+      InputError: no such checkpoint.
+    """
+    path = path.rstrip("/").removesuffix(".index")
+    directory, name = os.path.split(path)
+    if not re.fullmatch(r"ckpt-\d+", name):
+        return path, latest(path)
+    if not tf.io.gfile.exists(f"{path}.index"):
+        raise InputError(
+            f"There is no checkpoint {path} (no file {path}.index): {directory} holds"
+            f" {', '.join(_checkpoint_names(directory)) or 'none'}."
+        )
+    return os.path.dirname(directory), path
+
+
+def _checkpoint_names(directory: str) -> list[str]:
+    if not tf.io.gfile.isdir(directory):
+        return []
+    names = tf.io.gfile.listdir(directory)
+    return sorted(name.removesuffix(".index") for name in names if name.endswith(".index"))

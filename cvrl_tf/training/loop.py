@@ -1,7 +1,6 @@
 """The training loop: resumes exactly where it stopped, stops when asked, reports its progress."""
 
 import dataclasses
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -19,11 +18,10 @@ from cvrl_tf.settings import setting
 from cvrl_tf.training.checkpoints import LoopState, RunCheckpoints
 from cvrl_tf.training.log import ON_NAN, Log
 from cvrl_tf.training.metrics import MetricsWriter
+from cvrl_tf.training.run_directory import RunDirectory
 from cvrl_tf.training.signals import StopRequest
 from cvrl_tf.training.strategy import Workers
 from cvrl_tf.training.trainer import Trainer
-
-BAD_RECORDS_FILE = "bad_records.txt"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +85,7 @@ class Run:
     """What one run of the loop is.
 
     Attributes:
-      model_dir: its directory, made by `run_directory.prepare`.
+      model_dir: its directory, made by `run_config.prepare`.
       total_steps: steps of the whole run.
       description: for the progress bar, such as "pre-training".
       evaluation: what is measured during training; None for nothing.
@@ -242,7 +240,7 @@ class _BadRecords:
 
     def __init__(self, data: TrainingData, known: set[int], most: int, model_dir: str):
         self._data, self._known, self._most = data, known, most
-        self._path = os.path.join(model_dir, BAD_RECORDS_FILE)
+        self._path = RunDirectory(model_dir).bad_records
 
     def add(self, positions: list[int], progress: Progress) -> None:
         """Adds the records at positions of the stream.

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 from collections.abc import Iterator
 
 import numpy as np
@@ -10,9 +9,8 @@ import tensorflow as tf
 
 from cvrl_tf import files
 from cvrl_tf.errors import InputError, reason
+from cvrl_tf.training.run_directory import RunDirectory
 
-METRICS_FILE = "metrics.jsonl"
-PAIRS_FILE = "clip_pairs.png"
 GAP = 2  # pixels between the frames of a sheet
 
 
@@ -28,10 +26,10 @@ class MetricsWriter:
     """
 
     def __init__(self, directory: str, first_step: int = 0):
-        self._path = os.path.join(directory, METRICS_FILE)
+        self._paths = RunDirectory(directory)
         lines = [json.dumps(row) for row in read_metrics(directory) if row["step"] <= first_step]
         with self._naming_full_disk():
-            files.write_atomically(self._path, "".join(line + "\n" for line in lines))
+            files.write_atomically(self._paths.metrics, "".join(line + "\n" for line in lines))
             self._events = tf.summary.create_file_writer(directory)
 
     @contextlib.contextmanager
@@ -39,9 +37,8 @@ class MetricsWriter:
         try:
             yield
         except (tf.errors.OpError, OSError) as error:
-            directory = os.path.dirname(self._path)
             raise InputError(
-                f"Metrics cannot be written to {directory} ({reason(error)}):"
+                f"Metrics cannot be written to {self._paths.path} ({reason(error)}):"
                 " free some space or repair the disk. The same command then resumes from the last"
                 " checkpoint."
             ) from None
@@ -49,7 +46,7 @@ class MetricsWriter:
     def write(self, step: int, **figures: float) -> None:
         """Writes one line of `metrics.jsonl`, and one TensorBoard scalar for each figure."""
         with self._naming_full_disk():
-            with tf.io.gfile.GFile(self._path, "a") as file:
+            with tf.io.gfile.GFile(self._paths.metrics, "a") as file:
                 file.write(json.dumps({"step": step, **figures}) + "\n")
             with self._events.as_default(step=step):
                 for name, value in figures.items():
@@ -67,7 +64,7 @@ class MetricsWriter:
         """Draws clip pairs (`clip_sheet`) to `clip_pairs.png` and for TensorBoard."""
         sheet = clip_sheet(views)
         with self._naming_full_disk():
-            write_png(os.path.join(os.path.dirname(self._path), PAIRS_FILE), sheet)
+            write_png(self._paths.pairs, sheet)
             with self._events.as_default(step=step):
                 tf.summary.image("clip_pairs", sheet[np.newaxis])
             self._events.flush()
@@ -75,7 +72,7 @@ class MetricsWriter:
 
 def read_metrics(directory: str) -> list[dict[str, float]]:
     """The lines of `metrics.jsonl`, none if it does not exist; skips an incomplete last line."""
-    path = os.path.join(directory, METRICS_FILE)
+    path = RunDirectory(directory).metrics
     if not tf.io.gfile.exists(path):
         return []
     with tf.io.gfile.GFile(path, "r") as file:

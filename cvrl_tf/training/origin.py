@@ -7,7 +7,7 @@ import keras
 from cvrl_tf.errors import InputError
 from cvrl_tf.models import inflation, official
 from cvrl_tf.models.color_histogram import build_color_histogram
-from cvrl_tf.training import run_directory, weights
+from cvrl_tf.training import checkpoints, run_config, weights
 from cvrl_tf.training.config import NetworkConfig, RunConfig
 
 COLOR_HISTOGRAM = "color_histogram"
@@ -52,15 +52,15 @@ def load_run(path: str, dtype: str = "float32") -> tuple[keras.Model, Origin]:
     """The backbone of a run.
 
     Args:
-      path: a directory or a checkpoint, see `run_directory.locate`.
+      path: a directory or a checkpoint, see `checkpoints.locate`.
       dtype: Keras dtype policy, here and below.
 
     Raises:
       InputError: as `weights.load_backbone`.
     """
     backbone, step = weights.load_backbone(path, dtype)
-    model_dir, checkpoint = run_directory.locate(path)
-    return backbone, Origin(run_directory.load_config(model_dir), checkpoint, step, model_dir)
+    model_dir, checkpoint = checkpoints.locate(path)
+    return backbone, Origin(run_config.load_config(model_dir), checkpoint, step, model_dir)
 
 
 def load_official(prefix: str, dtype: str = "float32") -> tuple[keras.Model, Origin]:
@@ -96,8 +96,8 @@ def load_inflated(path: str, dtype: str = "float32") -> tuple[keras.Model, Origi
     if path.endswith((".keras", ".h5")):
         backbone = inflation.inflated_resnet50(path, dtype)
         return backbone, Origin(NetworkConfig(), path, 0, kind="inflated")
-    model_dir, checkpoint = run_directory.locate(path)
-    config = run_directory.load_config(model_dir)
+    model_dir, checkpoint = checkpoints.locate(path)
+    config = run_config.load_config(model_dir)
     if config.num_frames != 1:
         raise InputError(
             f"{path} was trained on clips of {config.num_frames} frames, expected a run with"

@@ -1,7 +1,6 @@
 """Contrastive pre-training: data, network, strategy and directory of a run, put together."""
 
 import dataclasses
-import os
 from collections.abc import Callable
 
 import keras
@@ -11,13 +10,14 @@ import tensorflow as tf
 from cvrl_tf.data import checks, pipeline, records
 from cvrl_tf.data.lookup import find_source
 from cvrl_tf.data.source import IndexedSource
-from cvrl_tf.data.stream import ARRAY_ORDER, Order
+from cvrl_tf.data.stream import Order
 from cvrl_tf.settings import setting
-from cvrl_tf.training import loop, run_directory, weights
+from cvrl_tf.training import loop, run_config, weights
 from cvrl_tf.training.config import PretrainConfig
 from cvrl_tf.training.contrastive_trainer import ContrastiveTrainer
 from cvrl_tf.training.loop import DEFAULT_OPTIONS, LoopOptions, Run, TrainingData
 from cvrl_tf.training.metrics import MetricsWriter
+from cvrl_tf.training.run_directory import RunDirectory
 from cvrl_tf.training.strategy import Workers, make_strategy
 
 PICTURED_VIDEOS = 6
@@ -94,7 +94,7 @@ def pretrain(
     config.check(len(videos), strategy.num_replicas_in_sync)
     total_steps = config.total_steps(len(videos))
     is_chief = Workers(strategy).is_chief
-    started = tf.io.gfile.exists(os.path.join(model_dir, run_directory.CONFIG_FILE))
+    started = tf.io.gfile.exists(RunDirectory(model_dir).config)
     with strategy.scope():
         warmup_steps = config.steps_of(config.warmup_epochs, len(videos))
         trainer = ContrastiveTrainer(config, warmup_steps, total_steps, execution.remat)
@@ -102,28 +102,30 @@ def pretrain(
         loaded = weights.initialize(trainer.backbone, trainer.head, config)
         if is_chief and not started:
             print(loaded)
-    augmented, order = execution.augmented_on_host, Order(config.seed, ARRAY_ORDER)
-    data = TrainingData(
-        videos,
-        order,
-        config.batch_size,
-        lambda size, share: pipeline.pretraining_batches(
-            videos, config.pair, size, order, share, augmented
-        ),
-        histograms=lambda batch: {"interval": batch.intervals},
-    )
-    measured = None
-    if evaluation:
-        every_steps = max(1, config.steps_of(evaluation.every_epochs, len(videos)))
-        measured = loop.Evaluation(every_steps, lambda: evaluation.measure(trainer.backbone))
-    run = Run(
-        model_dir,
-        total_steps,
-        "pre-training",
-        measured,
-        lambda writer, step: _write_pairs(writer, step, config, videos, order),
-    )
-    with run_directory.training_in(model_dir, config, is_chief, options.flagfile, options.override):
+    augmented = execution.augmented_on_host
+    with run_config.training_in(
+        model_dir, config, videos, is_chief, options.flagfile, options.override
+    ) as order:
+        data = TrainingData(
+            videos,
+            order,
+            config.batch_size,
+            lambda size, share: pipeline.pretraining_batches(
+                videos, config.pair, size, order, share, augmented
+            ),
+            histograms=lambda batch: {"interval": batch.intervals},
+        )
+        measured = None
+        if evaluation:
+            every_steps = max(1, config.steps_of(evaluation.every_epochs, len(videos)))
+            measured = loop.Evaluation(every_steps, lambda: evaluation.measure(trainer.backbone))
+        run = Run(
+            model_dir,
+            total_steps,
+            "pre-training",
+            measured,
+            lambda writer, step: _write_pairs(writer, step, config, videos, order),
+        )
         loop.train(trainer, data, run, options)
 
 

@@ -7,9 +7,8 @@ from cvrl_tf.data import pipeline
 from cvrl_tf.data.pipeline import LabelledBatch
 from cvrl_tf.data.sampling import Purpose, fold
 from cvrl_tf.data.source import IndexedSource
-from cvrl_tf.data.stream import ARRAY_ORDER, Order
 from cvrl_tf.models.heads import build_classifier
-from cvrl_tf.training import loop, run_directory
+from cvrl_tf.training import loop, run_config
 from cvrl_tf.training.config import SupervisedConfig
 from cvrl_tf.training.loop import DEFAULT_OPTIONS, LoopOptions, Run, TrainingData
 from cvrl_tf.training.schedule import WarmupCosine
@@ -152,17 +151,16 @@ def train(
     with strategy.scope():
         warmup_steps = config.steps_of(config.warmup_epochs, len(videos))
         trainer = SupervisedTrainer(config, backbone, warmup_steps, total_steps)
-    order = Order(config.seed, ARRAY_ORDER)
-    data = TrainingData(
-        videos,
-        order,
-        config.batch_size,
-        lambda size, share: pipeline.labelled_batches(videos, config.clip, size, order, share),
-    )
     description = "linear classifier" if config.frozen else "fine-tuning"
     is_chief = Workers(strategy).is_chief
-    with run_directory.training_in(
-        output_dir, config, is_chief, options.flagfile, options.override
-    ):
+    with run_config.training_in(
+        output_dir, config, videos, is_chief, options.flagfile, options.override
+    ) as order:
+        data = TrainingData(
+            videos,
+            order,
+            config.batch_size,
+            lambda size, share: pipeline.labelled_batches(videos, config.clip, size, order, share),
+        )
         loop.train(trainer, data, Run(output_dir, total_steps, description), options)
     return trainer

@@ -1,16 +1,15 @@
 """The weights of runs: loaded from checkpoints, imported, and taken as initial weights."""
 
-import os
-
 import keras
 import tensorflow as tf
 
 from cvrl_tf import files
 from cvrl_tf.errors import InputError
 from cvrl_tf.training import checkpoints
-from cvrl_tf.training.checkpoints import CHECKPOINTS, restore
+from cvrl_tf.training.checkpoints import locate, restore
 from cvrl_tf.training.config import PretrainConfig
-from cvrl_tf.training.run_directory import load_config, locate
+from cvrl_tf.training.run_config import load_config
+from cvrl_tf.training.run_directory import RunDirectory
 
 
 def load_backbone(path: str, dtype: str = "float32") -> tuple[keras.Model, int]:
@@ -30,7 +29,7 @@ def load_backbone(path: str, dtype: str = "float32") -> tuple[keras.Model, int]:
     backbone = load_config(directory).build_backbone(dtype)
     if prefix is None:
         raise InputError(
-            f"{os.path.join(directory, CHECKPOINTS)} holds no checkpoint: expected one of python -m"
+            f"{RunDirectory(directory).checkpoints} holds no checkpoint: expected one of python -m"
             " cvrl_tf.train, which writes the first after save_every_steps steps."
         )
     step = tf.Variable(0, dtype=tf.int64)
@@ -54,7 +53,7 @@ def save_imported(
         parts["head"] = head
     with files.literal_path(model_dir) as literal:
         manager = tf.train.CheckpointManager(
-            tf.train.Checkpoint(**parts), os.path.join(literal, CHECKPOINTS), max_to_keep=1
+            tf.train.Checkpoint(**parts), RunDirectory(literal).checkpoints, max_to_keep=1
         )
         manager.save(checkpoint_number=step)
 

@@ -6,7 +6,7 @@ import os
 import pytest
 from commands import run as _run
 
-from cvrl_tf.training import run_directory, weights
+from cvrl_tf.training import run_config, weights
 from cvrl_tf.training.config import PretrainConfig
 
 SMALL = ["--num_frames=4", "--crop_size=32", "--test_crop_size=32", "--num_clips=2", "--seed=1"]
@@ -69,7 +69,7 @@ def test_colours_are_not_fine_tuned(data, tmp_path):
 def test_linear_evaluation_by_sgd_leaves_the_backbone(data, tmp_path):
     config = PretrainConfig(train_data="x", num_frames=4, crop_size=32, backbone="r3d_small")
     model_dir = tmp_path / "run"
-    run_directory.prepare(str(model_dir), config)
+    run_config.prepare(str(model_dir), config)
     backbone = config.build_backbone()
     weights.save_imported(str(model_dir), backbone, None, step=7)
     flags = [f"--model_dir={model_dir}", "--batch_size=4", "--epochs=2", "--warmup_epochs=0"]

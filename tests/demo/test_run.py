@@ -10,7 +10,7 @@ from cvrl_tf import files, train
 from cvrl_tf.data.lookup import find_source
 from cvrl_tf.demo import drawing
 from cvrl_tf.demo import run as demo
-from cvrl_tf.training import metrics, run_directory
+from cvrl_tf.training import metrics, run_config
 
 LAST_LINE = re.compile(r"knn_top1 random_init=(\d\.\d\d) pretrained=(\d\.\d\d)")
 
@@ -77,7 +77,7 @@ def test_the_whole_way_on_few_videos(tmp_path, monkeypatch, capsys):
         round(figure["value"], 2) for figure in top1
     ]
     model_dir = os.path.join(directory, "model")
-    config = run_directory.load_config(model_dir)
+    config = run_config.load_config(model_dir)
     assert (config.backbone, config.learning_rate, config.num_frames) == ("r3d_small", 0.03, 4)
     assert config.train_data == os.path.join(directory, "records", "train-*")
     flagfile = files.read_text(os.path.join(model_dir, "flags.txt"))

@@ -45,7 +45,7 @@ def test_bad_records_are_listed_with_status_1(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nothing/*"], "nothing/* matches no file: expected a glob pattern"),
+        (["nothing/*"], "nothing/* matches no file: expected TFRecord files"),
         (["setup.cfg", "--html=no/such/page.html"], "--html=no/such/page.html cannot be written"),
     ],
 )

@@ -5,7 +5,7 @@ import pytest
 
 from cvrl_tf.errors import InputError
 from cvrl_tf.models import inflation
-from cvrl_tf.training import origin, run_directory, weights
+from cvrl_tf.training import origin, run_config, weights
 from cvrl_tf.training.config import PretrainConfig
 from cvrl_tf.training.pretrain import pretrain
 
@@ -53,7 +53,7 @@ def test_a_run_on_single_frames_is_inflated(image_run):
 
 def test_only_a_run_on_single_frames_is_inflated(image_run, tmp_path):
     config = PretrainConfig(train_data="x", num_frames=4, backbone="r3d_small")
-    run_directory.prepare(str(tmp_path), config)
+    run_config.prepare(str(tmp_path), config)
     weights.save_imported(str(tmp_path), config.build_backbone(), None, 7)
     with pytest.raises(InputError, match="trained on clips of 4 frames, expected a run with num"):
         origin.load_inflated(str(tmp_path))

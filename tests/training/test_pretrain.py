@@ -9,7 +9,7 @@ from tensorflow.core.util import event_pb2
 from cvrl_tf import files
 from cvrl_tf.errors import InputError
 from cvrl_tf.models import build_projection_head
-from cvrl_tf.training import metrics, pretrain, run_directory, weights
+from cvrl_tf.training import metrics, pretrain, run_config, weights
 from cvrl_tf.training.contrastive_trainer import ContrastiveTrainer
 from cvrl_tf.training.loop import LoopOptions
 from cvrl_tf.training.pretrain import Evaluation, Execution
@@ -112,7 +112,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(config, tmp_path, one_replica
     options = dataclasses.replace(arguments["options"], override=True)
     pretrain.pretrain(longer, whole, options, strategy=one_replica)
     assert metrics.read_metrics(whole)[-1]["step"] == 9
-    assert run_directory.load_config(whole) == longer
+    assert run_config.load_config(whole) == longer
 
 
 def test_directories_with_characters_of_patterns(config, tmp_path, one_replica):
@@ -142,7 +142,7 @@ def test_directories_with_characters_of_patterns(config, tmp_path, one_replica):
 def test_two_processes_do_not_share_a_directory(config, tmp_path, one_replica):
     directory = tmp_path / "run"
     directory.mkdir()
-    run_directory.prepare(str(directory), config)
+    run_config.prepare(str(directory), config)
     message = rf"Another process \({os.getpid()} on .*\) is training in {directory}: wait for it"
     with (
         files.locked(str(directory / "lock"), "training"),

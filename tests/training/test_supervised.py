@@ -8,7 +8,7 @@ from cvrl_tf.data.lookup import find_source
 from cvrl_tf.data.pipeline import LabelledBatch
 from cvrl_tf.errors import InputError
 from cvrl_tf.models import build_backbone
-from cvrl_tf.training import metrics, run_directory, supervised
+from cvrl_tf.training import metrics, run_config, supervised
 from cvrl_tf.training.config import PretrainConfig, SupervisedConfig
 from cvrl_tf.training.origin import load_run
 from cvrl_tf.training.supervised import SupervisedTrainer
@@ -183,7 +183,7 @@ def test_the_backbone_of_a_run_is_what_other_commands_load(shards, one_replica, 
     with pytest.raises(InputError, match=r"holds a run with dropout=0.0 \(now 0.5\)"):
         train(dataclasses.replace(config, dropout=0.5))
     with pytest.raises(InputError, match="holds a run of another command"):
-        run_directory.prepare(str(tmp_path), PretrainConfig(train_data=shards))
+        run_config.prepare(str(tmp_path), PretrainConfig(train_data=shards))
 
 
 @pytest.mark.parametrize(

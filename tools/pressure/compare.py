@@ -1,6 +1,5 @@
 """Compares two runs: weights bit for bit, lines of metrics, names of files."""
 
-import os
 import re
 from collections.abc import Mapping, Sequence
 
@@ -8,7 +7,8 @@ import numpy as np
 import tensorflow as tf
 
 from cvrl_tf import files
-from cvrl_tf.training.checkpoints import CHECKPOINTS
+from cvrl_tf.training import checkpoints
+from cvrl_tf.training.run_directory import RunDirectory
 
 TIMED = ("videos_per_second", "input_wait")  # figures that differ from run to run
 # The number of saves, which a signal changes, and the names of the saved objects.
@@ -39,7 +39,7 @@ def differing_runs(
 
 def latest_checkpoint(directory: str) -> str | None:
     """The newest checkpoint of the run in a directory; None if there is none."""
-    return tf.train.latest_checkpoint(os.path.join(directory, CHECKPOINTS))
+    return checkpoints.latest(directory)
 
 
 def differing_tensors(expected: str | None, found: str | None) -> list[str]:
@@ -96,7 +96,7 @@ def largest_difference(expected: Sequence[Row], found: Sequence[Row], name: str 
 
 def file_names(directory: str) -> list[str]:
     """The files of a run, without TensorBoard's, whose names contain times."""
-    names = [*files.names_in(directory), *files.names_in(os.path.join(directory, CHECKPOINTS))]
+    names = [*files.names_in(directory), *files.names_in(RunDirectory(directory).checkpoints)]
     return [name for name in names if not name.startswith("events.out.")]
 
 

@@ -14,8 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 
 from cvrl_tf.errors import InputError
-from cvrl_tf.training.metrics import METRICS_FILE
-from cvrl_tf.training.run_directory import LOCK_FILE
+from cvrl_tf.training.run_directory import RunDirectory
 from tools.pressure import compare
 
 _POLL = 0.005  # seconds
@@ -41,7 +40,7 @@ class Training:
         self, directory: str, arguments: Sequence[str], environment: Mapping[str, str] | None = None
     ):
         self._directory = directory
-        self._metrics = os.path.join(directory, METRICS_FILE)
+        self._metrics = RunDirectory(directory).metrics
         prefix = compare.latest_checkpoint(directory)
         self.resumed_from = int(prefix.rpartition("-")[2]) if prefix else 0
         self._file_before = self._file()
@@ -73,7 +72,7 @@ class Training:
         return None
 
     def _holds_lock(self) -> bool:
-        path = os.path.join(self._directory, LOCK_FILE)
+        path = RunDirectory(self._directory).lock
         with contextlib.suppress(FileNotFoundError), open(path, encoding="utf-8") as file:
             return file.read().startswith(f"{self._process.pid} ")
         return False

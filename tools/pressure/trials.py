@@ -15,10 +15,8 @@ import numpy as np
 import tensorflow as tf
 
 from cvrl_tf import files
-from cvrl_tf.training.checkpoints import CHECKPOINTS
-from cvrl_tf.training.loop import BAD_RECORDS_FILE
 from cvrl_tf.training.metrics import read_metrics
-from cvrl_tf.training.run_directory import CONFIG_FILE
+from cvrl_tf.training.run_directory import RunDirectory
 from tools.pressure import compare, data
 from tools.pressure.processes import Training, expect_end
 
@@ -226,7 +224,7 @@ class Campaign:
         records = data.render(self._path("damaged"), damaged)
         with self._start(directory, records) as training:
             lost, _ = expect_end(training, 0)
-        path = os.path.join(directory, BAD_RECORDS_FILE)
+        path = RunDirectory(directory).bad_records
         named = files.read_text(path).splitlines() if os.path.exists(path) else []
         origins = sorted(line.partition(": ")[0] for line in named)
         if origins != sorted(data.origin(records, number) for number in damaged):
@@ -264,7 +262,7 @@ class Campaign:
         """A second process starts in the directory of a run."""
         directory = self._path("two_processes")
         with self._start(directory) as first:
-            first.wait_for_file(lambda: os.path.exists(os.path.join(directory, CONFIG_FILE)))
+            first.wait_for_file(lambda: os.path.exists(RunDirectory(directory).config))
             with self._start(directory) as second:
                 lost, seconds = expect_end(second, 2, "^error: Another process .* is training in")
                 sentence = second.said_last()
@@ -303,7 +301,7 @@ def _state_bytes(prefix: str | None) -> dict[str, int]:
 def _temporaries(directory: str) -> list[str]:
     """Incomplete files that an ended process has left."""
     marks = ("_temp", "tempstate", ".tmp")
-    paths = [directory, os.path.join(directory, CHECKPOINTS)]
+    paths = [directory, RunDirectory(directory).checkpoints]
     names = [name for path in paths for name in files.names_in(path)]
     return [name for name in names if any(mark in name for mark in marks)]
 

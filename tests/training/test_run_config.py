@@ -3,10 +3,13 @@ import json
 
 import numpy as np
 import pytest
+from small_records import make_video, write_shard
 
+from cvrl_tf.data.lookup import find_source
+from cvrl_tf.data.stream import ARRAY_ORDER, INDEX_ORDER, Order
 from cvrl_tf.errors import InputError
 from cvrl_tf.models import build_projection_head
-from cvrl_tf.training import run_directory, weights
+from cvrl_tf.training import run_config, weights
 from cvrl_tf.training.config import PretrainConfig
 
 CONFIG = PretrainConfig(train_data="records/train-*", backbone="r3d_small", batch_size=4)
@@ -26,10 +29,10 @@ def test_the_linear_scaling_rule_is_for_a_batch_of_1024():
 
 def test_prepare_writes_configuration_and_flags(tmp_path):
     directory = str(tmp_path / "run")
-    run_directory.prepare(directory, CONFIG, "--batch_size=4\n")
+    run_config.prepare(directory, CONFIG, flagfile="--batch_size=4\n")
     assert (tmp_path / "run" / "flags.txt").read_text() == "--batch_size=4\n"
     assert json.loads((tmp_path / "run" / "config.json").read_text())["batch_size"] == 4
-    assert run_directory.load_config(directory) == CONFIG
+    assert run_config.load_config(directory) == CONFIG
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
         "config.json",
         "flags.txt",
@@ -37,35 +40,35 @@ def test_prepare_writes_configuration_and_flags(tmp_path):
 
 
 def test_prepare_accepts_the_same_configuration_again(tmp_path):
-    run_directory.prepare(str(tmp_path), CONFIG, "--first\n")
-    run_directory.prepare(str(tmp_path), CONFIG, "--second\n")
+    run_config.prepare(str(tmp_path), CONFIG, flagfile="--first\n")
+    run_config.prepare(str(tmp_path), CONFIG, flagfile="--second\n")
     assert (tmp_path / "flags.txt").read_text() == "--first\n"
 
 
 def test_a_setting_of_earlier_versions_does_not_matter(tmp_path):
-    run_directory.prepare(str(tmp_path), CONFIG)
+    run_config.prepare(str(tmp_path), CONFIG)
     values = json.loads((tmp_path / "config.json").read_text())
     del values["accumulate"]  # which they did not have
     (tmp_path / "config.json").write_text(json.dumps(values | {"shuffle_buffer": 1024}))
-    assert run_directory.load_config(str(tmp_path)) == CONFIG
-    run_directory.prepare(str(tmp_path), CONFIG)
+    assert run_config.load_config(str(tmp_path)) == CONFIG
+    run_config.prepare(str(tmp_path), CONFIG)
 
 
 def test_prepare_names_what_differs_and_changes_nothing(tmp_path):
-    run_directory.prepare(str(tmp_path), CONFIG)
+    run_config.prepare(str(tmp_path), CONFIG)
     other = dataclasses.replace(CONFIG, batch_size=8, temperature=0.2)
     before = (tmp_path / "config.json").read_bytes()
     with pytest.raises(
         InputError, match=r"holds a run with batch_size=4 \(now 8\), temperature=0.1 \(now 0.2\)"
     ):
-        run_directory.prepare(str(tmp_path), other)
+        run_config.prepare(str(tmp_path), other)
     assert (tmp_path / "config.json").read_bytes() == before
 
 
 def test_prepare_refuses_the_directory_of_something_else(tmp_path):
     (tmp_path / "thesis.tex").write_text("precious")
     with pytest.raises(InputError, match="is not empty and is not a run of cvrl_tf"):
-        run_directory.prepare(str(tmp_path), CONFIG)
+        run_config.prepare(str(tmp_path), CONFIG)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
@@ -73,32 +76,116 @@ def test_prepare_goes_on_where_it_was_killed(tmp_path):
     """Killed after the flags and within the configuration, it must not refuse its own files."""
     (tmp_path / "flags.txt").write_text("--batch_size=4\n")
     (tmp_path / f"config.json.tmp-{'0a' * 16}").write_text("{")
-    run_directory.prepare(str(tmp_path), CONFIG, "--batch_size=4\n")
-    assert run_directory.load_config(str(tmp_path)) == CONFIG
+    run_config.prepare(str(tmp_path), CONFIG, flagfile="--batch_size=4\n")
+    assert run_config.load_config(str(tmp_path)) == CONFIG
 
 
 def test_prepare_refuses_a_file(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="not a run of cvrl_tf"):
-        run_directory.prepare(str(tmp_path / "file"), CONFIG)
+        run_config.prepare(str(tmp_path / "file"), CONFIG)
+
+
+@pytest.fixture
+def records(tmp_path):
+    """Twelve records, and the pattern that finds them."""
+    directory = tmp_path / "records"
+    directory.mkdir()
+    for shard in range(2):
+        videos = [make_video(6 * shard + number, 2) for number in range(6)]
+        write_shard(directory / f"train-{shard}", videos)
+    return str(directory / "train-*")
+
+
+def _train_in(model_dir, config, is_chief=True, **options):
+    """The order of a run that trains on the data of its configuration."""
+    videos = find_source(config.train_data, "train_data").indexed()
+    with run_config.training_in(str(model_dir), config, videos, is_chief, **options) as order:
+        return order
+
+
+def _config_json(model_dir):
+    return json.loads((model_dir / "config.json").read_text())
+
+
+def test_a_new_run_keeps_its_records_and_their_order(records, tmp_path):
+    run, config = tmp_path / "run", dataclasses.replace(CONFIG, train_data=records, seed=3)
+    # A worker that is not the chief may come first, and finds nothing to read.
+    assert _train_in(run, config, is_chief=False) == Order(3, INDEX_ORDER)
+    assert not run.exists()
+    assert _train_in(run, config) == Order(3, INDEX_ORDER)
+    values = _config_json(run)
+    fingerprint = find_source(records, "x").indexed().index.fingerprint()
+    assert values["order"] == 2 and values["records"] == {"number": 12, "fingerprint": fingerprint}
+    assert run_config.load_config(str(run)) == config
+    for is_chief in (True, False):
+        assert _train_in(run, config, is_chief) == Order(3, INDEX_ORDER)
+    assert _config_json(run) == values
+
+
+def test_a_run_of_an_earlier_version_keeps_its_order(records, tmp_path):
+    """It has neither the order nor the records in its configuration; it gets both."""
+    run, config = tmp_path / "run", dataclasses.replace(CONFIG, train_data=records, seed=3)
+    _train_in(run, config, flagfile="--first\n")
+    values = _config_json(run)
+    old = {name: values[name] for name in values if name not in ("kind", "order", "records")}
+    (run / "config.json").write_text(json.dumps(old))
+    assert _train_in(run, config, is_chief=False) == Order(3, ARRAY_ORDER)
+    assert _config_json(run) == old
+    assert _train_in(run, config, flagfile="--second\n") == Order(3, ARRAY_ORDER)
+    assert _config_json(run) == values | {"order": 1}
+    assert (run / "flags.txt").read_text() == "--first\n"
+    assert _train_in(run, config) == Order(3, ARRAY_ORDER)
+
+
+def test_data_that_changed_are_refused(records, tmp_path, capsys):
+    run, config = tmp_path / "run", dataclasses.replace(CONFIG, train_data=records)
+    _train_in(run, config)
+    before = _config_json(run)
+    write_shard(tmp_path / "records" / "train-2", [make_video(12, 2)])
+    with pytest.raises(
+        InputError,
+        match=r"holds a run with records: 12 with fingerprint \w{16} \(now 13 with fingerprint"
+        r" \w{16}\): resume it with the same settings and data, name another directory, or give",
+    ):
+        _train_in(run, config)
+    assert _config_json(run) == before
+    assert _train_in(run, config, override=True) == Order(0, INDEX_ORDER)
+    assert "note: resuming with other settings, records: 12" in capsys.readouterr().err
+    assert _config_json(run)["records"]["number"] == 13
+    (tmp_path / "records" / "train-2").unlink()  # what the run now lacks
+    with pytest.raises(InputError, match="records: 13 with fingerprint"):
+        _train_in(run, config)
+
+
+def test_moved_files_of_the_same_content_are_the_same_data(records, tmp_path):
+    run, config = tmp_path / "run", dataclasses.replace(CONFIG, train_data=records)
+    _train_in(run, config, flagfile="--first\n")
+    (tmp_path / "records").rename(tmp_path / "moved")
+    moved = dataclasses.replace(config, train_data=str(tmp_path / "moved" / "train-*"))
+    _train_in(run, moved, flagfile="--second\n")
+    assert run_config.load_config(str(run)) == moved
+    assert (run / "flags.txt").read_text() == "--second\n"
+    with pytest.raises(InputError, match=r"holds a run with temperature=0.1 \(now 0.2\): resume"):
+        _train_in(run, dataclasses.replace(config, train_data=moved.train_data, temperature=0.2))
 
 
 def test_load_config_needs_a_run(tmp_path):
     with pytest.raises(InputError, match=r"holds no config.json: expected a directory that"):
-        run_directory.load_config(str(tmp_path))
+        run_config.load_config(str(tmp_path))
 
 
 def test_load_config_names_a_damaged_file(tmp_path):
     (tmp_path / "config.json").write_text('{"train_data": ')
     with pytest.raises(InputError, match="config.json is damaged"):
-        run_directory.load_config(str(tmp_path))
+        run_config.load_config(str(tmp_path))
     (tmp_path / "config.json").write_text('{"depth": 50}')
     with pytest.raises(InputError, match="cannot be read by this version: .*depth"):
-        run_directory.load_config(str(tmp_path))
+        run_config.load_config(str(tmp_path))
 
 
 def test_load_backbone_without_a_checkpoint(tmp_path):
-    run_directory.prepare(str(tmp_path), CONFIG)
+    run_config.prepare(str(tmp_path), CONFIG)
     with pytest.raises(InputError, match="holds no checkpoint"):
         weights.load_backbone(str(tmp_path))
 
@@ -109,7 +196,7 @@ def imported(tmp_path):
     config = dataclasses.replace(CONFIG, backbone="r3d_small", seed=5)
     backbone, head = config.build_backbone(), build_projection_head(512, seed=5)
     directory = str(tmp_path / "imported")
-    run_directory.prepare(directory, config)
+    run_config.prepare(directory, config)
     return directory, config, backbone, head
 
 
