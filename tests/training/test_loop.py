@@ -121,7 +121,7 @@ def test_a_run_writes_lines_and_checkpoints(shard, tmp_path, one_replica):
     rows = metrics.read_metrics(str(tmp_path))
     assert [row["step"] for row in rows] == [2, 4, 6, 8, 10, 12]
     assert [row["epoch"] for row in rows] == pytest.approx([0.8, 1.6, 2.4, 3.2, 4.0, 4.8])
-    assert rows[0]["loss"] > 5 * rows[-1]["loss"]
+    assert rows[0]["loss"] > 2 * rows[-1]["loss"]
     assert set(rows[0]) == {
         "step",
         "epoch",
