@@ -44,7 +44,9 @@ def run(
     command = [module, *map(str, arguments)]
     variables = {**os.environ, "COLUMNS": "80", "PYTHONPATH": str(ROOT), **environment}
     if fresh:
-        variables.pop("TF_CPP_MIN_LOG_LEVEL", None)  # of this process, which is no command
+        for name in ("TF_CPP_MIN_LOG_LEVEL", "KERAS_BACKEND"):
+            if name not in environment:  # the package set them in this process
+                variables.pop(name, None)
         return subprocess.run(
             [sys.executable, "-m", *command],
             cwd=cwd,

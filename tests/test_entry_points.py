@@ -51,6 +51,30 @@ def test_flags_txt_runs_the_same_again(model_dir, tmp_path):
     assert one == two
 
 
+def test_keras_json_of_the_user_changes_nothing(model_dir, tmp_path):
+    settings = {
+        "backend": "jax",
+        "floatx": "float16",
+        "image_data_format": "channels_first",
+        "epsilon": 1e-3,
+    }
+    (tmp_path / "keras.json").write_text(json.dumps(settings))
+    options = {"fresh": True, "KERAS_HOME": str(tmp_path)}
+    again, exported = tmp_path / "again", tmp_path / "export"
+    flags = [f"--flagfile={model_dir}/flags.txt", f"--model_dir={again}"]
+    result = _run("cvrl_tf.train", *flags, **options)
+    assert result.returncode == 0, result.stderr
+    one, two = (
+        [json.loads(line)["loss"] for line in (path / "metrics.jsonl").read_text().splitlines()]
+        for path in (model_dir, again)
+    )
+    assert one == two and len(one) > 1
+    # Reloaded, by a process that reads this keras.json, it gives the same features.
+    flags = [f"--model_dir={model_dir}", f"--output_dir={exported}"]
+    result = _run("cvrl_tf.export", *flags, **options)
+    assert result.returncode == 0, result.stderr
+
+
 def test_knn_eval_writes_its_result(model_dir, shards, tmp_path):
     data = [f"--model_dir={model_dir}", f"--train_data={shards}", f"--test_data={shards}"]
     page = tmp_path / "neighbors.html"

@@ -29,6 +29,6 @@ class ColorHistogram(keras.layers.Layer):
 
 def build_color_histogram() -> keras.Model:
     """A model without weights that takes what a backbone takes and returns (N, 512) features."""
-    clips = keras.Input((None, None, None, 3), name="clips")
+    clips = keras.Input((None, None, None, 3), dtype="float32", name="clips")
     features = ColorHistogram(dtype="float32", name="features")(clips)
     return keras.Model(clips, features, name="color_histogram")

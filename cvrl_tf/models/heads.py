@@ -34,7 +34,7 @@ def build_projection_head(feature_size: int, dtype: str = "float32", seed: int =
         initializer = keras.initializers.VarianceScaling(seed=generator.getrandbits(31))
         return layers.Dense(units, kernel_initializer=initializer, dtype=dtype, name=name)
 
-    features = keras.Input((feature_size,), name="features")
+    features = keras.Input((feature_size,), dtype="float32", name="features")
     x = features
     for index in range(HIDDEN_LAYERS):
         x = dense(min(feature_size, MAX_HIDDEN_UNITS), f"hidden_{index}_dense", dtype)(x)
@@ -63,7 +63,7 @@ def build_classifier(feature_size: int, num_classes: int, seed: int = 0) -> kera
 
     Source: paper section 4.2; initial weights of the released code.
     """
-    features = keras.Input((feature_size,), name="features")
+    features = keras.Input((feature_size,), dtype="float32", name="features")
     logits = layers.Dense(
         num_classes,
         kernel_initializer=keras.initializers.RandomUniform(

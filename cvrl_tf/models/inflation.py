@@ -5,9 +5,11 @@ gives what the frame gives (Carreira & Zisserman, CVPR 2017). That holds where t
 reach beyond the ends of the clip, where zeros take the place of frames.
 """
 
+import contextlib
 import os
 import re
 import warnings
+from collections.abc import Iterator
 
 import keras
 import numpy as np
@@ -124,14 +126,28 @@ def _load_resnet50(path: str) -> keras.Model:
 
 
 def _read(path: str, with_classifier: bool) -> keras.Model:
-    network = keras.applications.ResNet50(include_top=with_classifier, weights=None)
-    network.set_weights([np.full(weight.shape, np.nan) for weight in network.weights])
-    network.load_weights(path)
+    with _defaults_of_keras():
+        network = keras.applications.ResNet50(include_top=with_classifier, weights=None)
+        network.set_weights([np.full(weight.shape, np.nan) for weight in network.weights])
+        network.load_weights(path)
     # Keras may pass over what a file lacks.
     left = [layer.name for layer in network.layers if np.isnan(_sum(layer))]
     if left:
         raise ValueError(f"no values, or values that are no numbers, for {', '.join(left)}")
     return network
+
+
+@contextlib.contextmanager
+def _defaults_of_keras() -> Iterator[None]:
+    """Inside, networks of keras.applications are built as if the user had no keras.json."""
+    data_format, floatx = keras.config.image_data_format(), keras.config.floatx()
+    keras.config.set_image_data_format("channels_last")
+    keras.config.set_floatx("float32")
+    try:
+        yield
+    finally:
+        keras.config.set_image_data_format(data_format)
+        keras.config.set_floatx(floatx)
 
 
 def _sum(layer: keras.Layer) -> float:

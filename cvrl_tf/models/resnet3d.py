@@ -16,6 +16,8 @@ from cvrl_tf.models.convolution import ClipConv3D
 from cvrl_tf.models.normalization import ClipBatchNormalization
 from cvrl_tf.models.pooling import ClipMaxPooling3D
 
+# Named, like every dtype, wherever Keras would take what the user's keras.json has.
+DATA_FORMAT = "channels_last"
 BN_MOMENTUM = 0.9
 BN_EPSILON = 1e-5
 STAGE_TEMPORAL_KERNELS = (1, 1, 3, 3)
@@ -51,6 +53,7 @@ class _Builder:
             kernel,
             strides,
             padding="same",
+            data_format=DATA_FORMAT,
             use_bias=False,
             kernel_initializer=keras.initializers.VarianceScaling(
                 seed=self._random.getrandbits(31)
@@ -104,9 +107,11 @@ def build_backbone(
     filters = architecture.filters * width_multiplier
     policy = keras.DTypePolicy(dtype)
     builder = _Builder(seed, policy)
-    clips = keras.Input((None, None, None, 3), name="clips")
+    clips = keras.Input((None, None, None, 3), dtype="float32", name="clips")
     x = builder.conv_bn(clips, "conv1", filters, (5, 7, 7), (2, 2, 2))
-    x = ClipMaxPooling3D((1, 3, 3), (1, 2, 2), padding="same", dtype=policy, name="pool1")(x)
+    x = ClipMaxPooling3D(
+        (1, 3, 3), (1, 2, 2), padding="same", data_format=DATA_FORMAT, dtype=policy, name="pool1"
+    )(x)
     for stage, num_blocks in enumerate(architecture.blocks):
         for block in range(num_blocks):
             x = builder.bottleneck(
@@ -117,5 +122,6 @@ def build_backbone(
                 stride=2 if stage > 0 and block == 0 else 1,
                 project=block == 0,
             )
-    features = layers.GlobalAveragePooling3D(dtype="float32", name="features")(x)
+    pooling = layers.GlobalAveragePooling3D(DATA_FORMAT, dtype="float32", name="features")
+    features = pooling(x)
     return keras.Model(clips, features, name=name)
