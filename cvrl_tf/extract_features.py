@@ -7,19 +7,21 @@
 
 Axis 1 of the features is the views of a video, all crops of its first clip first: take the mean
 over it for one feature per video. They are the pooled outputs of the backbone, not normalised. The
-same command resumes after any stop; unfinished features are kept in OUTPUT.partial. The paper's
-views are --num_frames=32 --stride=2 --crop_size=256 --num_clips=10 --num_crops=3.
+same command resumes after any stop; unfinished features are kept in OUTPUT.partial. A video that
+cannot be decoded is skipped and listed in OUTPUT.failures.csv. The paper's views are
+--num_frames=32 --stride=2 --crop_size=256 --num_clips=10 --num_crops=3.
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Sequence
 
-from cvrl_tf import files
+from cvrl_tf import files, text
 from cvrl_tf.cli import backbone as backbone_flags
 from cvrl_tf.cli import views as view_flags
 from cvrl_tf.cli.application import Command
 from cvrl_tf.cli.flag import Flag, Values
-from cvrl_tf.conversion import catalogs
+from cvrl_tf.conversion import catalogs, workers
+from cvrl_tf.conversion.state import Failure
 from cvrl_tf.data import checks
 from cvrl_tf.data.lookup import find_source
 from cvrl_tf.errors import InputError
@@ -41,6 +43,21 @@ FLAGS = {
             "Instead of --data, video files: a glob pattern, in which ** matches any number of"
             " folders, or a .txt file with one path per line. They are decoded as"
             " tools.make_tfrecords does by default; videos smaller than --crop_size are enlarged.",
+        ),
+    ),
+    "Decoding of --files": (
+        Flag(
+            "workers",
+            0,
+            "Processes that decode; 0 starts one for each core. Lower it when memory runs out.",
+            lower=0,
+        ),
+        Flag(
+            "timeout",
+            workers.TIMEOUT,
+            "Seconds without a decoded frame after which a file is skipped; raise it where files"
+            " are on a slow disk.",
+            lower=1,
         ),
     ),
     view_flags.HEADING: view_flags.FLAGS,
@@ -74,25 +91,25 @@ def main(flags: Values) -> None:
         files.load_file_systems(flags.files)
         catalog = catalogs.files(flags.files)
         for note in catalog.notes:
-            print(f"note: {note}", file=sys.stderr)
+            print(f"note: {text.printable(note)}", file=sys.stderr)
         (entries,) = catalog.splits.values()
-        stored = extraction.from_files(backbone, entries, views, flags.output)
-    _print_damage("skipped", stored.failures)
-    _print_damage("damaged, but used", stored.damaged)
+        pool = workers.WorkerPool(flags.workers or None, flags.timeout)
+        stored = extraction.from_files(backbone, entries, views, flags.output, pool)
     shape = ", ".join(map(str, (len(stored.ids), *stored.values.shape[1:])))
     print(f"features of {origin.description}: ({shape}) videos, views, size: {flags.output}")
-    if stored.failures or stored.damaged:
-        print(
-            f"{len(stored.failures)} videos skipped, {len(stored.damaged)} damaged but used:"
-            f" {flags.output}.failures.csv"
-        )
+    if stored.failures:
+        _print_failures(stored.failures, f"{flags.output}.failures.csv")
 
 
-def _print_damage(what: str, reasons: Mapping[str, str]) -> None:
-    for video_id, reason in list(reasons.items())[:SHOWN_FAILURES]:
-        print(f"{what}: {video_id}: {reason}", file=sys.stderr)
-    if len(reasons) > SHOWN_FAILURES:
-        print(f"{what}: {len(reasons) - SHOWN_FAILURES} more", file=sys.stderr)
+def _print_failures(failures: Sequence[Failure], path: str) -> None:
+    """Prints the first failures on stderr, then their numbers and the file that lists all."""
+    for failure in failures[:SHOWN_FAILURES]:
+        what = "damaged, but used" if failure.kept else "skipped"
+        print(text.printable(f"{what}: {failure.path}: {failure.description}"), file=sys.stderr)
+    if len(failures) > SHOWN_FAILURES:
+        print(f"and {len(failures) - SHOWN_FAILURES} more", file=sys.stderr)
+    kept = sum(failure.kept for failure in failures)
+    print(f"{len(failures) - kept} videos skipped, {kept} damaged but used: {path}")
 
 
 COMMAND = Command(main, __doc__, FLAGS)

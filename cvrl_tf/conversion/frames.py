@@ -8,7 +8,7 @@ import re
 import stat
 import struct
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from fractions import Fraction
 
 import av
@@ -123,12 +123,72 @@ def read_video(
         few frames.
       VideoTooLongError: a record of more than `MAX_RECORD_BYTES`.
     """
-    with _open(entry.path, on_progress) as container:
+    with _local_copy(entry.path, on_progress) as local:
+        return _read(entry, local, settings, on_progress)
+
+
+def read_needed_frames(
+    entry: Entry,
+    needed: Callable[[int], set[int]],
+    settings: Settings = DEFAULTS,
+    on_progress: Callable[[], None] = lambda: None,
+) -> tuple[Video, str]:
+    """Decodes a video of which only some frames are needed: the memory is that of these frames.
+
+    Args:
+      entry: the file, its id and label.
+      needed: from the number of frames of the video to the numbers of the needed ones.
+      settings: as for `read_video`.
+      on_progress: as for `read_video`.
+
+    Returns:
+      As `read_video`, but frames that are not needed are empty bytes.
+
+    Raises:
+      VideoError: as `read_video`.
+    """
+    with _local_copy(entry.path, on_progress) as local:
+        numbers = needed(_expected_frames(entry.path, local, on_progress))
+        while True:
+            video, damage = _read(entry, local, settings, on_progress, numbers)
+            # How many frames there are is certain only now. Where fewer or more were expected,
+            # the video is decoded again.
+            missing = needed(len(video.frames)) - numbers
+            if not missing:
+                return video, damage
+            numbers = numbers | missing
+
+
+def _read(
+    entry: Entry,
+    local: str | None,
+    settings: Settings,
+    on_progress: Callable[[], None],
+    needed: Container[int] | None = None,
+) -> tuple[Video, str]:
+    """`read_video` of a local file; the frames whose numbers are not in `needed` are empty."""
+    with _open(entry.path, local) as container:
         stream = _video_stream(entry.path, container)
         try:
-            return _encode_frames(entry, container, stream, settings, on_progress)
+            return _encode_frames(entry, container, stream, settings, on_progress, needed)
         except av.FFmpegError as error:  # _decode takes those of single packets
             raise VideoError(entry.path, "cannot be decoded", error.strerror) from None
+
+
+def _expected_frames(path: str, local: str | None, on_progress: Callable[[], None]) -> int:
+    """The number of frames that a file declares, or of its packets where it declares none."""
+    with _open(path, local) as container:
+        stream = _video_stream(path, container)
+        if stream.frames > 0:
+            return stream.frames
+        packets = container.demux(stream)
+        count = 0
+        while True:
+            try:
+                count += next(packets).size > 0
+                on_progress()
+            except (StopIteration, IndexError, av.FFmpegError):  # as in `_Decoding`
+                return count
 
 
 def estimate_bytes(entry: Entry, settings: Settings, on_progress: Callable[[], None]) -> float:
@@ -139,7 +199,10 @@ def estimate_bytes(entry: Entry, settings: Settings, on_progress: Callable[[], N
     """
     sample = 2.0 if settings.max_seconds is None else min(2.0, settings.max_seconds)
     part = dataclasses.replace(settings, max_seconds=sample, min_frames=1)
-    with _open(entry.path, on_progress) as container:
+    with (
+        _local_copy(entry.path, on_progress) as local,
+        _open(entry.path, local) as container,
+    ):
         stream = _video_stream(entry.path, container)
         # Where the file does not say: a clip of Kinetics.
         duration = float((_declared_end(container, stream) or 10) - _declared_start(stream))
@@ -150,18 +213,17 @@ def estimate_bytes(entry: Entry, settings: Settings, on_progress: Callable[[], N
 
 
 @contextlib.contextmanager
-def _open(path: str, on_progress: Callable[[], None]) -> Iterator[av.container.InputContainer]:
-    with _local_copy(path, on_progress) as local:
-        _check_file(path, local)
-        try:
-            container = _open_container(local)
-            if not container.streams.video:  # it may appear later in the file
-                container.close()
-                container = _open_container(local, _WHOLE_FILE)
-        except av.FFmpegError as error:  # a demuxer may also say "Operation not permitted"
-            raise VideoError(path, "not a video that can be opened", error.strerror) from None
-        with container:
-            yield container
+def _open(path: str, local: str | None) -> Iterator[av.container.InputContainer]:
+    _check_file(path, local)
+    try:
+        container = _open_container(local)
+        if not container.streams.video:  # it may appear later in the file
+            container.close()
+            container = _open_container(local, _WHOLE_FILE)
+    except av.FFmpegError as error:  # a demuxer may also say "Operation not permitted"
+        raise VideoError(path, "not a video that can be opened", error.strerror) from None
+    with container:
+        yield container
 
 
 def _open_container(
@@ -228,10 +290,10 @@ def _video_stream(path: str, container: av.container.InputContainer) -> av.Video
 
 
 class _JpegEncoder:
-    """Makes JPEGs of one size of frames; the first decides the size.
+    """Makes JPEGs of one size of frames; the first frame decides the size.
 
     Attributes:
-      height, width: pixels, known after the first frame.
+      height, width: pixels, known after the first JPEG.
     """
 
     def __init__(self, settings: Settings):
@@ -240,11 +302,15 @@ class _JpegEncoder:
         self._stored_size: tuple[int, int] | None = None
         self.height = self.width = 0
 
-    def encode(self, frame: av.VideoFrame) -> bytes:
+    def fit(self, frame: av.VideoFrame) -> None:
+        """Takes the size from a frame, if it is the first."""
         if self._stored_size is None:
             scale = min(1.0, self._settings.short_side / min(frame.width, frame.height))
             self._stored_size = round(frame.width * scale), round(frame.height * scale)
             self._turn = _turn(frame)
+
+    def encode(self, frame: av.VideoFrame) -> bytes:
+        """The JPEG of a frame in the size of the first, which `fit` took."""
         # Area averaging does not alias when shrinking, at half of bicubic's cost.
         rgb = self._reformatter.reformat(
             frame, *self._stored_size, "rgb24", interpolation=Interpolation.AREA, threads=1
@@ -262,6 +328,7 @@ def _encode_frames(
     stream: av.VideoStream,
     settings: Settings,
     on_progress: Callable[[], None],
+    needed: Container[int] | None = None,
 ) -> tuple[Video, str]:
     encoder = _JpegEncoder(settings)
     frames: list[bytes] = []
@@ -269,7 +336,9 @@ def _encode_frames(
     size = 0
     decoding = _Decoding(container, stream, on_progress)
     for time, frame in decoding.kept(settings.fps, settings.max_seconds):
-        frames.append(encoder.encode(frame))
+        encoder.fit(frame)
+        is_needed = needed is None or len(frames) in needed
+        frames.append(encoder.encode(frame) if is_needed else b"")
         timestamps.append(round(time * 1_000_000))
         size += len(frames[-1])
         if size > MAX_RECORD_BYTES:

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from cvrl_tf import files
 from cvrl_tf.conversion import frames
+from cvrl_tf.conversion.attempt import attempt
 from cvrl_tf.conversion.catalogs import Entry
 from cvrl_tf.conversion.frames import Settings, VideoError, VideoTooLongError
 from cvrl_tf.conversion.state import Failure, Incident, ShardReport, State
@@ -96,28 +97,17 @@ class ShardJob:
     def _read(self, entry: Entry, report: Report) -> tuple[bytes | None, int, Failure | None]:
         """The record of a video and its number of frames, and what was wrong with its file."""
 
-        def failure(reason: str, detail: str = "", count: int = 0, kept: bool = False) -> Failure:
-            return Failure(entry.video_id, entry.path, reason, detail, count, kept)
-
-        incident = self.incidents.get(entry.video_id)
-        if incident is not None and incident.final:
-            return None, 0, failure(incident.reason)
-        if len(entry.video_id.splitlines()) > 1:  # lists of ids have one on a line
-            return None, 0, failure("a line break in its name")
-        try:
-            video, damage = frames.read_video(entry, self.settings, report.progress)
+        def decode() -> tuple[tuple[bytes, int], int, str]:
+            try:
+                video, damage = frames.read_video(entry, self.settings, report.progress)
+            except VideoTooLongError as error:
+                detail = f"{error.detail}: lower max_seconds, fps or short_side to keep it"
+                raise VideoError(entry.path, error.reason, detail, error.frames) from None
             count = len(video.frames)
-            damaged = failure("damaged", damage, count, kept=True) if damage else None
-            return records.serialize(video), count, damaged
-        except VideoTooLongError as error:
-            advice = "lower max_seconds, fps or short_side to keep it"
-            return None, 0, failure(error.reason, f"{error.detail}: {advice}", error.frames)
-        except VideoError as error:
-            return None, 0, failure(error.reason, error.detail, error.frames)
-        except InputError:  # of what the video needs, not of the video
-            raise
-        except Exception as error:  # one bad file must not end the run, whatever it brings about
-            return None, 0, failure("unexpected error", f"{type(error).__name__}: {error}")
+            return (records.serialize(video), count), count, damage
+
+        value, failure = attempt(entry, self.incidents.get(entry.video_id), decode)
+        return *(value or (None, 0)), failure
 
     def finished(self) -> tuple[int, int, int] | None:
         """Videos dealt with, bytes and failures of the shard, if it is there."""

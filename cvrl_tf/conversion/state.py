@@ -101,6 +101,21 @@ class Failure:
     frames_recovered: int
     kept: bool
 
+    @property
+    def description(self) -> str:
+        """The reason with its detail."""
+        return self.reason + (f": {self.detail}" if self.detail else "")
+
+    def row(self) -> dict[str, Any]:
+        """The row of a table of failures."""
+        return {
+            "video_id": self.video_id,
+            "path": self.path,
+            "reason": self.description,
+            "frames_recovered": self.frames_recovered,
+            "kept": "yes" if self.kept else "no",
+        }
+
 
 @dataclasses.dataclass(frozen=True)
 class Incident:

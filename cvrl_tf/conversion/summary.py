@@ -68,14 +68,7 @@ def write_summary(state: State, catalog: Catalog, settings: Settings) -> dict[st
             damaged=sum(failure.kept for failure in failures),
         )
         rows += [
-            {
-                "split": split,
-                "video_id": failure.video_id,
-                "path": failure.path,
-                "reason": failure.reason + (f": {failure.detail}" if failure.detail else ""),
-                "frames_recovered": failure.frames_recovered,
-                "kept": "yes" if failure.kept else "no",
-            }
+            {"split": split} | failure.row()
             for failure in sorted(failures, key=lambda failure: failure.video_id)
         ]
     info = {

@@ -16,7 +16,7 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 from cvrl_tf import environment
@@ -91,6 +91,8 @@ class Executor(Protocol):
 class InProcess:
     """Runs jobs one after the other in this process, with no guard against bad decoders."""
 
+    count = 1
+
     def __enter__(self) -> "InProcess":
         return self
 
@@ -104,12 +106,19 @@ class InProcess:
 
     def run(self, jobs: Sequence[Job], on_progress: OnProgress) -> list[Any]:
         """See `WorkerPool.run`."""
+        return list(self.results(jobs, on_progress))
+
+    def results(
+        self, jobs: Iterable[Job], on_progress: OnProgress, ahead: int = 1
+    ) -> Iterator[Any]:
+        """See `WorkerPool.results`; a job runs when its result is asked for."""
 
         def send(kind: str, *values: int) -> None:
             if kind == "done":
                 on_progress(*values)
 
-        return [job.run(Report(send)) for job in jobs]
+        for job in jobs:
+            yield job.run(Report(send))
 
 
 class WorkerPool:
@@ -126,8 +135,17 @@ class WorkerPool:
     def __init__(self, count: int | None = None, timeout: float = TIMEOUT):
         self._count, self._timeout = count or environment.granted_cpus(), timeout
         self._workers: list[_Worker] = []
+        self._lock = threading.Lock()  # `close` may come from another thread
+        self._closed = False
+        self._last = 0.0
+
+    @property
+    def count(self) -> int:
+        """The number of processes."""
+        return self._count
 
     def __enter__(self) -> "WorkerPool":
+        self._closed = False
         return self
 
     def __exit__(self, *unused: object) -> None:
@@ -139,69 +157,100 @@ class WorkerPool:
         return self
 
     def close(self) -> None:
-        """Ends the processes."""
-        for worker in self._workers:
-            worker.kill()
-        self._workers = []
+        """Ends the processes; `results`, which another thread may be in, then ends too."""
+        with self._lock:
+            self._closed = True
+            for worker in self._workers:
+                worker.kill()
+            self._workers = []
 
     def run(self, jobs: Sequence[Job], on_progress: OnProgress) -> list[Any]:
         """Runs the jobs, each in one process at a time.
 
         Args:
           jobs: all of them.
-          on_progress: called now and then with the videos done, bytes written and failures since
-            the last call; less than zero for a job that starts over.
+          on_progress: as for `results`.
 
         Returns:
           The result of each.
 
         Raises:
+          InputError: as `results`.
+        """
+        return list(self.results(jobs, on_progress, ahead=len(jobs)))
+
+    def results(self, jobs: Iterable[Job], on_progress: OnProgress, ahead: int) -> Iterator[Any]:
+        """Runs jobs as their results are used.
+
+        Args:
+          jobs: taken one by one.
+          on_progress: called at least every second while a result is waited for, with the videos
+            done, bytes written and failures since the last call; less than zero for a job that
+            starts over.
+          ahead: the maximum number of jobs that are begun and whose results are not used yet.
+
+        Yields:
+          The result of each job, in their order.
+
+        Raises:
           InputError: a job raised it, or its process ended again and again outside its videos.
         """
-        waiting = collections.deque(enumerate(jobs))
-        results: dict[int, Any] = {}
-        deaths: collections.Counter[int] = collections.Counter()
-        finished = shown = _NOTHING
-        last = time.monotonic()
-        while len(results) < len(jobs):
-            self._hand_out(waiting)
-            busy = [worker for worker in self._workers if worker.job is not None]
-            ready = multiprocessing.connection.wait(
-                [worker.connection for worker in busy], _POLL_SECONDS
-            )
-            # Bounded, so that time in which all processes were stopped does not count.
-            now = time.monotonic()
-            step, last = min(now - last, 2 * _POLL_SECONDS), now
-            for worker in busy:
-                try:
-                    if worker.connection in ready:
-                        worker.receive()
-                    else:
-                        worker.quiet += step
-                except (EOFError, OSError):
-                    how = worker.kill()
-                    if worker.video is None:
-                        deaths[worker.index] += 1
-                        if deaths[worker.index] == _MAX_DEATHS:
-                            raise InputError(
-                                f"A worker process ended {_MAX_DEATHS} times between two videos"
-                                f" ({how}): run the same command again with fewer --workers."
-                            ) from None
-                    waiting.appendleft((worker.index, worker.job_without(how, final=False)))
-                    self._workers.remove(worker)
-                    continue
-                if worker.decoding and worker.quiet > self._timeout:
-                    worker.kill()
-                    reason = f"timeout: no frame in {self._timeout:g} s"
-                    waiting.appendleft((worker.index, worker.job_without(reason, final=True)))
-                    self._workers.remove(worker)
-                elif worker.job is None:
-                    results[worker.index] = worker.result
-                    finished, worker.counts = _add(finished, worker.counts), _NOTHING
-            counts = _add(finished, *(worker.counts for worker in self._workers))
+        queue = _Queue(jobs, ahead)
+        shown = _NOTHING
+        self._last = time.monotonic()
+        while queue.fill():
+            with self._lock:
+                if self._closed:
+                    return
+                self._hand_out(queue.waiting)
+                self._attend_all(queue)
+                counts = _add(queue.finished, *(worker.counts for worker in self._workers))
             on_progress(*(new - old for new, old in zip(counts, shown, strict=True)))
             shown = counts
-        return [results[index] for index in range(len(jobs))]
+            yield from queue.results()
+
+    def _attend_all(self, queue: "_Queue") -> None:
+        """Waits until a worker sends something, for half a second at most, and takes it."""
+        busy = [worker for worker in self._workers if worker.job is not None]
+        ready = multiprocessing.connection.wait(
+            [worker.connection for worker in busy], _POLL_SECONDS
+        )
+        # Bounded, so that time in which all processes were stopped does not count.
+        now = time.monotonic()
+        step, self._last = min(now - self._last, 2 * _POLL_SECONDS), now
+        for worker in busy:
+            if not self._attend(worker, worker.connection in ready, step, queue):
+                self._workers.remove(worker)
+
+    def _attend(self, worker: "_Worker", ready: bool, step: float, queue: "_Queue") -> bool:
+        """Takes the messages of a busy worker; False if it has ended or was ended.
+
+        Args:
+          worker: at a job of `queue`.
+          ready: whether it has sent anything.
+          step: seconds since the last look.
+          queue: gets the result, or the job again.
+        """
+        try:
+            if ready:
+                worker.receive()
+            else:
+                worker.quiet += step
+        except (EOFError, OSError):
+            how = worker.kill()
+            if worker.video is None:
+                queue.count_death(worker.index, how)
+            queue.waiting.appendleft((worker.index, worker.job_without(how, final=False)))
+            return False
+        if worker.decoding and worker.quiet > self._timeout:
+            worker.kill()
+            reason = f"timeout: no frame in {self._timeout:g} s"
+            queue.waiting.appendleft((worker.index, worker.job_without(reason, final=True)))
+            return False
+        if worker.job is None:
+            queue.finish(worker.index, worker.result, worker.counts)
+            worker.result, worker.counts = None, _NOTHING
+        return True
 
     def _hand_out(self, waiting: collections.deque[tuple[int, Job]]) -> None:
         idle = [worker for worker in self._workers if worker.job is None]
@@ -217,6 +266,54 @@ _NOTHING = (0, 0, 0)
 
 def _add(*counts: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(map(sum, zip(*counts, strict=True)))
+
+
+class _Queue:
+    """The jobs of one call in their order: those to hand out, and the results of the others.
+
+    Attributes:
+      waiting: index and job of those to hand out.
+      finished: videos done, bytes and failures of the jobs that have a result.
+    """
+
+    def __init__(self, jobs: Iterable[Job], ahead: int):
+        self._jobs, self._ahead = enumerate(jobs), ahead
+        self.waiting: collections.deque[tuple[int, Job]] = collections.deque()
+        self.finished: tuple[int, ...] = _NOTHING
+        self._results: dict[int, Any] = {}
+        self._deaths: collections.Counter[int] = collections.Counter()
+        self._taken = self._used = 0
+
+    def fill(self) -> bool:
+        """Takes the jobs that may begin; False when all results are used."""
+        while self._taken - self._used < self._ahead:
+            job = next(self._jobs, None)
+            if job is None:
+                break
+            self.waiting.append(job)
+            self._taken += 1
+        return self._used < self._taken
+
+    def count_death(self, index: int, how: str) -> None:
+        """Notes that a process ended outside the videos of its job."""
+        self._deaths[index] += 1
+        if self._deaths[index] == _MAX_DEATHS:
+            raise InputError(
+                f"A worker process ended {_MAX_DEATHS} times between two videos ({how}): run the"
+                " same command again with fewer --workers."
+            ) from None
+
+    def finish(self, index: int, result: Any, counts: tuple[int, ...]) -> None:
+        """Takes the result of a job."""
+        self._results[index] = result
+        self.finished = _add(self.finished, counts)
+
+    def results(self) -> Iterator[Any]:
+        """Yields the results whose turn it is."""
+        while self._used in self._results:
+            result = self._results.pop(self._used)
+            self._used += 1
+            yield result
 
 
 class _Worker:

@@ -1,30 +1,30 @@
 """Features of videos as a file for other programs, from records or straight from video files.
 
-Both go through a `feature_store` beside the output, so that an extraction that was stopped goes on.
+Both go through a `feature_store` beside the output, so that the same call resumes after a stop.
 """
 
-import collections
-import concurrent.futures
 import csv
 import dataclasses
 import hashlib
 import io
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from cvrl_tf import environment, files
-from cvrl_tf.conversion import frames
+from cvrl_tf import files
 from cvrl_tf.conversion.catalogs import Entry
+from cvrl_tf.conversion.state import Failure
+from cvrl_tf.conversion.workers import InProcess, WorkerPool
 from cvrl_tf.data import records
 from cvrl_tf.data.source import IndexedSource
 from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation import feature_store
+from cvrl_tf.evaluation.decoding import Decoding, settings_of
 from cvrl_tf.evaluation.feature_store import FeatureStore, StoredFeatures
 from cvrl_tf.evaluation.features import identify
 from cvrl_tf.evaluation.inference import map_records, map_videos
@@ -87,10 +87,11 @@ def from_files(
     entries: Sequence[Entry],
     views: EvaluationViews,
     output: str,
+    executor: WorkerPool | InProcess | None = None,
 ) -> StoredFeatures:
-    """Writes the features of video files, decoded as the conversion to records does.
+    """Writes the features of video files: those that their records would have.
 
-    A video that cannot be decoded is left out; `OUTPUT.failures.csv` lists those with the reason,
+    A video that cannot be decoded is skipped; `OUTPUT.failures.csv` lists those with the reason,
     and damaged ones that were used (kept=yes).
 
     Args:
@@ -98,37 +99,48 @@ def from_files(
       entries: the files; their ids are unique.
       views: as for `from_records`.
       output: as for `from_records`.
+      executor: decodes the files; None for a process for each core. A process that hangs or dies
+        at a file is replaced, and the file is a failure.
 
     Returns:
-      What was written; its values are gone.
+      What was written, without the values.
 
     Raises:
       InputError: no video can be decoded, or a store beside `output` of something else.
     """
-    settings = frames.Settings(short_side=max(frames.SHORT_SIDE, views.clip.size))
 
     def add(store: FeatureStore) -> None:
-        known = {*store.ids, *store.failures}
+        skipped = {failure.video_id for failure in store.failures.values() if not failure.kept}
+        known = skipped.union(store.ids)
         left = [entry for entry in entries if entry.video_id not in known]
-        with Progress(_DESCRIPTION, len(entries), "video", initial=len(known)) as progress:
+        with (
+            executor or WorkerPool() as running,
+            Progress(_DESCRIPTION, len(entries), "video", initial=len(known)) as progress,
+        ):
 
-            def note(entry: Entry, reason: str, kept: bool) -> None:
-                store.note_damage(entry.video_id, reason, kept)
-                progress.update(0 if kept else 1, left_out=len(store.failures))
+            def note(failure: Failure) -> None:
+                store.note_failure(failure)
+                progress.update(int(not failure.kept), skipped=store.num_skipped)
 
-            videos = _decoded(left, settings, note)
-            for values, label, video_id in map_videos(
-                _pooled(backbone), videos, lambda video: video, views
-            ):
-                store.append(values, label, video_id)
+            decoding = Decoding(left, views, running, note)
+            videos = decoding.dataset()
+            for video in map_videos(_pooled(backbone), videos, lambda video: video, views):
+                store.append(*video)
                 progress.update()
+            decoding.check()
 
-    digest = hashlib.sha256(repr(settings).encode())
+    digest = hashlib.sha256(repr(settings_of(views)).encode())
     for entry in entries:
-        size = tf.io.gfile.stat(entry.path).length if tf.io.gfile.exists(entry.path) else -1
-        digest.update(f"{entry.video_id}\t{entry.path}\t{size}\n".encode())
-    data = digest.hexdigest()[:16]
-    return _extract(backbone, data, views, output, add)
+        digest.update(f"{entry.video_id}\t{entry.path}\t{_size(entry.path)}\n".encode())
+    return _extract(backbone, digest.hexdigest()[:16], views, output, add)
+
+
+def _size(path: str) -> int:
+    """Bytes of a file; -1 for one that cannot be reached, which is a failure when it is read."""
+    try:
+        return tf.io.gfile.stat(path).length
+    except tf.errors.OpError:
+        return -1
 
 
 def _pooled(backbone: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
@@ -153,8 +165,8 @@ def _extract(
             store.finish()
         stored = store.read()
         failures = f"{output}.failures.csv"
-        if stored.failures or stored.damaged:
-            files.write_atomically(failures, _failures_text(stored))
+        if stored.failures:
+            files.write_atomically(failures, _failures_text(stored.failures))
         if not stored.ids:
             shutil.rmtree(directory)
             raise InputError(
@@ -168,12 +180,11 @@ def _extract(
     return dataclasses.replace(stored, values=np.empty((0, *row), np.float32))
 
 
-def _failures_text(stored: StoredFeatures) -> str:
+def _failures_text(failures: Sequence[Failure]) -> str:
     text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["video_id", "reason", "kept"])
-    rows.writerows([*row, "no"] for row in stored.failures.items())
-    rows.writerows([*row, "yes"] for row in stored.damaged.items())
+    writer = csv.DictWriter(text, list(failures[0].row()), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(failure.row() for failure in sorted(failures, key=lambda one: one.video_id))
     return text.getvalue()
 
 
@@ -201,50 +212,3 @@ def _write_tfrecord(path: str, stored: StoredFeatures) -> None:
 
 
 _WRITERS = {".npz": _write_npz, ".tfrecord": _write_tfrecord}
-
-
-def _decoded(
-    entries: Sequence[Entry],
-    settings: frames.Settings,
-    note: Callable[[Entry, str, bool], None],
-) -> tf.data.Dataset:
-    """The videos as `records.parse` gives them; some are decoded ahead, each by a thread.
-
-    Args:
-      entries: the files.
-      settings: of the decoding.
-      note: told of a damaged video what is wrong, and whether it is used all the same.
-    """
-
-    def videos() -> Iterator[dict[str, Any]]:
-        workers = environment.granted_cpus()
-        waiting: collections.deque = collections.deque()
-        following = iter(entries)
-        with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-            while True:
-                while len(waiting) < 2 * workers and (entry := next(following, None)):
-                    waiting.append((entry, pool.submit(frames.read_video, entry, settings)))
-                if not waiting:
-                    return
-                entry, future = waiting.popleft()
-                try:
-                    video, damage = future.result()
-                except frames.VideoError as error:
-                    note(entry, str(error), False)
-                    continue
-                if damage:
-                    note(entry, damage, True)
-                yield {
-                    "frames": video.frames,
-                    "label": -1 if video.label is None else video.label,
-                    "id": video.video_id,
-                }
-
-    return tf.data.Dataset.from_generator(
-        videos,
-        output_signature={
-            "frames": tf.TensorSpec([None], tf.string),
-            "label": tf.TensorSpec([], tf.int64),
-            "id": tf.TensorSpec([], tf.string),
-        },
-    )

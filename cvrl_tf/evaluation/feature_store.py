@@ -3,7 +3,7 @@
   store.json      what the features are of, and whether all are there
   features.npy    (N, V, D): V views of each of N videos
   videos.jsonl    a line for each of the N: id and label
-  failures.jsonl  a line for each damaged video: id, what is wrong, whether it is used all the same
+  failures.jsonl  a line for each damaged video: what is wrong, and whether it is used nevertheless
   lock            held while a process writes
 
 A line of `videos.jsonl` is written after its row of `features.npy`, so that after SIGKILL at any
@@ -14,12 +14,13 @@ import contextlib
 import dataclasses
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from cvrl_tf import files
+from cvrl_tf.conversion.state import Failure
 from cvrl_tf.errors import InputError
 
 _STORE_FILE, _FEATURES_FILE = "store.json", "features.npy"
@@ -34,15 +35,13 @@ class StoredFeatures:
       values: (N, V, D), mapped from a file: rows are read when they are used.
       labels: (N,) int64, class indices; -1 where there is none.
       ids: N ids.
-      failures: reasons by id, of videos that were left out.
-      damaged: what is wrong by id, of videos that were used all the same.
+      failures: what is wrong with damaged files; `kept` for those whose video is used nevertheless.
     """
 
     values: np.ndarray
     labels: np.ndarray
     ids: list[str]
-    failures: dict[str, str] = dataclasses.field(default_factory=dict)
-    damaged: dict[str, str] = dataclasses.field(default_factory=dict)
+    failures: Sequence[Failure] = ()
 
 
 class FeatureStore:
@@ -51,8 +50,7 @@ class FeatureStore:
     Attributes:
       ids: of the videos that are there, in the order of their rows.
       labels: theirs, -1 for none.
-      failures: reasons by id, of videos that were left out.
-      damaged: what is wrong by id, of videos that are used all the same.
+      failures: what is wrong with damaged files, by id.
       complete: whether `finish` was called, now or in an earlier process.
     """
 
@@ -63,10 +61,8 @@ class FeatureStore:
         videos = self._lines(_VIDEOS_FILE)[: self._rows_there()]
         self.ids = [line["id"] for line in videos]
         self.labels = [line["label"] for line in videos]
-        self.failures: dict[str, str] = {}
-        self.damaged: dict[str, str] = {}
-        for line in self._lines(_FAILURES_FILE):
-            (self.damaged if line["kept"] else self.failures)[line["id"]] = line["reason"]
+        failures = [_failure(**line) for line in self._lines(_FAILURES_FILE)]
+        self.failures = {failure.video_id: failure for failure in failures}
         self._features: BinaryIO | None = None
 
     def _path(self, name: str) -> str:
@@ -140,10 +136,16 @@ class FeatureStore:
         self.ids.append(record_id)
         self.labels.append(label)
 
-    def note_damage(self, record_id: str, reason: str, kept: bool) -> None:
-        """Notes a damaged video, and whether it is used all the same."""
-        self._write_line(_FAILURES_FILE, {"id": record_id, "reason": reason, "kept": kept})
-        (self.damaged if kept else self.failures)[record_id] = reason
+    @property
+    def num_skipped(self) -> int:
+        """The number of videos that cannot be used."""
+        return sum(not failure.kept for failure in self.failures.values())
+
+    def note_failure(self, failure: Failure) -> None:
+        """Notes what is wrong with a file."""
+        line = dataclasses.asdict(failure)
+        self._write_line(_FAILURES_FILE, {"id": line.pop("video_id")} | line)
+        self.failures[failure.video_id] = failure
 
     def _write_line(self, name: str, values: Mapping[str, Any]) -> None:
         with open(self._path(name), "a") as file:
@@ -213,9 +215,20 @@ class FeatureStore:
             values,
             np.array(self.labels, np.int64),
             list(self.ids),
-            dict(self.failures),
-            dict(self.damaged),
+            list(self.failures.values()),
         )
+
+
+def _failure(
+    id: str,  # noqa: A002
+    reason: str,
+    kept: bool,
+    path: str = "",
+    detail: str = "",
+    frames_recovered: int = 0,
+) -> Failure:
+    """A line of `failures.jsonl`; earlier versions wrote the first three values only."""
+    return Failure(id, path, reason, detail, frames_recovered, kept)
 
 
 @contextlib.contextmanager

@@ -33,6 +33,25 @@ class EvaluationViews:
             f" {clip.size}x{clip.size} pixels"
         )
 
+    def frame_numbers(self, num_frames: int) -> set[int]:
+        """The frames that the views take of a video with `num_frames` frames; none of an empty one.
+
+        As `sampling.even_starts` and `clip_indices`, without TensorFlow: a process that only
+        decodes must not start the GPU.
+        """
+        clip = self.clip
+        last = max(num_frames - clip.frames * clip.stride, 0)
+        if self.num_clips == 1:
+            starts = [last // 2]
+        else:
+            starts = [index * last // (self.num_clips - 1) for index in range(self.num_clips)]
+        return {
+            (start + place * clip.stride) % num_frames
+            for start in starts
+            for place in range(clip.frames)
+            if num_frames
+        }
+
     def as_json(self) -> dict[str, int]:
         """The value of `views` in `results.json`."""
         return {"clips": self.num_clips, "crops": self.num_crops, **dataclasses.asdict(self.clip)}
@@ -98,7 +117,7 @@ def sample_views(frames: tf.Tensor, views: EvaluationViews) -> tf.Tensor:
     The shorter side is resized to the clip's size first. Each frame is decoded once.
 
     Args:
-      frames: (L,) string, JPEGs of one size.
+      frames: (L,) string, JPEGs of one size; those that no view takes may be empty.
       views: the views to take.
 
     Returns:
@@ -122,7 +141,7 @@ def sample_view_pixels(frames: tf.Tensor, views: EvaluationViews) -> tf.Tensor:
         ]
     )
     used, positions = tf.unique(tf.reshape(indices, [-1]))  # clips overlap
-    height, width, _ = tf.unstack(tf.io.extract_jpeg_shape(frames[0]))
+    height, width, _ = tf.unstack(tf.io.extract_jpeg_shape(frames[used[0]]))
     whole = tf.stack([0, 0, height, width])
     pixels = clips.decode_and_crop(tf.gather(frames, used), whole)
     pixels = resize_short_side(pixels, clip.size)

@@ -541,3 +541,30 @@ def test_a_path_below_a_file_is_missing(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(VideoError, match="x.mp4: missing$"):
         read_video(Entry("id", str(tmp_path / "file" / "x.mp4"), None, None))
+
+
+@pytest.mark.parametrize("name", ["whole.mp4", "whole.ts", "whole.flv", "whole.webm", "cut.mp4"])
+def test_only_needed_frames_are_kept(tmp_path, name):
+    """Files that declare their number of frames, that declare none, and that declare too many."""
+    codec = "libvpx" if name.endswith("webm") else "libx264"
+    path = write_video(tmp_path / name, draw(60, 48, 64), codec=codec, index_first=name[0] == "c")
+    if name == "cut.mp4":
+        with open(path, "rb+") as file:
+            file.truncate(file.seek(0, 2) // 2)
+    entry = Entry("a", path, 3, "dive")
+    whole, damage = frames.read_video(entry)
+    asked = []
+
+    def needed(count):
+        asked.append(count)
+        return {0, count // 2, count - 1} if count else set()
+
+    video, same_damage = frames.read_needed_frames(entry, needed)
+    count = len(whole.frames)
+    assert (len(video.frames), same_damage) == (count, damage)
+    assert (count < 60) == (name == "cut.mp4") and asked[-1] == count
+    kept = {number for number, frame in enumerate(video.frames) if frame}
+    assert needed(count) <= kept <= needed(count) | needed(60)
+    assert [video.frames[number] for number in kept] == [whole.frames[number] for number in kept]
+    assert video.timestamps == whole.timestamps
+    assert (video.label, video.frame_rate) == (3, whole.frame_rate)

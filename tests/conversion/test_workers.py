@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 
 import pytest
@@ -47,6 +48,35 @@ def test_jobs_run_side_by_side_and_results_keep_their_order(log):
     assert again[0][0] in {process for process, _ in results}
     assert counts.total == (16, 160, 0)
     assert not multiprocessing.active_children()
+
+
+def test_results_come_in_order_and_jobs_are_taken_as_results_are_used(log):
+    taken = []
+
+    def jobs():
+        for index, step in enumerate(["slow", *["fine"] * 7]):
+            taken.append(index)
+            yield Job(log, (step,) * (index + 1))
+
+    counts = _Counts()
+    with WorkerPool(2) as pool:
+        results = pool.results(jobs(), counts, ahead=3)
+        assert not taken
+        for used, _ in enumerate(results):
+            assert used < len(taken) <= used + 3
+    assert used == 7 and counts.total == (36, 360, 0)
+
+
+def test_closing_ends_results_in_another_thread(log):
+    with WorkerPool(1) as pool:
+        results = pool.results([Job(log, ("hang",))], _Counts(), ahead=1)
+        found = []
+        thread = threading.Thread(target=lambda: found.append(list(results)))
+        thread.start()
+        while not os.path.exists(log):
+            time.sleep(0.05)
+    thread.join(10)
+    assert found == [[]] and not multiprocessing.active_children()
 
 
 def test_in_process(log):

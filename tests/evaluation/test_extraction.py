@@ -1,4 +1,9 @@
+import contextlib
 import csv
+import multiprocessing
+import os
+import signal
+import threading
 
 import numpy as np
 import pytest
@@ -8,6 +13,8 @@ from small_videos import draw, write_video
 from tiny_backbone import tiny_backbone
 
 from cvrl_tf.conversion import catalogs, frames
+from cvrl_tf.conversion.catalogs import Entry
+from cvrl_tf.conversion.workers import InProcess, WorkerPool
 from cvrl_tf.data.clips import ClipSpec
 from cvrl_tf.data.lookup import find_source
 from cvrl_tf.data.source import Source
@@ -41,12 +48,19 @@ def entries(tmp_path_factory):
 
 def test_files_give_the_features_of_their_records(backbone, entries, tmp_path):
     output = tmp_path / "features.npz"
-    stored = extraction.from_files(backbone, entries, EvaluationViews(CLIP, 2, 3), str(output))
-    assert list(stored.failures) == ["b"] and list(stored.damaged) == ["d"]
+    stored = extraction.from_files(
+        backbone, entries, EvaluationViews(CLIP, 2, 3), str(output), InProcess()
+    )
+    assert [(failure.video_id, failure.kept) for failure in stored.failures] == [
+        ("b", False),
+        ("d", True),
+    ]
     with open(f"{output}.failures.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["video_id"], row["kept"]) for row in rows] == [("b", "no"), ("d", "yes")]
-    assert "b.mp4: " in rows[0]["reason"] and rows[1]["reason"]
+    assert rows[0]["reason"].startswith("not a video that can be opened: ")
+    assert [row["path"] for row in rows] == [entries[1].path, entries[3].path]
+    assert rows[0]["frames_recovered"] == "0" < rows[1]["frames_recovered"] and rows[1]["reason"]
     found = np.load(output)
     assert found["ids"].tolist() == list("acde") and found["labels"].tolist() == [-1] * 4
     assert found["features"].shape == (4, 6, 16) and found["features"].dtype == np.float32
@@ -69,7 +83,9 @@ def test_it_goes_on_where_it_was_killed(backbone, entries, shards, tmp_path, mon
     def extract(name):
         output = tmp_path / name
         if kind == "files":
-            extraction.from_files(backbone, entries, EvaluationViews(CLIP, 1), str(output))
+            extraction.from_files(
+                backbone, entries, EvaluationViews(CLIP, 1), str(output), InProcess()
+            )
         else:
             source = find_source(shards, "data").indexed()
             extraction.from_records(backbone, source, EvaluationViews(CLIP, 1), str(output))
@@ -130,9 +146,105 @@ def test_what_cannot_be_written_is_named(backbone, entries, tmp_path):
             extraction.check_output(output)
     output = str(tmp_path / "bad.npz")
     with pytest.raises(InputError, match=r"None of the 1 videos .*bad\.npz\.failures\.csv has"):
-        extraction.from_files(backbone, entries[1:2], EvaluationViews(CLIP, 1), output)
+        extraction.from_files(backbone, entries[1:2], EvaluationViews(CLIP, 1), output, InProcess())
     # Other files beside it belong to something else.
     with open_store(f"{output}.partial", {"dtype": "float32", "data": "00"}, (1, 16)):
         pass
     with pytest.raises(InputError, match=r"bad\.npz\.partial holds features with data=00 \(now "):
-        extraction.from_files(backbone, entries[:1], EvaluationViews(CLIP, 1), output)
+        extraction.from_files(backbone, entries[:1], EvaluationViews(CLIP, 1), output, InProcess())
+
+
+def _reasons(output):
+    with open(f"{output}.failures.csv", newline="") as file:
+        return {row["video_id"]: row["reason"] for row in csv.DictReader(file)}
+
+
+def test_whatever_a_file_brings_about_is_a_listed_failure(backbone, entries, tmp_path, monkeypatch):
+    read = frames.read_needed_frames
+
+    def failing(entry, *arguments):
+        if entry.video_id == "c":
+            raise IndexError("pop from an empty list")
+        return read(entry, *arguments)
+
+    monkeypatch.setattr(frames, "read_needed_frames", failing)
+    output = str(tmp_path / "features.npz")
+    views = EvaluationViews(CLIP, 1)
+    stored = extraction.from_files(backbone, entries, views, output, InProcess())
+    assert stored.ids == list("ade")
+    assert _reasons(output)["c"] == "unexpected error: IndexError: pop from an empty list"
+
+
+def test_what_no_file_is_at_fault_for_ends_the_extraction(backbone, entries, tmp_path, monkeypatch):
+    def failing(entry, *arguments):
+        raise InputError("s3:// needs tensorflow-io.")
+
+    monkeypatch.setattr(frames, "read_needed_frames", failing)
+    with pytest.raises(InputError, match=r"^s3:// needs tensorflow-io\.$"):
+        extraction.from_files(
+            backbone, entries, EvaluationViews(CLIP, 1), str(tmp_path / "a.npz"), InProcess()
+        )
+
+
+def test_a_video_too_long_for_a_record_is_extracted(backbone, tmp_path, monkeypatch):
+    path = write_video(tmp_path / "long.mp4", draw(300, 40, 56))
+    entry, views = Entry("long", path, None, None), EvaluationViews(CLIP, 2)
+    whole, again = str(tmp_path / "whole.npz"), str(tmp_path / "again.npz")
+    extraction.from_files(backbone, [entry], views, whole, InProcess())
+    video, _ = frames.read_video(entry)
+    size = sum(len(video.frames[number]) for number in views.frame_numbers(300))
+    monkeypatch.setattr(frames, "MAX_RECORD_BYTES", size)
+    with pytest.raises(frames.VideoTooLongError):
+        frames.read_video(entry)
+    extraction.from_files(backbone, [entry], views, again, InProcess())
+    np.testing.assert_array_equal(np.load(again)["features"], np.load(whole)["features"])
+    expected = backbone(sample_views(tf.constant(list(video.frames)), views), training=False)
+    np.testing.assert_allclose(np.load(whole)["features"][0], expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_decoder_that_hangs_and_one_that_crashes_are_listed(backbone, entries, tmp_path):
+    """The process that reads one file is stopped; those that read the other are shot."""
+    sound, signals = [entries[0], entries[2]], {}
+    bad = []
+    for name, number in ("b_stuck", signal.SIGSTOP), ("d_shot", signal.SIGSEGV):
+        path = write_video(tmp_path / f"{name}.mp4", draw(60, 24, 32) * 100)
+        bad.append(Entry(name, path, None, None))
+        signals[path] = number
+    output, done = str(tmp_path / "features.npz"), threading.Event()
+    thread = threading.Thread(target=_signal_readers, args=(signals, done))
+    thread.start()
+    try:
+        stored = extraction.from_files(
+            backbone,
+            [sound[0], bad[0], sound[1], bad[1]],
+            EvaluationViews(CLIP, 1),
+            output,
+            WorkerPool(2, timeout=1.5),
+        )
+    finally:
+        done.set()
+        thread.join()
+    assert stored.ids == ["a", "c"]
+    assert _reasons(output) == {
+        "b_stuck": "timeout: no frame in 1.5 s",
+        "d_shot": "the decoder crashed (signal 11)",
+    }
+    alone = tmp_path / "alone.npz"
+    extraction.from_files(backbone, sound, EvaluationViews(CLIP, 1), str(alone), InProcess())
+    np.testing.assert_allclose(
+        np.load(output)["features"], np.load(alone)["features"], rtol=1e-4, atol=1e-5
+    )
+
+
+def _signal_readers(signals, done):
+    """Sends each child process that has one of these files open the signal for it, once."""
+    seen = set()
+    while not done.wait(0.001):
+        for child in multiprocessing.active_children():
+            with contextlib.suppress(OSError):
+                for number in os.listdir(f"/proc/{child.pid}/fd"):
+                    path = os.readlink(f"/proc/{child.pid}/fd/{number}")
+                    if path in signals and child.pid not in seen:
+                        seen.add(child.pid)
+                        os.kill(child.pid, signals[path])

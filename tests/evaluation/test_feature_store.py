@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 
+from cvrl_tf.conversion.state import Failure
 from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation.feature_store import open_store
 
@@ -63,17 +64,30 @@ def test_it_goes_on_after_any_stop(tmp_path, damage):
         assert found.ids == [f"video_{number}" for number in range(7)]
 
 
-def test_damage_is_remembered(tmp_path):
-    for number in range(3):
+def test_failures_are_remembered(tmp_path):
+    failures = [
+        Failure(f"bad_{number}", f"/v/{number}.mp4", "cut\noff", "at 3 s", number, number == 1)
+        for number in range(3)
+    ]
+    for number, failure in enumerate(failures):
         with open_store(str(tmp_path), IDENTITY, (2, 3)) as store:
-            assert len(store.failures) + len(store.damaged) == number
-            store.note_damage(f"bad_{number}", "cut\noff", kept=number == 1)
+            assert len(store.failures) == number
+            store.note_failure(failure)
     with open_store(str(tmp_path), IDENTITY, (2, 3)) as store:
+        assert store.num_skipped == 2
         store.finish()
         stored = store.read()
-    assert stored.failures == {"bad_0": "cut\noff", "bad_2": "cut\noff"}
-    assert stored.damaged == {"bad_1": "cut\noff"}
+    assert stored.failures == failures
     assert stored.values.shape == (0, 2, 3) and stored.ids == []
+
+
+def test_failures_of_earlier_versions_are_read(tmp_path):
+    """They had no path of their own."""
+    (tmp_path / "failures.jsonl").write_text(
+        '{"id": "a", "reason": "/v/a.mp4: no", "kept": false}\n'
+    )
+    with open_store(str(tmp_path), IDENTITY, (2, 3)) as store:
+        assert store.failures == {"a": Failure("a", "", "/v/a.mp4: no", "", 0, False)}
 
 
 def test_a_store_of_something_else_is_refused(tmp_path):

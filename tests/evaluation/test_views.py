@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 from small_records import make_video
 
-from cvrl_tf.data import clips
+from cvrl_tf.data import clips, sampling
 from cvrl_tf.data.clips import ClipSpec
 from cvrl_tf.evaluation import views
 from cvrl_tf.evaluation.views import EvaluationViews
@@ -67,3 +67,30 @@ def test_views_of_several_clips_and_crops_are_in_the_order_of_the_clips():
             np.testing.assert_allclose(
                 result[3 * clip + crop, 3], pixels[:, left : left + 32] / 255.0, atol=1e-6
             )
+
+
+@pytest.mark.parametrize("num_clips", [1, 2, 7])
+@pytest.mark.parametrize("stride", [1, 3])
+def test_the_frames_that_views_need_are_those_they_take(num_clips, stride):
+    chosen = EvaluationViews(ClipSpec(4, stride, 32), num_clips)
+    for num_frames in (1, 2, 5, 12, 13, 14, 100, 1001):
+        starts = sampling.even_starts(tf.constant(num_frames), num_clips, 4, stride)
+        taken = {
+            int(number)
+            for start in starts
+            for number in sampling.clip_indices(start, tf.constant(num_frames), 4, stride)
+        }
+        assert chosen.frame_numbers(num_frames) == taken
+    assert chosen.frame_numbers(0) == set()
+
+
+def test_frames_that_no_view_takes_may_be_empty():
+    chosen = EvaluationViews(CLIP, 2, num_crops=3)
+    frames = list(make_video(0, num_frames=40).frames)
+    needed = chosen.frame_numbers(40)
+    sparse = [frame if number in needed else b"" for number, frame in enumerate(frames)]
+    assert sparse.count(b"") == 40 - 8
+    np.testing.assert_array_equal(
+        views.sample_view_pixels(tf.constant(sparse), chosen),
+        views.sample_view_pixels(tf.constant(frames), chosen),
+    )
