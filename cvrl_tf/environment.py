@@ -58,7 +58,10 @@ def prepare() -> None:
     _check_python()
     _check_backend()
     watched = "tensorflow" not in sys.modules and (
-        _is_command() or multiprocessing.parent_process() is not None
+        _is_command()
+        or multiprocessing.parent_process() is not None
+        # A spawned process knows its parent only after it has imported the main module.
+        or "--multiprocessing-fork" in sys.orig_argv
     )
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if watched else "3")
     if watched:

@@ -13,6 +13,7 @@ import tensorflow as tf
 from commands import run as _run
 from official_network import random_weights, write_checkpoint
 from small_records import make_video, write_shard
+from small_videos import draw, write_video
 
 from cvrl_tf.models import build_backbone, official
 from cvrl_tf.training import weights
@@ -149,6 +150,34 @@ def test_features_are_extracted(model_dir, shards, tmp_path):
     assert stored["ids"].tolist() == [f"video_{index}" for index in range(12)]
     assert stored["labels"].tolist() == [0, 1] * 6
     _assert_one_sentence(_run("cvrl_tf.extract_features", *run), "exists: name a new file")
+
+
+def test_features_are_extracted_from_files(tmp_path):
+    """The bracketed name is that of one file; the directory and what is no video are failures."""
+    clip = write_video(tmp_path / "My clip [dQw4w9WgXcQ].mp4", draw(12, 40, 56))
+    flags = ["--backbone=r3d_small", "--num_frames=4", "--crop_size=32", "--num_clips=2"]
+    (tmp_path / "broken\x1b[31m.mp4").write_bytes(b"no video")
+    (tmp_path / "directory.mp4").mkdir()
+    for files, name in (clip, "one.npz"), (f"{tmp_path}/*.mp4", "all.npz"):
+        output = tmp_path / name
+        result = _run(
+            *("cvrl_tf.extract_features", *flags, f"--files={files}", f"--output={output}"),
+            *("--workers=1", "--timeout=60"),
+            fresh=True,
+        )
+        assert result.returncode == 0, result.stderr
+        stored = np.load(output)
+        assert stored["ids"].tolist() == ["My clip [dQw4w9WgXcQ]"]
+        assert stored["features"].shape == (1, 2, 512)
+    assert result.stdout.splitlines()[1:] == [
+        f"2 videos skipped, 0 damaged but used: {output}.failures.csv"
+    ]
+    lines = [line for line in result.stderr.splitlines() if not line.startswith("features: ")]
+    assert lines == [
+        f"skipped: {tmp_path}/broken\\x1b[31m.mp4: not a video that can be opened: Invalid data"
+        " found when processing input",
+        f"skipped: {tmp_path}/directory.mp4: a directory",
+    ]
 
 
 def test_export_hands_the_backbone_over(model_dir, tmp_path):
