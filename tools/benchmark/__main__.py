@@ -1,11 +1,11 @@
-"""Measures what this machine does, and what it is bound by.
+"""Measures the speed of this machine, and what limits it.
 
-  python -m tools.benchmark convert   videos to TFRecords, beside the ffmpeg command line
+  python -m tools.benchmark convert   videos to TFRecords, compared with the ffmpeg command line
   python -m tools.benchmark input     the input pipeline, phase by phase
   python -m tools.benchmark step      a training step
-  python -m tools.benchmark train     the real training loop: which of the two it waits for
+  python -m tools.benchmark train     the real training loop: whether input or step limits it
 
-Each prints a table, writes the same as JSON with --json=FILE, and explains itself with --help.
+Each prints a table, writes it as JSON with --json=FILE, and explains its flags with --help.
 """
 
 import importlib
@@ -17,7 +17,7 @@ NAMES = ("convert", "input", "step", "train")
 
 
 def main() -> None:
-    """Hands over to the benchmark that the first argument names."""
+    """Runs the benchmark that the first argument names."""
     output.protect()
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name in application.HELP:

@@ -1,14 +1,14 @@
-"""Videos to TFRecords: speed, memory, and the ffmpeg command line on the same work.
+"""Measures the conversion of videos to TFRecords, and the ffmpeg command line on the same work.
 
   python -m tools.benchmark convert --videos='videos/*/*.mp4' --json=convert.json
 
-Each run converts all videos in new processes. What the start of the processes takes (TensorFlow
-takes seconds to import, ffmpeg starts once for each video) is measured with videos of one frame,
-and left out of the speeds unless said otherwise. Figures are medians of the runs; ratios are of
-runs that came one after the other.
+Each run converts all videos in new processes. The start of the processes (TensorFlow takes seconds
+to import, ffmpeg starts once for each video) is measured with videos of one frame. Speeds exclude
+it unless stated otherwise. Figures are medians of the runs; ratios compare consecutive runs.
 
-The ffmpeg command line, if there is one, decodes the same files, scales them to the same sizes with
-the same filter, and writes Motion JPEG at the -q:v whose bytes a frame come closest, on one thread.
+The ffmpeg command line, if installed, decodes the same files, scales them to the same sizes with
+the same filter, and writes Motion JPEG on one thread, with the -q:v that gives the closest number
+of bytes per frame.
 """
 
 import concurrent.futures
@@ -147,7 +147,7 @@ def _videos(pattern: str, directory: str) -> list[str]:
 def _probe(
     paths: Sequence[str], settings: frames.Settings
 ) -> tuple[list[tuple[int, int]], list[int]]:
-    """Width and height as stored, and frames, of each video; also fills the disk cache."""
+    """Stored width and height, and number of frames, of each video; also fills the disk cache."""
     sizes, counts = [], []
     with Progress("reading", len(paths), "video") as progress:
         for path in paths:
@@ -161,7 +161,7 @@ def _probe(
 def _convert(
     paths: Sequence[str], settings: frames.Settings, workers: int, directory: str
 ) -> Figures:
-    """Converts in a process of its own, so that its memory and CPU time are its own."""
+    """Converts in a separate process, whose memory and CPU time can be measured."""
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(1, context) as pool:
         return pool.submit(_measure_conversion, paths, settings, workers, directory).result()
@@ -179,7 +179,7 @@ def _measure_conversion(
     with _timed() as whole, report.PeakMemory() as memory:
         info = _convert_all(paths, settings, workers, directory, num_shards)
     held = info["splits"]["all"]
-    # The process that hands out the work has its share too.
+    # The memory includes the process that distributes the work.
     return _figures(held["videos"], held["frames"], held["bytes"], start, whole, memory.total())
 
 
@@ -210,7 +210,7 @@ def _write_tiny_video(path: str) -> None:
 
 @contextlib.contextmanager
 def _timed() -> Iterator[Figures]:
-    """Wall-clock and CPU seconds of the block, with the children that ended in it."""
+    """Wall-clock and CPU seconds of the block, including children that ended in it."""
     spent: Figures = {}
     wall, cpu = time.perf_counter(), _cpu_seconds()
     yield spent
@@ -252,7 +252,7 @@ def _run_ffmpeg(
     quality: int,
     directory: str,
 ) -> Figures:
-    """Runs the command once for each video, one after the other."""
+    """Runs the command once for each video, in sequence."""
     tiny = os.path.join(directory, "tiny_ffmpeg.avi")
     _write_tiny_video(tiny)
     starts, whole = [], {"seconds": 0.0, "cpu_seconds": 0.0}
@@ -303,7 +303,7 @@ def _match_bytes(
     settings: frames.Settings,
     directory: str,
 ) -> int:
-    """The -q:v at which ffmpeg's JPEGs are closest to ours in size, on a few of the videos."""
+    """The -q:v for which ffmpeg's JPEGs have the size closest to ours, from a few videos."""
     sample = sorted({0, len(paths) // 2, len(paths) - 1})
     wanted = []
     for index in sample:
@@ -319,7 +319,7 @@ def _match_bytes(
 
 
 def _closest(error: Callable[[int], float], low: int, high: int) -> int:
-    """Where a falling function is closest to 0, by bisection."""
+    """The argument for which a falling function is closest to 0, by bisection."""
     errors = {}
     while high - low > 1:
         middle = (low + high) // 2

@@ -1,16 +1,16 @@
-"""The input pipeline of pre-training: speed, memory, and what each phase costs.
+"""Measures the input pipeline of pre-training: speed, memory, and the cost of each phase.
 
   python -m tools.benchmark input --data='records/train-*' --json=input.json
 
-Three pipelines are measured on the same records and draws, each in a process of its own: all on the
-host; without the colours, for --augment_on=device; and the plain way, whole frames decoded and
-tf.image's operations, as the authors' code works. Figures are medians of the runs; ratios are of
-runs that came one after the other.
+It measures three pipelines on the same records and draws, each in a process of its own: all phases
+on the host; without colours, as for --augment_on=device; and the plain way, which decodes whole
+frames and uses operations of tf.image, like the authors' code. Figures are medians of the runs;
+ratios compare consecutive runs.
 
-The authors' implementation itself (TensorFlow Model Garden) is measured in turn with these on the
-same records, where --authors_python names the Python of an environment that has it. What is equal
-there and what is not stands at the head of tools/benchmark/others/authors_input.py. The environment
-is made by
+With --authors_python, the Python of an environment with the authors' implementation (TensorFlow
+Model Garden), it also measures their pipeline on the same records, in alternating runs.
+tools/benchmark/others/authors_input.py states what is equal and what is not. To make the
+environment:
 
   python -m venv authors && authors/bin/python -m pip install \\
       tf-models-official==2.20.0 tensorflow-cpu==2.20.0 tf_keras==2.20.1
@@ -141,7 +141,7 @@ def _authors(flags: Values) -> dict[str, comparison.Environment]:
 
 
 def _settings(flags: Values, name: str, clip: ClipSpec) -> dict[str, Any]:
-    """What `others/authors_input.py` measures: the same work as ours."""
+    """The settings of `others/authors_input.py`: the same work as ours."""
     return {
         "data": name,
         "frames": clip.frames,
@@ -207,7 +207,7 @@ def _measure(
 
 
 def _measure_phases(name: str, num_records: int, clip: ClipSpec, num_videos: int) -> Figures:
-    """CPU seconds a video of each phase: what a pipeline up to it costs more than one without."""
+    """CPU seconds per video of each phase: a pipeline up to the phase minus one without it."""
     videos, pair = _videos(name, num_records), PairSpec(clip)
 
     def crop(sample: dict[str, tf.Tensor]) -> list[tf.Tensor]:
@@ -254,9 +254,9 @@ def _measure_phases(name: str, num_records: int, clip: ClipSpec, num_videos: int
 
 
 def _cost(dataset: tf.data.Dataset, num_elements: int) -> float:
-    """CPU seconds an element, after as many that are not counted.
+    """CPU seconds per element, after as many uncounted ones.
 
-    Of one iterator: a new one compiles its programs anew.
+    From a single iterator, because a new one compiles its programs again.
     """
     elements = iter(dataset)
     for _ in range(num_elements):

@@ -1,4 +1,4 @@
-"""What every benchmark tells beside its figures, and how it tells them."""
+"""The report of a benchmark: machine, versions, memory, tables and JSON."""
 
 import contextlib
 import glob
@@ -17,7 +17,7 @@ PACKAGES = ("cvrl-tf", "tensorflow", "keras", "numpy", "av", "simplejpeg")
 
 
 def machine() -> dict[str, Any]:
-    """The machine, and how busy it is with other work now (`load_average`, 1 minute)."""
+    """The machine and its current load (`load_average` of 1 minute)."""
     return {
         "cpu": _cpu_name(),
         "cores": environment.granted_cpus(),
@@ -37,7 +37,7 @@ def _cpu_name() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Python and the packages that the figures depend on, as far as they are installed."""
+    """Versions of Python and of the installed packages that influence the figures."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
@@ -50,8 +50,8 @@ def versions() -> dict[str, str]:
 class PeakMemory:
     """Peak memory of this process and of its children while the block runs, on Linux.
 
-    The children are looked at all the time: what the kernel tells of them at their end
-    (`ru_maxrss`) includes the memory of the process that started them.
+    A thread observes the children all the time, because the value that the kernel reports at their
+    end (`ru_maxrss`) includes the memory of their parent process.
     """
 
     def __init__(self):
@@ -95,7 +95,7 @@ def _peak_mb(process: int) -> float:
 
 
 def resident_mb(process: int) -> float:
-    """MB of memory that a process holds now; 0 when it has ended, or where this is no Linux."""
+    """MB of memory that a process holds now; 0 if it has ended, or on other systems than Linux."""
     return _status_mb(process, "VmRSS")
 
 
@@ -104,7 +104,7 @@ def _status_mb(process: int, name: str) -> float:
         with open(f"/proc/{process}/status", encoding="utf-8") as file:
             lines = [line for line in file if line.startswith(name)]
         return int(lines[0].split()[1]) * 1024 / 1e6
-    except (OSError, IndexError, ValueError):  # it has ended, or this is no Linux
+    except (OSError, IndexError, ValueError):  # it has ended, or this is not Linux
         return 0.0
 
 
@@ -116,7 +116,7 @@ def medians(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
 def ratio(
     runs: Sequence[Mapping[str, float]], others: Sequence[Mapping[str, float]], name: str
 ) -> float:
-    """The median, over runs that came one after the other, of one figure over the other's."""
+    """The median, over pairs of consecutive runs, of the ratio of a figure to that of the other."""
     return statistics.median(
         run[name] / other[name] for run, other in zip(runs, others, strict=True)
     )
@@ -126,7 +126,7 @@ def table(columns: Sequence[tuple[str, str, str]], rows: Mapping[str, Mapping[st
     """Figures in aligned columns.
 
     Args:
-      columns: heading, name of the figure and format of each; '-' stands for a missing figure.
+      columns: heading, name of the figure and format of each; a missing figure is shown as '-'.
       rows: figures by the name of their row.
     """
     lines = [["", *[heading for heading, _, _ in columns]]]
@@ -160,8 +160,8 @@ def write_json(
     Args:
       path: of the file.
       benchmark: its name.
-      settings: its flags.
-      results: its figures, anything that JSON can hold.
+      settings: values of its flags.
+      results: its figures, as JSON values.
       environments: versions of packages in the environments of other implementations.
     """
     content = {

@@ -1,18 +1,18 @@
-"""A training step: seconds, CPU time, memory and arithmetic.
+"""Measures a training step: seconds, CPU time, memory and arithmetic.
 
   python -m tools.benchmark step --backbone=r3d_50 --batch_size=2 --crop_size=112 --json=step.json
 
-The whole step is measured, with projection head, InfoNCE, weight decay and SGD with momentum, on
-the devices that training would use, in processes of their own: as it is, and as the same network
-is computed by Keras's own layers and optimizer (without weight decay). Figures are medians of the
-runs; ratios are of runs that came one after the other. Arithmetic counts two operations for each
-multiplication of the convolutions and Dense layers, three times for forward and backward pass, and
-is compared with what a large matrix product reaches on the same device.
+It measures the whole step, with projection head, InfoNCE, weight decay and SGD with momentum, on
+the devices that training would use. It measures this package, and the same network with Keras's own
+layers and optimizer (without weight decay), each in a process of its own. Figures are medians of
+the runs; ratios compare consecutive runs. Arithmetic counts two operations for each multiplication
+of the convolutions and Dense layers, three times for forward and backward pass. It is compared with
+the speed of a large matrix product on the same device.
 
-The authors' implementation (TensorFlow Model Garden) and PyTorch are measured in turn with these,
-on the CPU, where a flag names the Python of an environment that has them. What is equal there and
-what is not stands at the head of authors_step.py and pytorch_step.py in tools/benchmark/others. The
-environments are made by
+Where a flag names the Python of an environment with the authors' implementation (TensorFlow Model
+Garden) or with PyTorch, it also measures their step, on the CPU, in alternating runs.
+authors_step.py and pytorch_step.py in tools/benchmark/others state what is equal and what is not.
+To make the environments:
 
   python -m venv authors && authors/bin/python -m pip install \\
       tf-models-official==2.20.0 tensorflow-cpu==2.20.0 tf_keras==2.20.1
@@ -112,7 +112,7 @@ def main(flags: Values) -> None:
 
 
 def _check_comparison(config: PretrainConfig, paths: Mapping[str, str | None]) -> None:
-    """Raises InputError where another implementation cannot do the same."""
+    """Raises InputError if another implementation cannot do the same work."""
     if not any(paths.values()):
         return
     if paths["authors"] and config.backbone not in AUTHORS_DEPTHS:
@@ -122,18 +122,18 @@ def _check_comparison(config: PretrainConfig, paths: Mapping[str, str | None]) -
         )
     if config.precision == "float16":
         raise InputError(
-            "--precision=float16 is not measured of other implementations: expected float32 or"
+            "--precision=float16 is not measured for other implementations: expected float32 or"
             " bfloat16, or neither --authors_python nor --pytorch_python."
         )
     if tf.config.list_physical_devices("GPU"):
         raise InputError(
-            "Other implementations are measured on the CPU, and this package would run on a GPU:"
-            " set CUDA_VISIBLE_DEVICES=-1 to compare them there."
+            "Other implementations are measured on the CPU, but this package would run on a GPU:"
+            " set CUDA_VISIBLE_DEVICES=-1 to compare all on the CPU."
         )
 
 
 def _settings(config: PretrainConfig, num_steps: int) -> dict[str, Any]:
-    """What the programs of `others` measure: the same network and step as ours."""
+    """The settings of the programs of `others`: the same network and step as ours."""
     architecture = BACKBONES[config.backbone]
     features = architecture.filters * 2**3 * resnet3d.BOTTLENECK_EXPANSION
     return {
@@ -157,7 +157,7 @@ def _settings(config: PretrainConfig, num_steps: int) -> dict[str, Any]:
 
 
 def _complete(figures: Figures, ours: Figures, batch_size: int) -> Figures:
-    """The figures of another implementation, with those that follow from its times."""
+    """The figures of another implementation, with those derived from its times."""
     faster = ours["step_seconds"] / figures["step_seconds"]
     same_work = ("videos_per_second", "clips_per_second", "gigaflops")
     return {
@@ -277,7 +277,7 @@ def _clip_operations(trainer: ContrastiveTrainer, config: PretrainConfig) -> flo
 
 
 def _matrix_gigaflops(precision: str) -> float:
-    """What one device reaches in a large matrix product of this type."""
+    """GFLOP/s of one device in a large matrix product of this precision."""
     size = MATRIX_SIZE["GPU" if tf.config.list_logical_devices("GPU") else "CPU"]
     dtype = keras.DTypePolicy(DTYPE_POLICIES[precision]).compute_dtype
     matrix = tf.cast(tf.random.stateless_normal([size, size], [0, 0]), dtype)

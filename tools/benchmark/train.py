@@ -1,11 +1,11 @@
-"""The real training loop: videos a second, how long steps wait for input, and memory over time.
+"""Measures the real training loop: videos per second, waiting for input, and memory over time.
 
   python -m tools.benchmark train --backbone=r3d_small --num_frames=8 --crop_size=64 \\
       --batch_size=16 --steps=2000 --figure=memory.svg
 
-Training runs as cvrl_tf.train does it, on the devices it would use, in a process of its own. The
-first tenth of the steps is not counted. Waiting is the time that the loop spends for its next
-batch; where steps run ahead of the loop, as on a GPU, that is the most that input can cost.
+Training runs as in cvrl_tf.train, on the same devices, in a process of its own. The first tenth of
+the steps is not counted. Waiting is the time that the loop waits for its next batch. Where the
+device works asynchronously, as a GPU does, it is an upper bound of the cost of input.
 """
 
 import multiprocessing
@@ -44,7 +44,7 @@ COLUMNS = [
     ("peak MB", "peak_memory_mb", ".0f"),
     ("growth", "memory_growth", "+.1%"),
 ]
-# In shorter runs the first steps, when everything is allocated, are too large a part.
+# In shorter runs the first steps, which allocate everything, are too large a part.
 STEPS_FOR_GROWTH = 500
 
 
@@ -68,7 +68,7 @@ def main(flags: Values) -> None:
 def _train(
     config: PretrainConfig, model_dir: str, augment_on: str, log_every_steps: int
 ) -> list[tuple[float, float]]:
-    """Trains in a process of its own; returns its resident memory, (seconds, MB) now and then."""
+    """Trains in a separate process; returns samples of its resident memory, (seconds, MB)."""
     process = multiprocessing.get_context("spawn").Process(
         target=pretrain,
         args=(config, model_dir),
@@ -106,8 +106,8 @@ def _print(flags: Values, rows: list[dict[str, float]], memory: list[tuple[float
         print("growth: memory in the last quarter of the time against that in the second quarter.")
     if results["input_wait"] > 0.05:
         print(
-            "Training waits for input: more CPU cores, --augment_on=device where there is a GPU, or"
-            " a smaller --crop_size help; tools.benchmark input tells what costs most."
+            "Training waits for input: more CPU cores, --augment_on=device with a GPU, or a smaller"
+            " --crop_size help; tools.benchmark input shows the cost of each phase."
         )
     else:
         print(
