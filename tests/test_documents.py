@@ -84,6 +84,7 @@ def _parse(module, rest):
     names = {flag.name for group in command.groups.values() for flag in group} | {"flagfile"}
     # Values of variables of the shell are not known; a flagfile of the reader does not exist.
     unknown = [word for word in words if "$" in word or word == "--flagfile=run.flags"]
+    words = [word for word in words if word not in ("--help", "--version")]  # of all commands
     assert {word[2:].partition("=")[0] for word in unknown if word.startswith("--")} <= names
     arguments = [word for word in words if word not in unknown]
     if command.argument and all(word.startswith("--") for word in arguments):
