@@ -1,4 +1,4 @@
-"""Decodes one video file; whatever the file brings about becomes a listed failure."""
+"""Decodes one video file; any error that the file causes becomes a listed failure."""
 
 from collections.abc import Callable
 from typing import TypeVar

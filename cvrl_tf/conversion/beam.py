@@ -15,7 +15,7 @@ _POLL_SECONDS = 10.0
 
 
 class BeamPipeline:
-    """Runs jobs as a Beam pipeline, each in a guarded process of its own on its Beam worker.
+    """Runs jobs as a Beam pipeline, each in a guarded process on its Beam worker.
 
     The output directory must be one that all Beam workers reach. A job that Beam runs twice writes
     the same bytes twice.
@@ -83,7 +83,7 @@ class _RunJob(apache_beam.DoFn):
 
 @contextlib.contextmanager
 def _progress_of(jobs: Sequence[ShardJob], on_progress: OnProgress) -> Iterator[None]:
-    """Looks every 10 seconds which shards are there: Beam's workers may be anywhere."""
+    """Checks every 10 seconds which shards exist, because Beam's workers may be anywhere."""
     done = threading.Event()
     waiting = list(jobs)
 

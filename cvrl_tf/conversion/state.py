@@ -1,9 +1,9 @@
-"""What a conversion leaves on disk to go on from: plans, reports of finished shards, incidents.
+"""The state on disk from which a conversion resumes: plans, reports of finished shards, incidents.
 
 All of it lies in the hidden directory `.conversion` of the output directory:
 
   <split>.json              the plan: what is converted, how, into how many shards
-  <shard>.json              the report of a shard; written last, so what has none is made again
+  <shard>.json              the report of a shard; written last; a shard without one is made again
   <shard>.incidents.json    videos of an unfinished shard at which a worker hung or died
   lock                      held while a process converts into the directory
 """
@@ -83,7 +83,7 @@ class Plan:
 
 @dataclasses.dataclass(frozen=True)
 class Failure:
-    """A video that was left out, or that was kept although its file is damaged.
+    """A video that was skipped, or that was kept although its file is damaged.
 
     Attributes:
       video_id: its id.
@@ -119,7 +119,7 @@ class Failure:
 
 @dataclasses.dataclass(frozen=True)
 class Incident:
-    """What a worker met at a video, and whether the video is not to be tried again."""
+    """How a worker failed at a video, and whether the video must not be tried again."""
 
     reason: str
     final: bool
@@ -137,7 +137,7 @@ class ShardReport:
 
     @property
     def left_out(self) -> int:
-        """How many videos are not in it."""
+        """The number of its videos without a record."""
         return sum(not failure.kept for failure in self.failures)
 
 
@@ -169,7 +169,7 @@ class State:
             yield
 
     def remove_temporaries(self) -> None:
-        """Removes what runs that were killed left half-written."""
+        """Removes incomplete files that killed runs have left."""
         for directory in (self.output_dir, self._directory):
             for name in files.names_in(directory):
                 if re.search(r"\.(json|csv|txt|shard)\.tmp-", name):

@@ -1,4 +1,4 @@
-"""What a conversion has done, from the reports of its shards: info, labels and failures files."""
+"""Summarises a conversion from the reports of its shards: info, labels and failures files."""
 
 import csv
 import dataclasses

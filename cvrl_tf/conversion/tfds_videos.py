@@ -75,7 +75,7 @@ def local_copy(path: str) -> Iterator[str]:
       path: `tfds:FILE@BYTE`.
 
     Yields:
-      The path of a file of JPEGs, or of PNGs, one after the other.
+      The path of a file of consecutive JPEGs or PNGs.
     """
     path, position = re.fullmatch(r"tfds:(.*)@(\d+)", path).groups()
     with tf.io.gfile.GFile(path, "rb") as file:

@@ -1,8 +1,8 @@
 """Jobs on videos, in processes that may hang or die without ending the run.
 
-A decoder fed with arbitrary files can loop for ever, crash the process or eat all memory. So each
-worker tells its parent which video it is at; the parent kills a worker that makes no progress,
-starts another in the place of one that ended, and lets the job say how to go on without the video.
+A decoder of arbitrary files can loop endlessly, crash the process or use all memory. So each
+worker reports to its parent which video it decodes. The parent kills a worker without progress,
+replaces a worker that ended, and asks the job how to continue without the video.
 """
 
 import collections
@@ -32,7 +32,7 @@ OnProgress = Callable[[int, int, int], None]
 
 
 class Report:
-    """What a job tells of itself while it runs.
+    """Reports the progress of a job while it runs.
 
     Args:
       send: takes the messages.
@@ -43,7 +43,7 @@ class Report:
         self._last = -math.inf
 
     def start(self, video: int) -> None:
-        """The job comes to this video, an index of its own: from here on its decoder is watched."""
+        """The job starts this video, an index in the job: from now on its decoder is watched."""
         self._send("start", video)
 
     def progress(self) -> None:
@@ -54,11 +54,11 @@ class Report:
             self._send("progress")
 
     def decoded(self) -> None:
-        """The decoder is done: what follows may take its time."""
+        """The decoder has finished: what follows has no time limit."""
         self._send("decoded")
 
     def done(self, size: int, failed: bool) -> None:
-        """The video is dealt with: bytes written, and whether it failed."""
+        """The video is finished: bytes written, and whether it failed."""
         self._send("done", 1, size, int(failed))
 
 
@@ -89,7 +89,7 @@ class Executor(Protocol):
 
 
 class InProcess:
-    """Runs jobs one after the other in this process, with no guard against bad decoders."""
+    """Runs jobs in sequence in this process, without protection from bad decoders."""
 
     count = 1
 
@@ -367,10 +367,10 @@ class _Worker:
         return self.job if self.video is None else self.job.after(self.video, reason, final)
 
     def kill(self) -> str:
-        """Ends the process and tells how it ended, if it had."""
+        """Ends the process; returns how it ended, if it had ended before."""
         self._process.join(0.1)
         self._process.kill()
-        self._process.join(5)  # not for ever: a process that waits for a dead disk cannot be killed
+        self._process.join(5)  # with a limit: a process that waits for a dead disk cannot be killed
         self.connection.close()
         status = self._process.exitcode
         if status == -signal.SIGKILL:
@@ -402,7 +402,7 @@ def _work(connection: multiprocessing.connection.Connection) -> None:
         try:
             job = connection.recv()
         except (EOFError, OSError):
-            os._exit(0)  # not sys.exit, see commandline.run
+            os._exit(0)  # not sys.exit, see cli.application
         try:
             send("result", job.run(Report(send)))
         except InputError as error:

@@ -10,7 +10,7 @@ from cvrl_tf.data.sampling import Purpose, fold
 
 @dataclasses.dataclass(frozen=True)
 class ClipSpec:
-    """A clip: `frames` frames, `stride` apart in the video, `size` pixels high and wide."""
+    """A clip: `frames` frames at intervals of `stride` frames, `size` pixels high and wide."""
 
     frames: int
     stride: int
@@ -46,7 +46,7 @@ def resize(frames: tf.Tensor, height: int | tf.Tensor, width: int | tf.Tensor) -
 
 
 def crop_clip(frames: tf.Tensor, size: int, seed: tf.Tensor) -> tf.Tensor:
-    """Decodes a random window of a clip, alike for all frames, resizes it and flips it or not.
+    """Decodes a random window, the same for all frames of a clip, resizes it and flips it or not.
 
     Args:
       frames: (T,) string, JPEGs of one size.

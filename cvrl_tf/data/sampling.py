@@ -57,13 +57,13 @@ INTERVALS = ("decreasing", "uniform", "increasing", "zero")
 
 @dataclasses.dataclass(frozen=True)
 class IntervalDistribution:
-    """How far apart in time the two clips of a video start, of at most M starts.
+    """The interval in time between the starts of the two clips of a video with M starts.
 
     With x = t / M in [0, 1], the density is proportional to 1 - x^power (`decreasing`), 1
     (`uniform`), or x^power (`increasing`); with `zero` both clips are the same frames. The paper's
     figure 3 has decreasing with powers 1 (a, its choice), 0.5 (b) and 2 (c), uniform (d), and
-    increasing with powers 1 (e) and 2 (f, as it is labelled; the curve that is drawn there is (b)
-    mirrored).
+    increasing with powers 1 (e) and 2 (f, by its label; the curve drawn there is the mirror image
+    of (b)).
 
     Attributes:
       kind: one of `INTERVALS`.

@@ -1,4 +1,4 @@
-"""What training and evaluation read: TFRecords in the layout of `records`, or a TFDS data set."""
+"""The input of training and evaluation: TFRecords in the layout of `records`, or TFDS data sets."""
 
 import dataclasses
 from collections.abc import Callable, Sequence

@@ -45,8 +45,8 @@ WHOLE = Share()
 def steady_options() -> tf.data.Options:
     """Options of a dataset whose parallelism is `PARALLEL_CALLS`, not found by trial.
 
-    TensorFlow's search for it runs in a thread that sleeps, in the end a minute at a time, and that
-    the end of a dataset waits for: a run that is stopped would not leave before.
+    TensorFlow's autotuning runs in a thread that sleeps up to a minute, and the end of a dataset
+    waits for it: a stopped run would not end before.
     """
     options = tf.data.Options()
     options.autotune.enabled = False

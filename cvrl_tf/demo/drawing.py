@@ -1,7 +1,7 @@
 """The rendered classes of the demonstration: a shape with its motion, in random colours.
 
 Colours, sizes, places, speeds and directions are random within a class, so that a network that sees
-only colours cannot tell the classes apart.
+only colours cannot distinguish the classes.
 """
 
 import math

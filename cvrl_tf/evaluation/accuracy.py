@@ -29,7 +29,7 @@ def ranks(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
 def classification_figures(scores: np.ndarray, labels: np.ndarray) -> dict[str, Estimate]:
     """Top-1, top-5 and mean class accuracy.
 
-    Top-5 is left out where there are five classes or fewer, of which it would be 1.
+    Top-5 is omitted for five classes or fewer, where it would be 1.
 
     Args:
       scores: (N, C), of the classes 0 to C - 1; the highest is the prediction. Probabilities, votes
@@ -67,7 +67,7 @@ def retrieval_hits(
     Args:
       neighbor_labels: (N, K) integers, classes of the nearest training videos, the nearest first.
       labels: (N,) integers, classes of the queries.
-      counts: the k; those above K are left out.
+      counts: the k; those above K are omitted.
 
     Returns:
       For each k (N,) bool.

@@ -1,4 +1,4 @@
-"""How sure a figure is: percentile intervals over resampled test videos."""
+"""Confidence intervals: percentiles over resampled test videos."""
 
 import dataclasses
 from collections.abc import Callable
@@ -25,7 +25,7 @@ def mean(values: np.ndarray, seed: int = SEED) -> Estimate:
 
     Args:
       values: (N,) bool or float, one for each test video.
-      seed: of the resampling; videos in the same order are drawn alike for every figure.
+      seed: of the resampling; for videos in the same order it is the same for every figure.
 
     Source: Efron's percentile method.
     """
@@ -36,7 +36,7 @@ def mean(values: np.ndarray, seed: int = SEED) -> Estimate:
 def class_mean(values: np.ndarray, labels: np.ndarray, seed: int = SEED) -> Estimate:
     """The mean over classes of the mean over the videos of each, such as mean class accuracy.
 
-    A class that a resample has no video of is left out of its mean.
+    The mean of a resample excludes classes without videos in it.
 
     Args:
       values: (N,) bool or float, one for each test video.

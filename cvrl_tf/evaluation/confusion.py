@@ -1,4 +1,4 @@
-"""The confusion matrix as a picture, for five classes as for four hundred."""
+"""The confusion matrix as a picture, for a few classes up to several hundred."""
 
 import io
 from collections.abc import Sequence
@@ -12,16 +12,16 @@ from matplotlib.figure import Figure
 from cvrl_tf import files
 
 CONFUSION_FILE = "confusion.png"
-COUNTS_UP_TO = 25  # classes whose cells have room for a figure
-NAMES_UP_TO = 128  # classes whose names have room beside the matrix
-WORST = 30  # pairs listed beside a matrix whose names are too small to be read
+COUNTS_UP_TO = 25  # the maximum number of classes with counts in the cells
+NAMES_UP_TO = 128  # the maximum number of classes with names at the axes
+WORST = 30  # pairs that are listed instead of names
 _NAME_LENGTH = 32
 
 
 def draw(matrix: np.ndarray, names: Sequence[str], title: str = "") -> bytes:
     """Draws a confusion matrix; the colours are shares of the videos of each true class.
 
-    Up to `COUNTS_UP_TO` classes the counts stand in the cells. Beyond, small shares are drawn
+    With at most `COUNTS_UP_TO` classes the cells show counts. With more, small shares are drawn
     darker than in proportion, and beyond `NAMES_UP_TO` the pairs that are confused most often are
     listed instead of the names of all classes.
 

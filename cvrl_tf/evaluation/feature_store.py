@@ -1,4 +1,4 @@
-"""Features of many videos on disk: written as they come, gone on with after a stop, memory-mapped.
+"""Features of many videos on disk: appended one by one, resumable, memory-mapped.
 
   store.json      what the features are of, and whether all are there
   features.npy    (N, V, D): V views of each of N videos
@@ -7,7 +7,7 @@
   lock            held while a process writes
 
 A line of `videos.jsonl` is written after its row of `features.npy`, so that after SIGKILL at any
-moment the whole lines say what is there.
+moment the complete lines determine which videos are there.
 """
 
 import contextlib
@@ -99,7 +99,7 @@ class FeatureStore:
             return (file.seek(0, os.SEEK_END) - head) // self._row_bytes
 
     def _lines(self, name: str) -> list[dict[str, Any]]:
-        """The whole lines of a file; what follows the last of them is cut off."""
+        """The complete lines of a file; the rest is removed."""
         path = self._path(name)
         if not os.path.exists(path):
             return []
@@ -173,7 +173,7 @@ class FeatureStore:
         return self._row[0] * self._row[1] * self._dtype.itemsize
 
     def _write_header(self, path: str, rows: int) -> None:
-        """The head of an .npy file; NumPy leaves room in it for more rows."""
+        """The header of an .npy file; NumPy reserves space in it for more rows."""
         with open(path, "rb+" if os.path.exists(path) else "wb") as file:
             header = {
                 "descr": np.lib.format.dtype_to_descr(self._dtype),
@@ -189,7 +189,7 @@ class FeatureStore:
             self._features = None
 
     def finish(self) -> None:
-        """Says that all videos are there."""
+        """Marks the store as complete."""
         self.close()
         if not self.complete:
             self._open_features().close()
@@ -200,7 +200,7 @@ class FeatureStore:
             self.complete = True
 
     def read(self) -> StoredFeatures:
-        """What is there, once it is complete."""
+        """The features, once the store is complete."""
         path = self._path(_FEATURES_FILE)
         expected = (len(self.labels), *self._row)
         try:
@@ -235,7 +235,7 @@ def _failure(
 def open_store(
     directory: str, identity: Mapping[str, Any], row: tuple[int, int]
 ) -> Iterator[FeatureStore]:
-    """Opens a store to go on with, or makes it, while no other process does.
+    """Opens a store, or creates it, and locks it against other processes.
 
     Args:
       directory: local.

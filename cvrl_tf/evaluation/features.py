@@ -36,7 +36,7 @@ class Features:
 
 
 def frozen(backbone: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
-    """The features that the paper's linear evaluation is on: in inference mode, of norm 1.
+    """The features of the paper's linear evaluation: in inference mode, with norm 1.
 
     Args:
       backbone: from clips (n, T, H, W, 3) to features (n, D).
@@ -109,9 +109,9 @@ def cached_features(
 ) -> StoredFeatures:
     """The normalised features of all views of each video, computed once and kept on disk.
 
-    They lie in a directory of `cache_dir` whose name comes from the weights, the type of the
-    computation, the content of the records and the views, so those of another checkpoint or other
-    data are never taken for them. A computation that was stopped goes on after the last whole
+    They are stored in a directory of `cache_dir` whose name depends on the weights, the
+    precision, the content of the records and the views, so features of another checkpoint or other
+    data are never confused with them. A stopped computation resumes after the last complete
     video.
 
     Args:

@@ -13,7 +13,7 @@ from cvrl_tf.progress import Progress
 
 # Of the views of one batch: eight of 32 x 256 x 256, more of smaller ones.
 BATCH_PIXELS = 8 * 32 * 256 * 256
-BATCH_VIEWS = 64  # of a batch at most: more are no faster, and progress would show late
+BATCH_VIEWS = 64  # the maximum of a batch: more are not faster, and delay the progress
 # A video takes about five times the memory of its uint8 views while they are sampled.
 VIDEOS_AT_ONCE_BYTES = 2 * 2**30
 _PEAK_FACTOR = 5

@@ -1,4 +1,4 @@
-"""Linear classifiers on features of a frozen backbone that are there: the fast linear evaluation.
+"""Linear classifiers on stored features of a frozen backbone: the fast linear evaluation.
 
 Each video has clips, each with its feature. A clip is a sample in training, as in the paper's
 protocol, but without augmentation; in testing the softmax of a video's views is averaged.
@@ -32,8 +32,8 @@ Predictor = Callable[[np.ndarray], np.ndarray]
 def fit_sgd(config: SupervisedConfig, features: np.ndarray, labels: np.ndarray) -> Predictor:
     """Trains the classifier of the linear evaluation with its SGD, on stored features.
 
-    In each epoch each video comes once, with a clip drawn for it, in the order of the stream that
-    training on videos has.
+    Each epoch contains each video once, with a randomly drawn clip, in the order of the stream that
+    training on videos uses.
 
     Args:
       config: classes, schedule and seed.

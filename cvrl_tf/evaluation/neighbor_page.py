@@ -16,7 +16,7 @@ RANDOM_QUERIES = 12
 WRONG_QUERIES = 12  # at most, beside the random ones
 SHOWN = 5  # neighbours of each
 SEED = 0
-_FRAMES_PER_SECOND = 25  # of most videos; what is played is close enough to its speed
+_FRAMES_PER_SECOND = 25  # of most videos; playback is close enough to the real speed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,10 +31,10 @@ class _Video:
 def render(result: Result, found: KnnResult, task: Task) -> str:
     """Renders some queries with their neighbours as one self-contained page of some 2 MB.
 
-    Random queries show what is usual; then come more of those that are classified wrongly.
+    Random queries show typical cases; more incorrectly classified ones follow.
 
     Args:
-      result: the figures, and what they are of.
+      result: the figures and what they describe.
       found: predictions and neighbours.
       task: the videos of `found`, in the same order.
     """

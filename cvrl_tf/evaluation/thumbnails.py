@@ -56,7 +56,7 @@ def read_strips(videos: IndexedSource, numbers: Iterable[int], clip: ClipSpec) -
 
 
 def _strip(jpegs: list[bytes]) -> Strip:
-    # The decoder itself makes them smaller, by eighths; the rest is left to the page.
+    # The decoder reduces them by eighths; the page scales them further.
     frames = [simplejpeg.decode_jpeg(jpeg, "RGB", min_height=HEIGHT) for jpeg in jpegs]
     height, width = frames[0].shape[:2]
     step = max(1, height // HEIGHT)

@@ -1,4 +1,4 @@
-"""What an export says about itself: export.json, and what the model card is made of."""
+"""The description of an export: export.json, and the contents of the model card."""
 
 import dataclasses
 import os
@@ -61,9 +61,9 @@ def describe(backbone: keras.Model, origin: Origin) -> dict[str, Any]:
 
 
 def find_figures(origin: Origin) -> dict[str, dict[str, Any]]:
-    """What the directory of the run tells about these weights, by file: evaluations and training.
+    """The figures of these weights in the directory of the run, by file: evaluations and training.
 
-    Evaluations at another step are left out.
+    Evaluations at another step are excluded.
 
     Raises:
       InputError: a file that is damaged.

@@ -1,4 +1,4 @@
-"""The directory that hands a backbone over.
+"""The directory of an exported backbone.
 
 saved_model/     TensorFlow's SavedModel (`saved_model.save`)
 backbone.keras   the same in stock Keras layers

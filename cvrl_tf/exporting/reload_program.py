@@ -1,4 +1,4 @@
-"""Run by `verification` in a process of its own: the features of an export, without this package.
+"""Computes the features of an export without this package; run by `verification`.
 
 python -P reload_program.py EXPORT_DIR INPUTS.npz OUTPUTS.npz
 """
@@ -12,7 +12,7 @@ import tensorflow as tf
 
 
 def main(export_dir: str, inputs_path: str, outputs_path: str) -> None:
-    """Writes the features of every way in, of the `clips` and `frames` of the inputs."""
+    """Writes the features of `clips` and `frames` of the inputs, from every entry of the export."""
     sys.modules["cvrl_tf"] = None  # importing it is now an error
     inputs = np.load(inputs_path)
     saved_model = tf.saved_model.load(os.path.join(export_dir, "saved_model"))

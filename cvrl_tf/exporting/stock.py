@@ -6,8 +6,8 @@ import keras
 def copy(backbone: keras.Model) -> keras.Model:
     """Copies a backbone, weights included, replacing this package's layers by Keras's own.
 
-    Ours differ from the classes of Keras that they derive from in how they compute, neither in
-    configuration nor in variables. The copy computes in float32, whatever `backbone` computes in,
+    Ours differ from their base classes in Keras in how they compute, but neither in
+    configuration nor in variables. The copy computes in float32 for any precision of `backbone`,
     and all of it is trainable.
 
     Args:

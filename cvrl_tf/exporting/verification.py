@@ -1,4 +1,4 @@
-"""Does an export compute what the live model computes, in a process that lacks this package?"""
+"""Verifies that an export computes what the live model computes, without this package."""
 
 import os
 import subprocess

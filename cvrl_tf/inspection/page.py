@@ -1,4 +1,4 @@
-"""What shards hold and what is wrong with them, as one HTML file."""
+"""The contents and problems of shards as one HTML file."""
 
 import base64
 import math

@@ -1,4 +1,4 @@
-"""Checks each record of a TFRecord shard by itself."""
+"""Checks each record of a TFRecord shard individually."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -89,7 +89,7 @@ class InspectionJob:
     ended: Mapping[int, str] = dataclasses.field(default_factory=dict)
 
     def run(self, report: Report) -> ShardResult:
-        """Inspects the shard, all of it whatever is wrong."""
+        """Inspects the whole shard, also after bad records."""
         files.load_file_systems(self.path)
         videos: list[InspectedVideo] = []
         problems: list[Problem] = []
@@ -173,7 +173,7 @@ def _check_frames(video: records.Video, frames_per_video: int) -> list[str]:
                 other_size[index] = f"{width}x{height}"
             if index in examined:
                 # All of the file is read for an eighth of the size too, at half the cost. Strict:
-                # what a lenient decoder fills with gray is an error.
+                # missing data, which a lenient decoder fills with gray, is an error.
                 simplejpeg.decode_jpeg(frame, "GRAY", min_height=1, min_width=1)
         except ValueError as error:
             unreadable[index] = str(error)

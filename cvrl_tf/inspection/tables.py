@@ -1,4 +1,4 @@
-"""What shards hold, as rows of text."""
+"""The contents of shards as rows of text."""
 
 import os
 import statistics

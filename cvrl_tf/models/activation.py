@@ -7,7 +7,7 @@ from cvrl_tf.models import placement
 
 
 class ClipReLU(keras.layers.ReLU):
-    """Keras's ReLU, the same results; in reduced precision on CPUs in a half of the time.
+    """Keras's ReLU with the same results, in half of the time in reduced precision on CPUs.
 
     Numbers of 16 bits have the sign bit, and zero, of integers: taken as such, they need no
     conversion. A NaN with a sign becomes 0 there; batch normalisation, before each rectifier in

@@ -7,7 +7,7 @@ BINS = 8  # of each channel
 
 
 class ColorHistogram(keras.layers.Layer):
-    """The joint RGB histogram of a clip: which share of all its pixels has which colour.
+    """The joint RGB histogram of a clip: the fraction of its pixels with each colour.
 
     Inputs are (N, T, H, W, 3) float32 in [0, 1]; outputs (N, 512) float32 that sum to 1. Bin
     64 r + 8 g + b holds the colours whose channels are in the r-th, g-th and b-th eighth of [0, 1].

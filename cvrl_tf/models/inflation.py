@@ -1,8 +1,8 @@
 """R3D backbones inflated from networks of single images: the baselines of the paper's tables.
 
-A 2-D kernel is repeated over time and divided by the length in time, so that a clip of equal frames
-gives what the frame gives (Carreira & Zisserman, CVPR 2017). That holds where the kernel does not
-reach beyond the ends of the clip, where zeros take the place of frames.
+A 2-D kernel is repeated over time and divided by its temporal length, so that a clip of identical
+frames gives the features of the frame (Carreira & Zisserman, CVPR 2017). This holds where the
+kernel does not extend beyond the ends of the clip, where zeros replace frames.
 """
 
 import contextlib
@@ -34,8 +34,8 @@ def inflate_kernel(kernel: np.ndarray, length: int) -> np.ndarray:
 def inflate_single_frame(backbone: keras.Model) -> None:
     """Inflates a backbone that was trained on clips of one frame, in place.
 
-    Of a kernel in time only the middle ever saw such a frame, the rest saw the zeros around it and
-    kept its initial values: the middle is the 2-D kernel.
+    With one-frame clips only the temporal centre of each kernel receives data; the rest sees zeros
+    and keeps its initial values. The centre is used as the 2-D kernel.
 
     Args:
       backbone: of `build_backbone`.
@@ -130,7 +130,7 @@ def _read(path: str, with_classifier: bool) -> keras.Model:
         network = keras.applications.ResNet50(include_top=with_classifier, weights=None)
         network.set_weights([np.full(weight.shape, np.nan) for weight in network.weights])
         network.load_weights(path)
-    # Keras may pass over what a file lacks.
+    # Keras may ignore what a file lacks.
     left = [layer.name for layer in network.layers if np.isnan(_sum(layer))]
     if left:
         raise ValueError(f"no values, or values that are no numbers, for {', '.join(left)}")

@@ -12,7 +12,7 @@ from cvrl_tf.models.folding import fold_time
 
 
 class _Moving(threading.local):
-    """Whether statistics move; of each thread, for every replica is traced in one of its own."""
+    """Whether moving statistics are fixed, for each thread: every replica is traced in its own."""
 
     on = True
 
@@ -22,7 +22,7 @@ _moving = _Moving()
 
 @contextlib.contextmanager
 def fixed_moving_statistics(fixed: bool = True) -> Iterator[None]:
-    """Inside, if `fixed`, training does not move the moving statistics; all else is as always."""
+    """Within the block, if `fixed`, training does not change the moving statistics."""
     before, _moving.on = _moving.on, _moving.on and not fixed
     try:
         yield
@@ -73,7 +73,7 @@ class ClipBatchNormalization(keras.layers.BatchNormalization):
             return
         for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
             moved = moving * self.momentum + value * (1.0 - self.momentum)
-            # A step that overflows is left out; its statistics must not stay either.
+            # A step that overflows is skipped; its statistics must not be kept either.
             moving.assign(tf.where(tf.math.is_finite(moved), moved, moving))
 
 

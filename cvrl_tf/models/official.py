@@ -27,7 +27,7 @@ _BLOCK_CONVOLUTIONS = {
     "b": "_spatial_conv",
     "c": "_expand_conv",
 }
-# What a checkpoint of theirs holds beside weights of the network.
+# The contents of their checkpoints beside weights of the network.
 _BOOKKEEPING = re.compile(
     r"_CHECKPOINTABLE_OBJECT_GRAPH|(optimizer|save_counter|global_step)(/.*)?|.*/\.OPTIMIZER_SLOT/.*"
 )
@@ -113,7 +113,7 @@ def official_step(prefix: str) -> int:
 
 
 def official_architecture(prefix: str) -> tuple[str, int]:
-    """The backbone of a checkpoint of the authors, told by its blocks and filters.
+    """Identifies the backbone of a checkpoint of the authors by its blocks and filters.
 
     Args:
       prefix: of the checkpoint's files.
@@ -126,7 +126,7 @@ def official_architecture(prefix: str) -> tuple[str, int]:
     """
     shapes = _weight_shapes(prefix)
     filters = shapes.get(f"backbone/layer_with_weights-0/kernel{_VALUE}", [0])[-1]
-    # Of each block, the filters of its last convolution: they tell the stages apart.
+    # The filters of the last convolution of each block, which identify the stages.
     outputs = [
         shape[-1]
         for key, shape in shapes.items()
@@ -141,7 +141,7 @@ def official_architecture(prefix: str) -> tuple[str, int]:
         if filters and filters % architecture.filters == 0 and sorted(outputs) == expected:
             return name, filters // architecture.filters
     raise InputError(
-        f"{prefix} holds no backbone that can be told: found {len(outputs)} blocks after"
+        f"{prefix} contains no recognisable backbone: found {len(outputs)} blocks after"
         f" {filters} filters in {len(shapes)} weights; expected a checkpoint of the authors' CVRL"
         f" code with one of {', '.join(BACKBONES)}."
     )

@@ -1,4 +1,4 @@
-"""Backbones whose activations are computed again in the backward pass, to save memory."""
+"""Backbones that recompute activations in the backward pass, to save memory."""
 
 import re
 
@@ -11,7 +11,7 @@ from cvrl_tf.models.normalization import fixed_moving_statistics
 class Rematerialized:
     """A backbone that keeps only the outputs of its blocks for the backward pass.
 
-    What lies inside a block is computed a second time when its gradient is. Values, gradients and
+    The interior of a block is recomputed for its gradient. Values, gradients and
     moving statistics are those of the backbone.
 
     Args:

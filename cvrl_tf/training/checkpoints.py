@@ -14,12 +14,12 @@ from cvrl_tf.training.run_directory import RunDirectory
 
 
 class LoopState(tf.train.experimental.PythonState):
-    """What the loop itself goes on from, beside what is trained; a few hundred bytes.
+    """The loop's own state, beside what is trained; a few hundred bytes.
 
     Attributes:
       positions: the next position of the input stream, for each worker.
       bad_records: numbers of the records that could not be used so far.
-      pending: figures of the finished steps that no line of metrics tells yet.
+      pending: figures of finished steps that are not in a line of metrics yet.
     """
 
     def __init__(self):
@@ -47,13 +47,13 @@ class LoopState(tf.train.experimental.PythonState):
 class RunCheckpoints:
     """The checkpoints in the directory of a run.
 
-    A checkpoint counts when TensorFlow's list of them, replaced atomically once its files are
-    whole, names it; what a killed process left half-written is not in there.
+    Only checkpoints in TensorFlow's list are used. The list is replaced atomically after the files
+    of a checkpoint are complete, so incomplete files of a killed process are not in it.
 
     Args:
-      checkpoint: everything that a run goes on from, `step` and `loop` (a `LoopState`) included.
+      checkpoint: everything that a run resumes from, with `step` and `loop` (a `LoopState`).
       model_dir: the directory of the run.
-      keep: how many of the newest checkpoints stay.
+      keep: the number of newest checkpoints that are kept.
     """
 
     def __init__(self, checkpoint: tf.train.Checkpoint, model_dir: str, keep: int):
@@ -109,12 +109,12 @@ class RunCheckpoints:
             self.remove_temporaries()
             raise InputError(
                 f"The checkpoint of step {step} cannot be written to {self._directory}"
-                f" ({reason(error)}): the last one is {before or 'none'}. Make room, or mend the"
-                " disk; the same command then goes on from there."
+                f" ({reason(error)}): the last one is {before or 'none'}. Free some space"
+                " or repair the disk. The same command then resumes from there."
             ) from None
 
     def remove_temporaries(self) -> None:
-        """Removes what a process that was killed, or a full disk, left half-written."""
+        """Removes incomplete files that a killed process or a full disk has left."""
         for name in files.names_in(self._directory):
             path = os.path.join(self._directory, name)
             if re.search(r"_temp$|tempstate\d+$|\.tmp", name):
