@@ -1,6 +1,7 @@
 """One of several training processes: python workers_program.py MODE RUN_DIRECTORY DATA
 
-MODE is one_device, mirrored (two replicas in this process) or multi_worker (TF_CONFIG).
+MODE is one_device, mirrored (two replicas in this process), mirrored_of_one (one replica, as on a
+machine with one GPU) or multi_worker (TF_CONFIG).
 """
 
 import sys
@@ -22,6 +23,8 @@ def main(mode: str, directory: str, data: str) -> None:
             tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
         )
         strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    elif mode == "mirrored_of_one":
+        strategy = tf.distribute.MirroredStrategy(["CPU:0"])
     else:
         strategy = make_strategy(mode)
     config = PretrainConfig(

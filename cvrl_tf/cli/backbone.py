@@ -11,6 +11,7 @@ from cvrl_tf.errors import InputError
 from cvrl_tf.models import BACKBONES
 from cvrl_tf.training import origin
 from cvrl_tf.training.origin import Origin
+from cvrl_tf.training.strategy import prepare_devices
 
 TRAINED = (
     Flag(
@@ -68,6 +69,7 @@ def load(flags: Values, dtype: str = "float32", seed: int = 0) -> tuple[keras.Mo
     Raises:
       InputError: none or several of the flags are given, or what they name cannot be loaded.
     """
+    prepare_devices()
     names = [flag.name for flag in FLAGS if flag.name in flags and flag.name != "width_multiplier"]
     given = [name for name in names if flags[name].value]
     if len(given) != 1:

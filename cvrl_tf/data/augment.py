@@ -1,7 +1,7 @@
 """Temporally consistent spatial augmentation: one draw for a clip, applied alike to each frame.
 
 `random_crop_window` and `random_flip` decide where a clip's pixels come from; `draw` and `apply`
-change their colours. `apply` is compiled by XLA from closed forms on separate channels: per frame
+change their colours. `apply` computes closed forms on separate channels, compiled by XLA: per frame
 that costs about a sixth of the same operations of `tf.image` on a CPU.
 
 Source: paper section 3.3, algorithm 2, with the values and the asymmetry between the two views of
@@ -12,7 +12,8 @@ import dataclasses
 import functools
 import os
 import tempfile
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -26,7 +27,7 @@ BRIGHTNESS = CONTRAST = SATURATION = (0.2, 1.8)  # factors
 HUE = (-0.2, 0.2)  # turns
 GRAYSCALE_PROBABILITY = 0.2
 BLUR_SIGMA = (0.1, 2.0)  # pixels
-# Taps beyond the one of these radii that leaves out no more weight than this are not computed.
+# Use the smallest of these radii whose discarded tail weighs at most BLUR_TOLERANCE.
 BLUR_RADII = (2, 4, 6, 8)
 BLUR_TOLERANCE = 1e-6
 LUMA = (0.2989, 0.5870, 0.1140)  # of red, green and blue, as in tf.image
@@ -232,18 +233,31 @@ def _separate(clip: tf.Tensor) -> tf.Tensor:
     return tf.stack([tf.cast(clip[..., index], tf.float32) for index in range(3)]) / 255.0
 
 
-# Three compiled programs, not one: a choice between branches inside a program copies the clip, and
+class _Program:
+    """A function of tensors that XLA compiles, or that TensorFlow runs operation by operation."""
+
+    def __init__(self, function: Callable[..., tf.Tensor]):
+        functools.update_wrapper(self, function)
+        self._forms = {
+            compiled: tf.function(function, jit_compile=compiled) for compiled in (True, False)
+        }
+
+    def __call__(self, *arguments: Any, compiled: bool) -> tf.Tensor:
+        return self._forms[compiled](*arguments)
+
+
+# Three programs, not one: a choice between branches inside a compiled program copies the clip, and
 # fusing the colours into the blur computes them anew for each tap.
 
 
-@tf.function(jit_compile=True)
+@_Program
 def _color(clip: tf.Tensor, parameters: Parameters, jitter: bool) -> tf.Tensor:
     """Colour jitter; (T, H, W, 3) uint8 to (3, T, H, W) float32 in [0, 1]."""
     channels = _separate(clip)
     return _jitter(channels, parameters) if jitter else channels
 
 
-@tf.function(jit_compile=True)
+@_Program
 def _blur(channels: tf.Tensor, taps: tf.Tensor) -> tf.Tensor:
     """Convolves height and width, with zeros beyond the border."""
     border = [taps.shape[0] // 2] * 2
@@ -251,7 +265,7 @@ def _blur(channels: tf.Tensor, taps: tf.Tensor) -> tf.Tensor:
     return _convolve(_convolve(padded, taps, axis=2), taps, axis=3)
 
 
-@tf.function(jit_compile=True)
+@_Program
 def _finish(channels: tf.Tensor, parameters: Parameters) -> tf.Tensor:
     """Grayscale and solarisation; (3, T, H, W) to (T, H, W, 3), both float32 in [0, 1].
 
@@ -264,49 +278,63 @@ def _finish(channels: tf.Tensor, parameters: Parameters) -> tf.Tensor:
 
 
 @functools.cache
-def start_compiler() -> None:
-    """Compiles a trifle, so that what XLA says of its start does not come between a user's lines.
+def start_compiler(device: str = "/CPU:0") -> str:
+    """Starts XLA on a device, by compiling a small program, without its lines on stderr.
 
-    It logs a few lines on stderr at its first use in a process, whatever TensorFlow's log level is.
+    It logs a few lines at its first use in a process, whatever TensorFlow's log level is.
+
+    Args:
+      device: whose compiler is meant.
+
+    Returns:
+      Why it cannot compile; "" if it can.
     """
     with tf.init_scope(), tempfile.TemporaryFile() as said:
         stderr = os.dup(2)
         os.dup2(said.fileno(), 2)
         try:
-            tf.function(lambda x: x + 1.0, jit_compile=True)(tf.constant(0.0))
+            with tf.device(device):
+                # On GPUs the exponential needs a file of CUDA that is missed most often.
+                tf.function(tf.exp, jit_compile=True)(tf.constant(0.0))
+        except tf.errors.OpError as error:
+            return str(error.message).strip().splitlines()[0]
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)
+    return ""
 
 
 @tf.function
-def apply(clip: tf.Tensor, parameters: Parameters) -> tf.Tensor:
+def apply(clip: tf.Tensor, parameters: Parameters, compiled: bool = True) -> tf.Tensor:
     """Colour jitter, grayscale, Gaussian blur and solarisation, in this order, one draw for a clip.
 
     Args:
       clip: (T, H, W, 3) uint8 of static shape.
       parameters: of `draw`.
+      compiled: whether XLA compiles the operations; otherwise TensorFlow runs the same ones.
 
     Returns:
       (T, H, W, 3) float32 in [0, 1].
     """
     channels = tf.cond(
         parameters.jitter,
-        lambda: _color(clip, parameters, jitter=True),
-        lambda: _color(clip, parameters, jitter=False),
+        lambda: _color(clip, parameters, True, compiled=compiled),
+        lambda: _color(clip, parameters, False, compiled=compiled),
     )
     largest = blur_radius(clip.shape[1])
     taps = _gaussian_taps(parameters.sigma, largest)
-    # The smallest radius that leaves out next to no weight; 0 without blur.
+    # The smallest radius whose discarded tail weighs next to nothing; 0 without blur.
     radii = [0] + [radius for radius in BLUR_RADII if radius < largest] + [largest]
-    left_out = [
+    too_short = [
         2.0 * tf.reduce_sum(taps[largest + radius + 1 :]) > BLUR_TOLERANCE for radius in radii[1:-1]
     ]
     choice = tf.where(
-        parameters.sigma > 0.0, 1 + tf.reduce_sum(tf.cast(left_out, tf.int32)), tf.constant(0)
+        parameters.sigma > 0.0, 1 + tf.reduce_sum(tf.cast(too_short, tf.int32)), tf.constant(0)
     )
     branches = [lambda: channels] + [
-        lambda radius=radius: _blur(channels, taps[largest - radius : largest + radius + 1])
+        lambda radius=radius: _blur(
+            channels, taps[largest - radius : largest + radius + 1], compiled=compiled
+        )
         for radius in radii[1:]
     ]
-    return _finish(tf.switch_case(choice, branches), parameters)
+    return _finish(tf.switch_case(choice, branches), parameters, compiled=compiled)

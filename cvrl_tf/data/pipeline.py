@@ -93,17 +93,18 @@ def crop_pair(sample: dict[str, tf.Tensor], pair: PairSpec) -> tuple[CroppedClip
     return tuple(views)
 
 
-def augment_batch(batch: CroppedClip) -> tf.Tensor:
-    """Changes the colours of a batch of clips inside a training step.
+def augment_batch(batch: CroppedClip, compiled: bool = True) -> tf.Tensor:
+    """Changes the colours of a batch of clips on the device that trains.
 
     Args:
       batch: one view of n videos, each tensor with a leading axis of n.
+      compiled: as of `augment.apply`.
 
     Returns:
       (n, T, size, size, 3) float32 in [0, 1].
     """
     return tf.map_fn(
-        lambda clip: augment.apply(*clip),
+        lambda clip: augment.apply(*clip, compiled=compiled),
         batch,
         fn_output_signature=tf.TensorSpec(batch.clip.shape[1:], tf.float32),
     )

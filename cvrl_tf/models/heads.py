@@ -3,9 +3,8 @@
 import random
 
 import keras
-from keras import layers
 
-from cvrl_tf.models.normalization import ClipBatchNormalization
+from cvrl_tf.models.layers import LAYERS
 
 HIDDEN_LAYERS = 3
 MAX_HIDDEN_UNITS = 2048
@@ -15,13 +14,16 @@ BN_EPSILON = 1e-5
 CLASSIFIER_RANGE = 0.05  # of the initial weights, as in the released code
 
 
-def build_projection_head(feature_size: int, dtype: str = "float32", seed: int = 0) -> keras.Model:
+def build_projection_head(
+    feature_size: int, dtype: str = "float32", seed: int = 0, layers: str = "clip"
+) -> keras.Model:
     """Builds the projection head: 3 x [Dense, BN, ReLU], then Dense 128, all Dense with bias.
 
     Args:
       feature_size: size of the backbone's features; the hidden layers are as wide, at most 2048.
       dtype: Keras dtype policy.
       seed: of the initial weights.
+      layers: as of `build_backbone`.
 
     Returns:
       A Keras model from features (N, feature_size) to embeddings (N, 128) float32, not normalised.
@@ -30,21 +32,21 @@ def build_projection_head(feature_size: int, dtype: str = "float32", seed: int =
     """
     generator = random.Random(seed)
 
-    def dense(units: int, name: str, dtype: str) -> layers.Dense:
+    def dense(units: int, name: str, dtype: str) -> keras.layers.Dense:
         initializer = keras.initializers.VarianceScaling(seed=generator.getrandbits(31))
-        return layers.Dense(units, kernel_initializer=initializer, dtype=dtype, name=name)
+        return keras.layers.Dense(units, kernel_initializer=initializer, dtype=dtype, name=name)
 
     features = keras.Input((feature_size,), dtype="float32", name="features")
     x = features
     for index in range(HIDDEN_LAYERS):
         x = dense(min(feature_size, MAX_HIDDEN_UNITS), f"hidden_{index}_dense", dtype)(x)
-        x = ClipBatchNormalization(
+        x = LAYERS[layers].normalization(
             momentum=BN_MOMENTUM,
             epsilon=BN_EPSILON,
             dtype=dtype,
             name=f"hidden_{index}_bn",
         )(x)
-        x = layers.ReLU(dtype=dtype, name=f"hidden_{index}_relu")(x)
+        x = keras.layers.ReLU(dtype=dtype, name=f"hidden_{index}_relu")(x)
     embeddings = dense(EMBEDDING_SIZE, "embeddings", "float32")(x)
     return keras.Model(features, embeddings, name="projection_head")
 
@@ -64,7 +66,7 @@ def build_classifier(feature_size: int, num_classes: int, seed: int = 0) -> kera
     Source: paper section 4.2; initial weights of the released code.
     """
     features = keras.Input((feature_size,), dtype="float32", name="features")
-    logits = layers.Dense(
+    logits = keras.layers.Dense(
         num_classes,
         kernel_initializer=keras.initializers.RandomUniform(
             -CLASSIFIER_RANGE, CLASSIFIER_RANGE, seed=seed

@@ -8,13 +8,9 @@ import dataclasses
 import random
 
 import keras
-from keras import layers
 
 from cvrl_tf.errors import InputError
-from cvrl_tf.models.activation import ClipReLU
-from cvrl_tf.models.convolution import ClipConv3D
-from cvrl_tf.models.normalization import ClipBatchNormalization
-from cvrl_tf.models.pooling import ClipMaxPooling3D
+from cvrl_tf.models.layers import LAYERS, Layers
 
 # Named, like every dtype, wherever Keras would take what the user's keras.json has.
 DATA_FORMAT = "channels_last"
@@ -43,12 +39,13 @@ BACKBONES = {
 class _Builder:
     """Adds named convolutions with batch normalisation, each initialised from its own seed."""
 
-    def __init__(self, seed: int, dtype: keras.DTypePolicy):
+    def __init__(self, seed: int, dtype: keras.DTypePolicy, layers: Layers):
         self._random = random.Random(seed)
+        self._layers = layers
         self._dtype = dtype
 
     def conv_bn(self, x, name, filters, kernel, strides=(1, 1, 1), relu=True):
-        x = ClipConv3D(
+        x = self._layers.convolution(
             filters,
             kernel,
             strides,
@@ -61,13 +58,16 @@ class _Builder:
             dtype=self._dtype,
             name=f"{name}_conv",
         )(x)
-        x = ClipBatchNormalization(
+        x = self._layers.normalization(
             momentum=BN_MOMENTUM,
             epsilon=BN_EPSILON,
             dtype=self._dtype,
             name=f"{name}_bn",
         )(x)
-        return ClipReLU(dtype=self._dtype, name=f"{name}_relu")(x) if relu else x
+        return self._rectify(x, name) if relu else x
+
+    def _rectify(self, x, name):
+        return self._layers.relu(dtype=self._dtype, name=f"{name}_relu")(x)
 
     def bottleneck(self, x, name, filters, temporal_kernel, stride, project):
         shortcut, strides = x, (1, stride, stride)
@@ -77,12 +77,26 @@ class _Builder:
         x = self.conv_bn(x, f"{name}_a", filters, (temporal_kernel, 1, 1))
         x = self.conv_bn(x, f"{name}_b", filters, (1, 3, 3), strides)
         x = self.conv_bn(x, f"{name}_c", outputs, (1, 1, 1), relu=False)
-        x = layers.Add(dtype=self._dtype, name=f"{name}_add")([x, shortcut])
-        return ClipReLU(dtype=self._dtype, name=f"{name}_relu")(x)
+        x = keras.layers.Add(dtype=self._dtype, name=f"{name}_add")([x, shortcut])
+        return self._rectify(x, name)
+
+    def pool(self, x, name):
+        return self._layers.pooling(
+            (1, 3, 3),
+            (1, 2, 2),
+            padding="same",
+            data_format=DATA_FORMAT,
+            dtype=self._dtype,
+            name=name,
+        )(x)
 
 
 def build_backbone(
-    name: str = "r3d_50", width_multiplier: int = 1, dtype: str = "float32", seed: int = 0
+    name: str = "r3d_50",
+    width_multiplier: int = 1,
+    dtype: str = "float32",
+    seed: int = 0,
+    layers: str = "clip",
 ) -> keras.Model:
     """Builds an R3D backbone with random weights.
 
@@ -91,6 +105,9 @@ def build_backbone(
       width_multiplier: factor of all numbers of filters.
       dtype: Keras dtype policy, such as "float32" or "mixed_bfloat16".
       seed: of the initial weights.
+      layers: a key of `layers.LAYERS`: "clip", this package's, or "stock", Keras's own. Both have
+        the same weights and results; Keras's are slower and, over several replicas, take the
+        statistics of a batch from each replica alone.
 
     Returns:
       A Keras model from clips (N, T, H, W, 3) float32 in [0, 1], any T, H and W, to globally
@@ -105,13 +122,10 @@ def build_backbone(
         raise InputError(f"Found the backbone {name!r}, expected one of {', '.join(BACKBONES)}.")
     architecture = BACKBONES[name]
     filters = architecture.filters * width_multiplier
-    policy = keras.DTypePolicy(dtype)
-    builder = _Builder(seed, policy)
+    builder = _Builder(seed, keras.DTypePolicy(dtype), LAYERS[layers])
     clips = keras.Input((None, None, None, 3), dtype="float32", name="clips")
     x = builder.conv_bn(clips, "conv1", filters, (5, 7, 7), (2, 2, 2))
-    x = ClipMaxPooling3D(
-        (1, 3, 3), (1, 2, 2), padding="same", data_format=DATA_FORMAT, dtype=policy, name="pool1"
-    )(x)
+    x = builder.pool(x, "pool1")
     for stage, num_blocks in enumerate(architecture.blocks):
         for block in range(num_blocks):
             x = builder.bottleneck(
@@ -122,6 +136,6 @@ def build_backbone(
                 stride=2 if stage > 0 and block == 0 else 1,
                 project=block == 0,
             )
-    pooling = layers.GlobalAveragePooling3D(DATA_FORMAT, dtype="float32", name="features")
+    pooling = keras.layers.GlobalAveragePooling3D(DATA_FORMAT, dtype="float32", name="features")
     features = pooling(x)
     return keras.Model(clips, features, name=name)

@@ -61,12 +61,12 @@ class NetworkConfig:
         """The clips that the network sees in training."""
         return ClipSpec(self.num_frames, self.stride, self.crop_size)
 
-    def build_backbone(self, dtype: str = "float32") -> keras.Model:
+    def build_backbone(self, dtype: str = "float32", layers: str = "clip") -> keras.Model:
         """A freshly initialised backbone.
 
         Identical to the run's starting point unless it loads a checkpoint.
         """
-        return build_backbone(self.backbone, self.width_multiplier, dtype, self.seed)
+        return build_backbone(self.backbone, self.width_multiplier, dtype, self.seed, layers)
 
 
 @dataclasses.dataclass(frozen=True)

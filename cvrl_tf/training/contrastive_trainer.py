@@ -13,6 +13,8 @@ from cvrl_tf.training.precision import DTYPE_POLICIES
 from cvrl_tf.training.schedule import WarmupCosine
 from cvrl_tf.training.trainer import Figures, Trainer
 
+Views = tuple[tf.Tensor, tf.Tensor]  # first and second, of the videos of a batch
+
 
 class ContrastiveTrainer(Trainer):
     """Both views of each video -> backbone -> head -> InfoNCE over all replicas.
@@ -28,14 +30,23 @@ class ContrastiveTrainer(Trainer):
       warmup_steps: steps of linear warm-up.
       total_steps: steps of the run.
       remat: whether activations inside blocks are computed again in the backward pass.
+      compiled_colors: whether XLA compiles the colours of a batch of `CroppedClip`s.
+      layers: that the networks are built of, as of `build_backbone`.
     """
 
     def __init__(
-        self, config: PretrainConfig, warmup_steps: int, total_steps: int, remat: bool = False
+        self,
+        config: PretrainConfig,
+        warmup_steps: int,
+        total_steps: int,
+        remat: bool = False,
+        compiled_colors: bool = True,
+        layers: str = "clip",
     ):
         policy = DTYPE_POLICIES[config.precision]
-        self.backbone = config.build_backbone(policy)
-        self.head = build_projection_head(self.backbone.output_shape[-1], policy, config.seed)
+        self.backbone = config.build_backbone(policy, layers)
+        size = self.backbone.output_shape[-1]
+        self.head = build_projection_head(size, policy, config.seed, layers)
         super().__init__(
             {"backbone": self.backbone, "head": self.head},
             WarmupCosine(config.peak_learning_rate, warmup_steps, total_steps),
@@ -43,6 +54,7 @@ class ContrastiveTrainer(Trainer):
             config.optimizer,
             config.precision,
         )
+        self._compiled_colors = compiled_colors
         self._temperature = config.temperature
         self._forward = Rematerialized(self.backbone) if remat else self.backbone
         self._num_micro_batches = config.accumulate
@@ -52,10 +64,8 @@ class ContrastiveTrainer(Trainer):
                 for variable in self.variables
             ]
 
-    def _embed(self, views: tuple[tf.Tensor | CroppedClip, tf.Tensor | CroppedClip]) -> tf.Tensor:
+    def _embed(self, views: Views) -> tf.Tensor:
         """(2n, D) float32: the embeddings of the first views, then of the second."""
-        if isinstance(views[0], CroppedClip):
-            views = tuple(pipeline.augment_batch(view) for view in views)
         features = self._forward(tf.concat(views, axis=0), training=True)
         return self.head(features, training=True)
 
@@ -73,25 +83,40 @@ class ContrastiveTrainer(Trainer):
         Figures beside the loss without weight decay: those of `contrastive.info_nce`.
         """
         if self._num_micro_batches == 1:
+            if isinstance(batch.views[0], CroppedClip):
+                batch = batch._replace(views=self._views(batch))
             return super().step(batch)
         # Functions that are traced once each, whatever the number of micro-batches.
         micro_batches = [tf.constant(index) for index in range(self._num_micro_batches)]
-        embeddings = [self._micro_embeddings(batch, index) for index in micro_batches]
+        embeddings = [self._micro_embeddings(self._views(batch, index)) for index in micro_batches]
         gradients, figures = self._embedding_gradients(embeddings)
         for index in micro_batches:
-            self._add_gradients(batch, index, gradients)
+            self._add_gradients(self._views(batch, index), index, gradients)
         return self._apply_sums(figures)
 
-    def _micro_batch(self, batch: PairBatch, index: tf.Tensor) -> PairBatch:
-        size = tf.shape(batch.positions)[0] // self._num_micro_batches
-        return tf.nest.map_structure(lambda x: x[index * size : (index + 1) * size], batch)
-
     @tf.function
-    def _micro_embeddings(self, batch: PairBatch, index: tf.Tensor) -> tf.Tensor:
-        def run(batch: PairBatch) -> tf.Tensor:
-            return self._embed(self._micro_batch(batch, index).views)
+    def _views(self, batch: PairBatch, index: tf.Tensor | None = None) -> Views:
+        """The views of a batch, or of one of its micro-batches, their colours changed.
+
+        Apart from the functions with collective operations: MirroredStrategy has hung on GPUs where
+        these and programs of XLA were in one graph (keras issue 20763).
+        """
+
+        def run(batch: PairBatch) -> Views:
+            views = batch.views
+            if index is not None:
+                size = tf.shape(batch.positions)[0] // self._num_micro_batches
+                first = index * size
+                views = tf.nest.map_structure(lambda x: x[first : first + size], views)
+            if not isinstance(views[0], CroppedClip):
+                return views
+            return tuple(pipeline.augment_batch(view, self._compiled_colors) for view in views)
 
         return self.strategy.run(run, args=(batch,))
+
+    @tf.function
+    def _micro_embeddings(self, views: Views) -> tf.Tensor:
+        return self.strategy.run(self._embed, args=(views,))
 
     @tf.function
     def _embedding_gradients(self, embeddings: list[tf.Tensor]) -> tuple[list[tf.Tensor], Figures]:
@@ -109,20 +134,18 @@ class ContrastiveTrainer(Trainer):
         return self.strategy.run(run, args=(embeddings,))
 
     @tf.function
-    def _add_gradients(
-        self, batch: PairBatch, index: tf.Tensor, gradients: list[tf.Tensor]
-    ) -> None:
-        def run(batch: PairBatch, gradients: list[tf.Tensor]) -> None:
+    def _add_gradients(self, views: Views, index: tf.Tensor, gradients: list[tf.Tensor]) -> None:
+        def run(views: Views, gradients: list[tf.Tensor]) -> None:
             # The statistics moved with the first pass.
             with fixed_moving_statistics(), tf.GradientTape() as tape:
-                embeddings = self._embed(self._micro_batch(batch, index).views)
+                embeddings = self._embed(views)
             added = tape.gradient(
                 embeddings, self.variables, output_gradients=tf.stack(gradients)[index]
             )
             for total, gradient in zip(self._sums, added, strict=True):
                 tf.raw_ops.AssignAddVariableOp(resource=total.handle, value=gradient)
 
-        self.strategy.run(run, args=(batch, gradients))
+        self.strategy.run(run, args=(views, gradients))
 
     @tf.function
     def _apply_sums(self, figures: Figures) -> Figures:

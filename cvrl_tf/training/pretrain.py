@@ -1,13 +1,14 @@
 """Contrastive pre-training: data, network, strategy and directory of a run, put together."""
 
 import dataclasses
+import sys
 from collections.abc import Callable
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from cvrl_tf.data import checks, pipeline, records
+from cvrl_tf.data import augment, checks, pipeline, records
 from cvrl_tf.data.lookup import find_source
 from cvrl_tf.data.source import IndexedSource
 from cvrl_tf.data.stream import Order
@@ -18,10 +19,10 @@ from cvrl_tf.training.contrastive_trainer import ContrastiveTrainer
 from cvrl_tf.training.loop import DEFAULT_OPTIONS, LoopOptions, Run, TrainingData
 from cvrl_tf.training.metrics import MetricsWriter
 from cvrl_tf.training.run_directory import RunDirectory
-from cvrl_tf.training.strategy import Workers, make_strategy
+from cvrl_tf.training.strategy import Workers, make_strategy, on_gpus
 
 PICTURED_VIDEOS = 6
-AUGMENT_ON = ("auto", "host", "device")
+AUGMENT_ON = ("auto", "host", "device", "device_without_xla")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +33,8 @@ class Execution:
         "auto",
         "Where colours are augmented. host: in the input pipeline. device: in the training step,"
         " which halves the work of the host and sends a quarter of the bytes. auto: on the device"
-        " if it is a GPU.",
+        " if it is a GPU. device_without_xla: there too, but not compiled: the same colours, more"
+        " slowly. Use it when training hangs or fails in XLA.",
         choices=AUGMENT_ON,
     )
     remat: bool = setting(
@@ -41,12 +43,25 @@ class Execution:
         " three fifths of the memory of activations and about a third more time.",
     )
 
-    @property
-    def augmented_on_host(self) -> bool:
-        """Whether the input pipeline augments colours."""
-        if self.augment_on == "auto":
-            return not tf.config.list_logical_devices("GPU")
-        return self.augment_on == "host"
+    def place_colors(self, strategy: tf.distribute.Strategy) -> str:
+        """Where and how replicas of `strategy` augment colours: `augment_on`, but for "auto".
+
+        Where XLA cannot compile on their devices, a note on stderr names the reason.
+        """
+        chosen = self.augment_on
+        if chosen == "auto":
+            chosen = "device" if on_gpus(strategy) else "host"
+        if chosen != "device":
+            return chosen
+        problem = augment.start_compiler(strategy.extended.worker_devices[0])
+        if not problem:
+            return chosen
+        print(
+            f"note: XLA cannot compile on the device ({problem}): colours are augmented there"
+            " without it, more slowly.",
+            file=sys.stderr,
+        )
+        return "device_without_xla"
 
 
 DEFAULT_EXECUTION = Execution()
@@ -94,15 +109,21 @@ def pretrain(
     config.check(len(videos), strategy.num_replicas_in_sync)
     total_steps = config.total_steps(len(videos))
     is_chief = Workers(strategy).is_chief
+    place = execution.place_colors(strategy)
     started = tf.io.gfile.exists(RunDirectory(model_dir).config)
     with strategy.scope():
         warmup_steps = config.steps_of(config.warmup_epochs, len(videos))
-        trainer = ContrastiveTrainer(config, warmup_steps, total_steps, execution.remat)
+        trainer = ContrastiveTrainer(
+            config,
+            warmup_steps,
+            total_steps,
+            execution.remat,
+            compiled_colors=place != "device_without_xla",
+        )
     if config.init_checkpoint:
         loaded = weights.initialize(trainer.backbone, trainer.head, config)
         if is_chief and not started:
             print(loaded)
-    augmented = execution.augmented_on_host
     with run_config.training_in(
         model_dir, config, videos, is_chief, options.flagfile, options.override
     ) as order:
@@ -111,7 +132,7 @@ def pretrain(
             order,
             config.batch_size,
             lambda size, share: pipeline.pretraining_batches(
-                videos, config.pair, size, order, share, augmented
+                videos, config.pair, size, order, share, place == "host"
             ),
             histograms=lambda batch: {"interval": batch.intervals},
         )

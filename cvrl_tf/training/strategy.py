@@ -1,8 +1,10 @@
 """From one device to many machines: the choice of a distribution strategy."""
 
 import contextlib
+import functools
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -13,20 +15,47 @@ from cvrl_tf.errors import InputError
 
 STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker")
 TPU = "tpu:"
+# Where NVIDIA's driver shows, on Linux and under Windows.
+NVIDIA_DRIVER = ("/proc/driver/nvidia/version", "/dev/nvidia0", "/usr/lib/wsl/lib/nvidia-smi")
+
+
+@functools.cache
+def prepare_devices() -> None:
+    """Prepares GPUs; call it before anything is placed on a device.
+
+    TensorFlow then takes their memory as it needs it, instead of all at its start. A note on stderr
+    says how to install what is missing where TensorFlow does not find the GPU of this machine;
+    CUDA_VISIBLE_DEVICES='' silences it.
+    """
+    gpus = tf.config.list_physical_devices("GPU")
+    for gpu in gpus:
+        # The first use of a GPU decides; a notebook may have been there before.
+        with contextlib.suppress(RuntimeError, ValueError):
+            tf.config.experimental.set_memory_growth(gpu, True)
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
+    if not gpus and not hidden and any(os.path.exists(path) for path in NVIDIA_DRIVER):
+        print(
+            f"note: this machine has an NVIDIA driver, but TensorFlow {tf.__version__} finds no GPU"
+            " and computes on the CPU: install its CUDA libraries, pip install 'cvrl-tf[gpu]' (and"
+            " give a container access to the card), or set CUDA_VISIBLE_DEVICES='' to compute on"
+            " the CPU without this note.",
+            file=sys.stderr,
+        )
 
 
 def make_strategy(name: str = "auto") -> tf.distribute.Strategy:
     """Makes the strategy of a run. Call it before anything else runs on TensorFlow.
 
     Args:
-      name: "one_device", the first GPU, or the CPU; "mirrored", all GPUs of this machine;
-        "multi_worker", the machines that the environment variable TF_CONFIG names; "tpu:NAME", a
-        TPU by the name or address that TensorFlow's resolver takes; "auto", multi_worker if
-        TF_CONFIG names several workers, otherwise mirrored.
+      name: "one_device", the first GPU, or the CPU; "mirrored", all GPUs of this machine, one or
+        several, or the CPU; "multi_worker", the machines that the environment variable TF_CONFIG
+        names; "tpu:NAME", a TPU by the name or address that TensorFlow's resolver takes; "auto",
+        multi_worker if TF_CONFIG names several workers, otherwise all GPUs, or the CPU.
 
     Raises:
       InputError: not such a name, or what it needs is not there.
     """
+    prepare_devices()
     if name.startswith(TPU):
         return _tpu_strategy(name.removeprefix(TPU))
     if name not in STRATEGIES:
@@ -43,9 +72,15 @@ def make_strategy(name: str = "auto") -> tf.distribute.Strategy:
             )
         return tf.distribute.MultiWorkerMirroredStrategy()
     gpus = tf.config.list_logical_devices("GPU")
-    if name == "one_device" or len(gpus) < 2:
-        return tf.distribute.OneDeviceStrategy(gpus[0].name if gpus else "/CPU:0")
-    return tf.distribute.MirroredStrategy([gpu.name for gpu in gpus])
+    if gpus and (name == "mirrored" or (name == "auto" and len(gpus) > 1)):
+        return tf.distribute.MirroredStrategy([gpu.name for gpu in gpus])
+    return tf.distribute.OneDeviceStrategy(gpus[0].name if gpus else "/CPU:0")
+
+
+def on_gpus(strategy: tf.distribute.Strategy) -> bool:
+    """Whether the replicas of `strategy` compute on GPUs."""
+    devices = map(tf.DeviceSpec.from_string, strategy.extended.worker_devices)
+    return all(device.device_type == "GPU" for device in devices)
 
 
 def _workers_in_environment() -> list[str]:

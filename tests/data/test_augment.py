@@ -308,3 +308,31 @@ def test_draws_of_different_purposes_have_different_seeds():
     seed = tf.constant([3, 3])
     seeds = {tuple(sampling.fold(seed, purpose).numpy()) for purpose in sampling.Purpose}
     assert len(seeds) == len(sampling.Purpose)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_colours_without_xla_are_those_with_it(clip, view):
+    for index in range(6):
+        parameters = augment.draw(view, tf.constant([index, 1]))
+        plain = augment.apply(tf.constant(clip), parameters, compiled=False)
+        np.testing.assert_allclose(plain, augment.apply(clip, parameters), atol=2e-6)
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_xla_is_in_the_graph_only_if_it_is_wanted(clip, compiled):
+    parameters = augment.draw(VIEWS[0], tf.constant([0, 1]))
+    function = augment.apply.get_concrete_function(tf.constant(clip), parameters, compiled=compiled)
+    library = function.graph.as_graph_def().library.function
+    assert any(one.attr["_XlaMustCompile"].b for one in library) == compiled
+
+
+def test_a_compiler_that_fails_is_a_reason(monkeypatch):
+    assert augment.start_compiler() == ""
+
+    def fail(*args, **options):
+        raise tf.errors.InternalError(None, None, "libdevice not found at ./libdevice.10.bc\nmore")
+
+    monkeypatch.setattr(augment.tf, "function", fail)
+    augment.start_compiler.cache_clear()
+    assert augment.start_compiler("/CPU:0") == "libdevice not found at ./libdevice.10.bc"
+    augment.start_compiler.cache_clear()

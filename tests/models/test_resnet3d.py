@@ -109,6 +109,18 @@ def test_bfloat16_computes_in_bfloat16_and_returns_float32():
     np.testing.assert_allclose(features, exact, atol=0.05 * np.abs(exact).max())
 
 
+def test_stock_layers_are_keras_own_throughout_with_the_same_weights():
+    for build, name in ((build_backbone, "r3d_small"), (build_projection_head, 512)):
+        ours, stock = (build(name, seed=3, layers=layers) for layers in ("clip", "stock"))
+        assert {type(layer).__module__.split(".")[0] for layer in stock.layers} == {"keras"}
+        assert [layer.name for layer in stock.layers] == [layer.name for layer in ours.layers]
+        for theirs, our in zip(stock.layers, ours.layers, strict=True):
+            assert isinstance(our, type(theirs)) and our.get_config() == theirs.get_config()
+        for their, our in zip(stock.weights, ours.weights, strict=True):
+            assert their.path == our.path
+            np.testing.assert_array_equal(their, our)
+
+
 def test_unknown_backbone_is_named():
     with pytest.raises(InputError, match=r"'r3d_18', expected one of r3d_50, r3d_101"):
         build_backbone("r3d_18")

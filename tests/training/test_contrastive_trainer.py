@@ -8,6 +8,7 @@ from cvrl_tf.data import pipeline
 from cvrl_tf.data.lookup import find_source
 from cvrl_tf.data.stream import Order
 from cvrl_tf.models.normalization import ClipBatchNormalization
+from cvrl_tf.training import contrastive_trainer
 from cvrl_tf.training.contrastive import info_nce
 from cvrl_tf.training.contrastive_trainer import ContrastiveTrainer
 
@@ -86,17 +87,52 @@ def test_one_step_is_the_update_of_the_paper(config, one_replica):
             )
 
 
-def test_augmenting_on_the_device_trains_the_same(config, one_replica):
+def _cropped_batches(config, size):
+    """Batches whose colours are left to the device."""
+    videos = find_source(config.train_data, "train_data").indexed()
+    order = Order(config.seed)
+    return pipeline.pretraining_batches(videos, config.pair, size, order, augmented=False)
+
+
+@pytest.mark.parametrize("options", [{}, {"compiled_colors": False}])
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_augmenting_on_the_device_trains_the_same(config, one_replica, accumulate, options):
+    config = dataclasses.replace(config, accumulate=accumulate)
     losses = []
-    for augmented in (True, False):
+    for (batch,) in (_batches(config, 1, 4), _cropped_batches(config, 4).take(1)):
         with one_replica.scope():
-            trainer = ContrastiveTrainer(config, warmup_steps=0, total_steps=1000)
-        videos = find_source(config.train_data, "train_data").indexed()
-        (batch,) = pipeline.pretraining_batches(
-            videos, config.pair, 4, Order(config.seed), augmented=augmented
-        ).take(1)
+            trainer = ContrastiveTrainer(config, 0, 1000, **options)
         losses.append(float(trainer.step(batch)["loss"]))
-    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_compiled_colours_are_in_no_graph_of_collective_operations(
+    config, two_replicas, accumulate, monkeypatch
+):
+    config = dataclasses.replace(config, accumulate=accumulate)
+    graphs = {"colours": set(), "loss": set()}
+
+    def note(name, function):
+        def noting(*args):
+            graph = tf.compat.v1.get_default_graph()
+            while isinstance(graph, tf.__internal__.FuncGraph):
+                graphs[name].add(graph.name)
+                graph = graph.outer_graph
+            return function(*args)
+
+        return noting
+
+    monkeypatch.setattr(pipeline, "augment_batch", note("colours", pipeline.augment_batch))
+    monkeypatch.setattr(contrastive_trainer, "info_nce", note("loss", info_nce))
+    with two_replicas.scope():
+        trainer = ContrastiveTrainer(config, 0, 1000)
+    batches = two_replicas.distribute_datasets_from_function(
+        lambda context: _cropped_batches(config, context.get_per_replica_batch_size(4))
+    )
+    assert np.isfinite(float(trainer.step(next(iter(batches)))["loss"]))
+    assert graphs["colours"] and graphs["loss"]
+    assert not graphs["colours"] & graphs["loss"]
 
 
 def test_weight_decay_holds_for_kernels_only(config, one_replica):

@@ -7,6 +7,7 @@ import tensorflow as tf
 from tensorflow.core.util import event_pb2
 
 from cvrl_tf import files
+from cvrl_tf.data import augment
 from cvrl_tf.errors import InputError
 from cvrl_tf.models import build_projection_head
 from cvrl_tf.training import metrics, pretrain, run_config, weights
@@ -178,3 +179,34 @@ def test_an_uneven_batch_is_named(config, tmp_path, two_replicas):
     uneven = dataclasses.replace(config, batch_size=5)
     with pytest.raises(InputError, match=r"^batch_size=5 does not divide evenly over 2 devices"):
         pretrain.pretrain(uneven, str(tmp_path / "run"), strategy=two_replicas)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("augment_on", ["device", "device_without_xla"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+def test_fifty_steps_of_two_replicas_with_colours_on_the_device(
+    config, two_replicas, tmp_path, precision, augment_on
+):
+    """Neither hangs nor fails, whatever the colours are computed by."""
+    long = dataclasses.replace(config, precision=precision, steps=50, warmup_epochs=0.0)
+    directory = str(tmp_path / "run")
+    options = LoopOptions(log_every_steps=1)
+    execution = Execution(augment_on=augment_on)
+    pretrain.pretrain(long, directory, options, execution, strategy=two_replicas)
+    rows = metrics.read_metrics(directory)
+    assert [row["step"] for row in rows] == list(range(1, 51))
+    assert np.isfinite([row["loss"] for row in rows]).all()
+
+
+def test_colours_change_on_the_device_if_it_is_a_gpu(one_replica, monkeypatch, capsys):
+    assert Execution().place_colors(one_replica) == "host"
+    monkeypatch.setattr(pretrain, "on_gpus", lambda strategy: True)
+    assert Execution().place_colors(one_replica) == "device"
+    assert Execution(augment_on="host").place_colors(one_replica) == "host"
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(augment, "start_compiler", lambda device: "libdevice not found")
+    assert Execution().place_colors(one_replica) == "device_without_xla"
+    assert capsys.readouterr().err == (
+        "note: XLA cannot compile on the device (libdevice not found): colours are augmented there"
+        " without it, more slowly.\n"
+    )

@@ -14,7 +14,8 @@ import tensorflow as tf
 
 from cvrl_tf.errors import InputError
 from cvrl_tf.training import metrics
-from cvrl_tf.training.strategy import Workers, make_strategy
+from cvrl_tf.training import strategy as strategies
+from cvrl_tf.training.strategy import Workers, make_strategy, on_gpus
 
 PROGRAM = pathlib.Path(__file__).parents[1] / "workers_program.py"
 
@@ -61,8 +62,9 @@ def one_device_losses(shards, tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_two_replicas_have_the_losses_of_one(shards, tmp_path, one_device_losses):
-    process = _start("mirrored", tmp_path / "run", shards)
+@pytest.mark.parametrize("mode", ["mirrored", "mirrored_of_one"])
+def test_replicas_have_the_losses_of_one_device(shards, tmp_path, one_device_losses, mode):
+    process = _start(mode, tmp_path / "run", shards)
     assert process.wait(300) == 0, process.stderr.read()
     np.testing.assert_allclose(_losses(tmp_path / "run"), one_device_losses, rtol=1e-4)
 
@@ -107,6 +109,99 @@ def test_without_gpus_it_is_one_device(monkeypatch):
         workers = Workers(strategy)
         assert workers.is_chief and workers.share.count == 1
         assert workers.agree(True, 7) == (True, [7])
+
+
+@pytest.fixture
+def fresh_devices(monkeypatch):
+    """`prepare_devices` prepares again, here and in the next test."""
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(strategies, "NVIDIA_DRIVER", ("/no/such/driver",))
+    strategies.prepare_devices.cache_clear()
+    yield
+    strategies.prepare_devices.cache_clear()
+
+
+def _pretend_gpus(monkeypatch, count):
+    """Stand-ins for TensorFlow's GPUs and strategies; returns the calls in their order."""
+    calls = []
+    physical = [f"physical {index}" for index in range(count)]
+    logical = [tf.config.LogicalDevice(f"/device:GPU:{index}", "GPU") for index in range(count)]
+
+    def list_logical(kind):
+        calls.append("devices are started")
+        return logical
+
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: physical)
+    monkeypatch.setattr(tf.config, "list_logical_devices", list_logical)
+    monkeypatch.setattr(
+        tf.config.experimental, "set_memory_growth", lambda gpu, on: calls.append((gpu, on))
+    )
+    for name in ("OneDeviceStrategy", "MirroredStrategy"):
+        monkeypatch.setattr(tf.distribute, name, lambda devices, name=name: (name, devices))
+    return calls
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "made"),
+    [
+        ("auto", 1, ("OneDeviceStrategy", "/device:GPU:0")),
+        ("mirrored", 1, ("MirroredStrategy", ["/device:GPU:0"])),
+        ("one_device", 2, ("OneDeviceStrategy", "/device:GPU:0")),
+        ("auto", 2, ("MirroredStrategy", ["/device:GPU:0", "/device:GPU:1"])),
+        ("mirrored", 2, ("MirroredStrategy", ["/device:GPU:0", "/device:GPU:1"])),
+        ("mirrored", 0, ("OneDeviceStrategy", "/CPU:0")),
+    ],
+)
+def test_gpus_get_a_strategy_with_memory_growth_set_first(
+    monkeypatch, fresh_devices, name, count, made
+):
+    calls = _pretend_gpus(monkeypatch, count)
+    assert make_strategy(name) == made
+    growth = [(f"physical {index}", True) for index in range(count)]
+    assert calls == [*growth, "devices are started"]
+    strategies.prepare_devices()
+    assert len(calls) == count + 1
+
+
+def test_gpus_in_use_keep_their_memory_setting(monkeypatch, fresh_devices):
+    def refuse(gpu, on):
+        raise RuntimeError("Physical devices cannot be modified after being initialized")
+
+    _pretend_gpus(monkeypatch, 1)
+    monkeypatch.setattr(tf.config.experimental, "set_memory_growth", refuse)
+    assert make_strategy() == ("OneDeviceStrategy", "/device:GPU:0")
+
+
+def test_a_gpu_that_tensorflow_does_not_see_is_noted_once(
+    monkeypatch, fresh_devices, tmp_path, capsys
+):
+    driver = tmp_path / "version"
+    driver.write_text("NVRM version")
+    monkeypatch.setattr(strategies, "NVIDIA_DRIVER", ("/no/such/driver", str(driver)))
+    for _ in range(2):
+        strategies.prepare_devices()
+    assert capsys.readouterr().err == (
+        f"note: this machine has an NVIDIA driver, but TensorFlow {tf.__version__} finds no GPU and"
+        " computes on the CPU: install its CUDA libraries, pip install 'cvrl-tf[gpu]' (and give a"
+        " container access to the card), or set CUDA_VISIBLE_DEVICES='' to compute on the CPU"
+        " without this note.\n"
+    )
+    for hidden in ("", "-1"):
+        strategies.prepare_devices.cache_clear()
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+        strategies.prepare_devices()
+        assert capsys.readouterr().err == ""
+    strategies.prepare_devices.cache_clear()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    _pretend_gpus(monkeypatch, 1)
+    strategies.prepare_devices()
+    assert capsys.readouterr().err == ""
+
+
+def test_a_strategy_is_on_gpus_if_its_replicas_are(one_replica, two_replicas):
+    assert not on_gpus(one_replica) and not on_gpus(two_replicas)
+    assert on_gpus(tf.distribute.OneDeviceStrategy("/GPU:0"))
 
 
 def test_local_values_are_in_the_order_of_replicas(two_replicas):

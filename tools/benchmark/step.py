@@ -93,11 +93,12 @@ def main(flags: Values) -> None:
     paths = {"authors": flags.authors_python, "pytorch": flags.pytorch_python}
     _check_comparison(config, paths)
     environments = comparison.find_environments(OTHERS, paths)
-    runs: dict[str, list[Figures]] = {which: [] for which in [*NETWORKS, *environments]}
+    networks = [which for which in NETWORKS if which == "ours" or _keras_computes(config.precision)]
+    runs: dict[str, list[Figures]] = {which: [] for which in [*networks, *environments]}
     context = multiprocessing.get_context("spawn")
     with Progress("measuring", flags.runs * len(runs), "run") as progress:
         for _ in range(flags.runs):
-            for which in NETWORKS:
+            for which in networks:
                 with concurrent.futures.ProcessPoolExecutor(1, context) as pool:
                     runs[which].append(
                         pool.submit(_measure, which, config, flags.remat, flags.steps).result()
@@ -109,6 +110,14 @@ def main(flags: Values) -> None:
                 runs[which].append(_complete(figures, runs["ours"][-1], config.batch_size))
                 progress.update()
     _print(flags, runs, environments)
+
+
+def _keras_computes(precision: str) -> bool:
+    """Whether Keras's own layers compute in this precision on the devices of this machine."""
+    if precision != "float16" or tf.config.list_physical_devices("GPU"):
+        return True
+    print("Keras's own layers are not measured: MaxPooling3D has no float16 on CPUs.")
+    return False
 
 
 def _check_comparison(config: PretrainConfig, paths: Mapping[str, str | None]) -> None:
@@ -172,7 +181,8 @@ def _print(
     runs: Mapping[str, list[Figures]],
     environments: Mapping[str, comparison.Environment],
 ) -> None:
-    titles = NETWORKS | {which: OTHERS[which].title for which in environments}
+    titles = {which: title for which, title in NETWORKS.items() if which in runs}
+    titles |= {which: OTHERS[which].title for which in environments}
     results: dict[str, Any] = {}
     for which in runs:
         results[which] = report.medians(runs[which]) | {
@@ -200,11 +210,11 @@ def _print(
 
 def _measure(which: str, config: PretrainConfig, remat: bool, num_steps: int) -> Figures:
     strategy = tf.distribute.MirroredStrategy()
-    if which == "keras":
-        _use_keras_layers()
     with strategy.scope():
-        trainer = ContrastiveTrainer(config, 10, 1000, remat=remat and which == "ours")
-        if which == "keras":
+        if which == "ours":
+            trainer = ContrastiveTrainer(config, 10, 1000, remat)
+        else:
+            trainer = ContrastiveTrainer(config, 10, 1000, layers="stock")
             trainer.optimizer = _KerasOptimizer(trainer)
     before = _memory_mb()
     rng = np.random.default_rng(0)
@@ -244,13 +254,6 @@ class _KerasOptimizer:
     def apply(self, gradients: list[tf.Tensor], step: tf.Tensor) -> dict[str, tf.Tensor]:
         self._sgd.apply(gradients, self._variables)
         return {"skipped": tf.constant(0.0)}
-
-
-def _use_keras_layers() -> None:
-    """Builds backbones of stock layers from here on, in this process."""
-    resnet3d.ClipConv3D = keras.layers.Conv3D
-    resnet3d.ClipBatchNormalization = keras.layers.BatchNormalization
-    resnet3d.ClipReLU = keras.layers.ReLU
 
 
 def _memory_mb() -> float:
