@@ -11,7 +11,8 @@ from cvrl_tf.evaluation import views
 def save(backbone: keras.Model, path: str, crop_size: int, assets: Mapping[str, str]) -> None:
     """Writes `backbone` as a SavedModel.
 
-    It has these functions, each also a signature; results are {"features": (N, D) float32}:
+    It has these functions, each also a signature; results are {"features": (N, D) float32}; N may
+    be 0, as on the replica that gets nothing of a short batch:
       serve: of clips (N, T, H, W, 3) float32 in [0, 1], any N, T, H and W, in inference mode.
       train: the same in training mode: batch statistics normalise, and moving ones move.
       serving_default: of frames (N, T, H, W, 3) uint8 RGB of any size, in inference mode: the
@@ -30,19 +31,20 @@ def save(backbone: keras.Model, path: str, crop_size: int, assets: Mapping[str, 
 
     @tf.function(autograph=False)
     def call(clips: tf.Tensor, training: bool = False) -> tf.Tensor:
-        return backbone(clips, training=training)
+        return _train(backbone, clips) if training else _infer(backbone, clips)
 
     @tf.function(autograph=False, input_signature=[clips])
     def serve(clips: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"features": backbone(clips, training=False)}
+        return {"features": _infer(backbone, clips)}
 
     @tf.function(autograph=False, input_signature=[clips])
     def train(clips: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"features": backbone(clips, training=True)}
+        return {"features": _train(backbone, clips)}
 
     @tf.function(autograph=False, input_signature=[frames])
     def serving_default(frames: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"features": backbone(views.center_clips(frames, crop_size), training=False)}
+        clips = views.center_clips(_not_empty(frames), crop_size)
+        return {"features": backbone(clips, training=False)[: tf.shape(frames)[0]]}
 
     for training in (False, True):
         call.get_concrete_function(clips, training=training)
@@ -58,3 +60,25 @@ def save(backbone: keras.Model, path: str, crop_size: int, assets: Mapping[str, 
     for name, file in assets.items():
         setattr(reusable, name, tf.saved_model.Asset(file))
     tf.saved_model.save(reusable, path, signatures=signatures)
+
+
+# TensorFlow's convolutions of no clips have a wrong shape on some CPUs, and the batch statistics of
+# no clips are NaN.
+
+
+def _infer(backbone: keras.Model, clips: tf.Tensor) -> tf.Tensor:
+    return backbone(_not_empty(clips), training=False)[: tf.shape(clips)[0]]
+
+
+def _train(backbone: keras.Model, clips: tf.Tensor) -> tf.Tensor:
+    return tf.cond(
+        tf.shape(clips)[0] > 0,
+        lambda: backbone(clips, training=True),
+        lambda: tf.zeros([0, backbone.output_shape[-1]]),
+    )
+
+
+def _not_empty(clips: tf.Tensor) -> tf.Tensor:
+    """`clips`, or one that is black if there are none."""
+    added = tf.cast(tf.equal(tf.shape(clips)[0], 0), tf.int32)
+    return tf.pad(clips, [[0, added], [0, 0], [0, 0], [0, 0], [0, 0]])

@@ -1,4 +1,4 @@
-"""The layers that networks are built of: this package's, or those of Keras that they derive from."""
+"""The layers of the networks: this package's, or those of Keras that they derive from."""
 
 import dataclasses
 

@@ -94,3 +94,19 @@ def test_saved_model_cli_shows_and_runs_it(export, tmp_path):
     serving = ["--signature_def", "serving_default", "--inputs", "frames=frames.npy"]
     cli("run", *directory, *serving, "--outdir", ".")
     assert np.load(tmp_path / "features.npy").shape == (1, 512)
+
+
+@pytest.mark.parametrize("name", ["serve", "serving_default", "train"])
+def test_no_clips_have_no_features_and_leave_no_trace(loaded, clips, name):
+    frames = np.zeros((0, 4, 53, 40, 3), np.uint8)
+    before = [variable.numpy() for variable in loaded.variables]
+    with tf.GradientTape() as tape:
+        features = getattr(loaded, name)(frames if name == "serving_default" else clips[:0])
+        loss = tf.reduce_sum(features["features"])
+    assert features["features"].shape == (0, 512) and float(loss) == 0.0
+    for gradient in tape.gradient(loss, loaded.trainable_variables):
+        np.testing.assert_array_equal(gradient, np.zeros_like(gradient))
+    for variable, value in zip(loaded.variables, before, strict=True):
+        np.testing.assert_array_equal(variable, value)
+    for training in (False, True):
+        assert loaded(clips[:0], training=training).shape == (0, 512)
