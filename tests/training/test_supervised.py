@@ -3,10 +3,13 @@ import dataclasses
 import numpy as np
 import pytest
 import tensorflow as tf
+from small_records import make_video, write_shard
 
 from cvrl_tf.data.lookup import find_source
 from cvrl_tf.data.pipeline import LabelledBatch
 from cvrl_tf.errors import InputError
+from cvrl_tf.evaluation import classification
+from cvrl_tf.evaluation.views import EvaluationViews
 from cvrl_tf.models import build_backbone
 from cvrl_tf.training import metrics, run_config, supervised
 from cvrl_tf.training.config import PretrainConfig, SupervisedConfig
@@ -184,6 +187,29 @@ def test_the_backbone_of_a_run_is_what_other_commands_load(shards, one_replica, 
         train(dataclasses.replace(config, dropout=0.5))
     with pytest.raises(InputError, match="holds a run of another command"):
         run_config.prepare(str(tmp_path), PretrainConfig(train_data=shards))
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_five_videos_in_batches_of_four_on_two_replicas(two_replicas, tmp_path, frozen):
+    """No batch is short, neither in training, where it continues with the next epoch, nor after."""
+    path = write_shard(tmp_path / "train-0", [make_video(i, label=i % 2) for i in range(5)])
+    config = dataclasses.replace(
+        CONFIG, train_data=path, num_classes=2, frozen=frozen, epochs=4.0, warmup_epochs=0.0
+    )
+    data = classification.read_data(path, "train_data", config.clip)
+    with two_replicas.scope():
+        backbone = build_backbone("r3d_small")
+    directory = str(tmp_path / "run")
+    trainer = supervised.train(config, backbone, data.videos, directory, two_replicas)
+    assert int(trainer.checkpoint.step.numpy()) == 5
+    assert np.isfinite([row["loss"] for row in metrics.read_metrics(directory)]).all()
+    for network in (trainer.backbone, trainer.classifier):
+        for path, value in _weights(network).items():
+            assert np.isfinite(value).all(), path
+    views = EvaluationViews(config.clip, num_clips=1)
+    probabilities = classification.predict(trainer.probabilities, data, views)
+    assert probabilities.shape == (5, 2)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1.0, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
