@@ -174,6 +174,6 @@ class Workers:
             reason = str(error.message).strip().splitlines()[-1]
             raise InputError(
                 f"Another worker is gone, or cannot be reached ({reason}): start all of them again"
-                " with the same commands; they go on from"
-                f" {last_checkpoint() or 'the start, for there is no checkpoint yet'}."
+                " with the same commands; they resume from"
+                f" {last_checkpoint() or 'the start, because there is no checkpoint yet'}."
             ) from None
