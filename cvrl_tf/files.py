@@ -51,7 +51,7 @@ def remove_temporaries(directory: str) -> None:
 
 @contextlib.contextmanager
 def locked(path: str, what: str) -> Iterator[None]:
-    """Holds a lock file, which tells other processes who holds it.
+    """Holds a lock file, which names its holder to other processes.
 
     Remote files, and those of network disks without locks, lock nothing.
 
@@ -60,12 +60,19 @@ def locked(path: str, what: str) -> Iterator[None]:
       what: what the holder does, for the message: "training in --model_dir=runs/first".
 
     Raises:
-      InputError: another process holds it.
+      InputError: another process holds it, or it cannot be written.
     """
     if is_remote(path):
         yield
         return
-    with open(path, "a+") as file:
+    try:
+        opened = open(path, "a+")  # noqa: SIM115
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be written ({error.strerror}): give yourself permission to write to"
+            " its directory, or name another."
+        ) from None
+    with opened as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -77,7 +84,7 @@ def locked(path: str, what: str) -> Iterator[None]:
         except OSError:  # a network disk without locks
             pass
         file.truncate(0)
-        with contextlib.suppress(OSError):  # a full disk, which whoever writes more tells
+        with contextlib.suppress(OSError):  # a full disk, which the next write reports
             os.write(file.fileno(), f"{os.getpid()} on {socket.gethostname()}\n".encode())
         yield
 
@@ -151,6 +158,16 @@ def load_file_systems(*paths: str) -> None:
             f"Found a path with {missing[0]}://, which needs tensorflow-io ({reason}): expected"
             f" TensorFlow 2.17 or older (found {tf.__version__}) and pip install 'cvrl-tf[remote]'."
         )
+
+
+def split_names(names: str) -> list[str]:
+    """The paths and glob patterns in `names`, which has commas between them.
+
+    A path that exists is one name, whatever commas it has.
+    """
+    if tf.io.gfile.exists(names):
+        return [names]
+    return [part.strip() for part in names.split(",")]
 
 
 def literal_part(pattern: str) -> str:
@@ -241,7 +258,7 @@ def local_copy(path: str, on_progress: Callable[[], None] = lambda: None) -> Ite
 
     Args:
       path: local or remote.
-      on_progress: called now and then while a remote file is copied.
+      on_progress: called after each part of a remote file that is copied.
 
     Yields:
       The local path; None when there is no such remote file.
@@ -251,7 +268,7 @@ def local_copy(path: str, on_progress: Callable[[], None] = lambda: None) -> Ite
         return
     load_file_systems(path)
     with tempfile.TemporaryDirectory(prefix="cvrl_") as directory:
-        # The extension helps FFmpeg to tell some formats.
+        # FFmpeg recognises some formats by the extension.
         copy = os.path.join(directory, "video" + os.path.splitext(path)[1])
         try:
             with tf.io.gfile.GFile(path, "rb") as source, open(copy, "wb") as target:

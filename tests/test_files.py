@@ -193,3 +193,18 @@ def test_a_literal_path_has_no_characters_of_patterns(tmp_path, name):
         assert os.path.isdir(link)
     with files.literal_path("runs/first") as path:
         assert path == "runs/first"
+
+
+def test_a_name_with_commas_that_exists_is_one_name(tmp_path):
+    (tmp_path / "a,b").write_text("")
+    assert files.split_names(f"{tmp_path}/a,b") == [f"{tmp_path}/a,b"]
+    assert files.split_names("a, b-*") == ["a", "b-*"]
+
+
+def test_a_lock_file_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "lock").mkdir()
+    with (
+        pytest.raises(InputError, match=r"lock cannot be written \(Is a directory\): give"),
+        files.locked(str(tmp_path / "lock"), "training"),
+    ):
+        pass

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from cvrl_tf import files, text
 from cvrl_tf.cli.application import Argument, Command
@@ -27,7 +26,7 @@ def find(pattern: str) -> list[str]:
       InputError: fewer than two do.
     """
     files.load_file_systems(pattern)
-    paths = sorted({path for part in pattern.split(",") for path in tf.io.gfile.glob(part.strip())})
+    paths = sorted({path for part in files.split_names(pattern) for path in files.matching(part)})
     if len(paths) < 2:
         raise InputError(
             f"{pattern} matches {len(paths)} file{'s' * (len(paths) != 1)}, expected two or more"

@@ -11,8 +11,8 @@ from cvrl_tf.errors import InputError
 def check_shards(source: Source, clip: ClipSpec) -> IndexedSource:
     """Checks before any long work that clips can be taken from the shards.
 
-    Looks at all record lengths and at the first record of each shard. Says so on stderr when some
-    of these cannot be read, or are shorter than a clip, whose frames then go round.
+    Checks all record lengths and the first record of each shard. Notes on stderr if some of these
+    cannot be read, or are shorter than a clip: their frames are then taken cyclically.
 
     Args:
       source: what to read.
@@ -22,7 +22,7 @@ def check_shards(source: Source, clip: ClipSpec) -> IndexedSource:
       The videos of all shards.
 
     Raises:
-      InputError: a shard that is cut off, frames smaller than the clip, or no looked-at video that
+      InputError: a shard that is cut off, frames smaller than the clip, or none of the first videos
         can be read and is as long as a clip.
     """
     videos = source.indexed()
@@ -36,8 +36,8 @@ def check_shards(source: Source, clip: ClipSpec) -> IndexedSource:
         if min(summary.height, summary.width) < clip.size:
             raise InputError(
                 f"{path} has frames of {summary.width}x{summary.height} pixels, smaller than"
-                f" --crop_size={clip.size}: lower --crop_size, or convert again with a larger"
-                " --short_side if the videos allow it."
+                f" crop_size={clip.size}: lower crop_size, or convert again with a larger short_side"
+                " if the videos allow it."
             )
         lengths.append(summary.num_frames)
     if not lengths:
@@ -51,8 +51,8 @@ def check_shards(source: Source, clip: ClipSpec) -> IndexedSource:
     if max(lengths) < clip.span:
         raise InputError(
             f"The first videos of all {len(lengths)} shards are shorter than a clip: the longest"
-            f" has {max(lengths)} frames, a clip of --num_frames={clip.frames} at"
-            f" --stride={clip.stride} spans {clip.span}; lower --num_frames or --stride."
+            f" has {max(lengths)} frames, a clip of num_frames={clip.frames} at"
+            f" stride={clip.stride} spans {clip.span}; lower num_frames or stride."
         )
     short = sum(length < clip.span for length in lengths)
     if short:

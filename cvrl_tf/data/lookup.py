@@ -54,7 +54,7 @@ def find_shards(names: str, flag: str | None = None) -> list[str]:
     given = f"--{flag}=" if flag else ""
     with files.reading(f"{given}{names}"):
         paths: set[str] = set()
-        for part in split_names(names):
+        for part in files.split_names(names):
             if tf.io.gfile.isdir(part):
                 raise InputError(_about_directory(part, given))
             matching = files.matching(part)
@@ -63,13 +63,6 @@ def find_shards(names: str, flag: str | None = None) -> list[str]:
                 raise InputError(_about_nothing(part, given, matching))
             paths.update(shards)
     return sorted(paths)
-
-
-def split_names(names: str) -> list[str]:
-    """The paths and patterns in `names`, which has commas between them; see `find_shards`."""
-    if tf.io.gfile.exists(names):
-        return [names]
-    return [part.strip() for part in names.split(",")]
 
 
 def _may_be_shard(path: str) -> bool:

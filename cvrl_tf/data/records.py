@@ -55,7 +55,7 @@ _LISTS = {bytes: "bytes_list", int: "int64_list", float: "float_list"}
 
 @dataclasses.dataclass(frozen=True)
 class Video:
-    """One video as it is stored.
+    """One video in the form in which it is stored.
 
     Attributes:
       video_id: name that is unique in its data set.
@@ -338,7 +338,7 @@ def label_and_id(head: bytes) -> tuple[int, str] | None:
 
 @dataclasses.dataclass(frozen=True)
 class RecordSummary:
-    """What a look at one record tells: frames, pixels, and the label (None when unlabelled)."""
+    """The size of a record: frames, pixels; and its label, None when unlabelled."""
 
     num_frames: int
     height: int
@@ -347,7 +347,7 @@ class RecordSummary:
 
 
 def summarize(serialized: bytes, origin: str) -> RecordSummary:
-    """Checks that a record is in the layout and tells its size.
+    """Checks that a record is in the layout and returns its size.
 
     Args:
       serialized: the record.

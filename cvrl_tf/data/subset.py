@@ -13,7 +13,7 @@ from cvrl_tf.errors import InputError
 
 
 def choose(ids: Sequence[str], labels: np.ndarray, fraction: float, seed: int) -> list[str]:
-    """Chooses a share of the records, the same number of each class as far as there are so many.
+    """Chooses a share of the records, as balanced over the classes as these allow.
 
     All records have one order, in which each class has its first record, then each its second, and
     so on; at random within that. A subset is the beginning of this order, so that a smaller one of

@@ -1,4 +1,4 @@
-"""Data sets of TensorFlow Datasets (TFDS), read as they are prepared: the JPEGs stay encoded.
+"""Data sets of TensorFlow Datasets (TFDS), read unchanged: the JPEGs stay encoded.
 
 A data set is named `tfds:NAME[/CONFIG][:VERSION]:SPLIT`, with TFDS's own names, such as
 `tfds:ucf101/ucf101_1_256:2.0.0:train`; `train+test` are two splits. It is looked for where TFDS

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from cvrl_tf import files
-from cvrl_tf.data.lookup import LABELS_FILE, split_names
+from cvrl_tf.data.lookup import LABELS_FILE
 from cvrl_tf.errors import InputError
 
 
@@ -16,7 +16,7 @@ def find_file(pattern: str) -> str | None:
     Args:
       pattern: of the shards, as the user gives it.
     """
-    for part in split_names(pattern):
+    for part in files.split_names(pattern):
         path = os.path.join(os.path.dirname(part), LABELS_FILE)
         try:
             if part and not part.startswith("tfds:") and tf.io.gfile.exists(path):

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -193,8 +194,10 @@ def _load(model_dir: str) -> RunState:
             f"{model_dir} holds no {CONFIG_FILE}: expected a directory that python -m"
             " cvrl_tf.train, cvrl_tf.finetune or tools.import_checkpoint has written."
         )
+    with files.reading(path):
+        text = files.read_text(path)
     try:
-        values = files.read_json(path)
+        values = json.loads(text)
     except ValueError as error:
         raise InputError(f"{path} is damaged: {error}") from None
     try:

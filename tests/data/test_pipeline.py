@@ -188,12 +188,12 @@ def test_check_shards_counts(shards):
 
 
 def test_check_shards_refuses_small_frames(shards):
-    with pytest.raises(InputError, match=r"frames of 48x40 pixels, smaller than --crop_size=64"):
+    with pytest.raises(InputError, match=r"frames of 48x40 pixels, smaller than crop_size=64"):
         checks.check_shards(find_source(shards, "train_data"), ClipSpec(4, 2, 64))
 
 
 def test_check_shards_refuses_clips_longer_than_the_videos(shards):
-    with pytest.raises(InputError, match=r"longest has 20 frames.*--num_frames=16 at --stride=2"):
+    with pytest.raises(InputError, match=r"longest has 20 frames.*num_frames=16 at stride=2"):
         checks.check_shards(find_source(shards, "train_data"), ClipSpec(16, 2, 32))
 
 

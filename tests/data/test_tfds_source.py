@@ -62,7 +62,7 @@ def test_check_shards_looks_into_them(data_dir):
     assert len(checks.check_shards(source, CLIP)) == 8
     summary = records.first_record(source.paths[0], source.summarize)
     assert (summary.height, summary.width) == (40, 48)
-    with pytest.raises(InputError, match=r"frames of 48x40 pixels, smaller than --crop_size=64"):
+    with pytest.raises(InputError, match=r"frames of 48x40 pixels, smaller than crop_size=64"):
         checks.check_shards(source, ClipSpec(4, 2, 64))
 
 

@@ -102,7 +102,7 @@ def test_data_that_cannot_be_learnt_are_named(tmp_path, train, test, message):
 
 
 def test_videos_smaller_than_the_crop_are_named(shards):
-    with pytest.raises(InputError, match=r"48x40 pixels, smaller than --crop_size=48"):
+    with pytest.raises(InputError, match=r"48x40 pixels, smaller than crop_size=48"):
         classification.read_task(shards, shards, ClipSpec(4, 2, 48))
 
 

@@ -160,7 +160,7 @@ def test_two_processes_do_not_share_a_directory(config, tmp_path, one_replica):
         ({"accumulate": 3}, r"evenly over 1 devices and accumulate=3: give a multiple of 3"),
         ({"epochs": 0.1}, r"^epochs=0.1 of 12 videos is less than one step"),
         ({"warmup_epochs": 2.0}, r"^warmup_epochs=2.0 is 6 steps, not fewer than the 6 steps of"),
-        ({"crop_size": 64}, r"frames of 48x40 pixels, smaller than --crop_size=64"),
+        ({"crop_size": 64}, r"frames of 48x40 pixels, smaller than crop_size=64"),
         ({"train_data": "/nowhere/*"}, r"--train_data=/nowhere/\* matches no file"),
         ({"init_checkpoint": "/nowhere"}, r"/nowhere holds no config.json"),
     ],

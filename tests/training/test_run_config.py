@@ -184,6 +184,16 @@ def test_load_config_names_a_damaged_file(tmp_path):
         run_config.load_config(str(tmp_path))
 
 
+def test_load_config_names_a_file_that_cannot_be_read(tmp_path):
+    (tmp_path / "config.json").mkdir()
+    with pytest.raises(InputError, match=r"config.json cannot be read \(.*\): give yourself"):
+        run_config.load_config(str(tmp_path))
+    (tmp_path / "config.json").rmdir()
+    (tmp_path / "config.json").write_text('{"train_data": "x", "records": {"count": 3}}')
+    with pytest.raises(InputError, match="config.json cannot be read by this version: .*count"):
+        run_config.load_config(str(tmp_path))
+
+
 def test_load_backbone_without_a_checkpoint(tmp_path):
     run_config.prepare(str(tmp_path), CONFIG)
     with pytest.raises(InputError, match="holds no checkpoint"):
