@@ -1,7 +1,6 @@
 """Checks of shards before any long work: can clips be taken from them?"""
 
-import sys
-
+from cvrl_tf import progress
 from cvrl_tf.data import records
 from cvrl_tf.data.clips import ClipSpec
 from cvrl_tf.data.source import IndexedSource, Source
@@ -36,17 +35,16 @@ def check_shards(source: Source, clip: ClipSpec) -> IndexedSource:
         if min(summary.height, summary.width) < clip.size:
             raise InputError(
                 f"{path} has frames of {summary.width}x{summary.height} pixels, smaller than"
-                f" crop_size={clip.size}: lower crop_size, or convert again with a larger short_side"
-                " if the videos allow it."
+                f" crop_size={clip.size}: lower crop_size, or convert again with a larger"
+                " short_side if the videos allow it."
             )
         lengths.append(summary.num_frames)
     if not lengths:
         raise problems[0]
     if problems:
-        print(
+        progress.note(
             f"note: the first records of {len(problems)} of {len(source.paths)} shards cannot be"
-            f" read. {problems[0]}",
-            file=sys.stderr,
+            f" read. {problems[0]}"
         )
     if max(lengths) < clip.span:
         raise InputError(
@@ -56,10 +54,9 @@ def check_shards(source: Source, clip: ClipSpec) -> IndexedSource:
         )
     short = sum(length < clip.span for length in lengths)
     if short:
-        print(
+        progress.note(
             f"note: the first videos of {short} of {len(lengths)} shards are shorter than a clip"
-            f" ({min(lengths)} of {clip.span} frames): their frames are taken cyclically.",
-            file=sys.stderr,
+            f" ({min(lengths)} of {clip.span} frames): their frames are taken cyclically."
         )
     return videos
 
@@ -71,9 +68,8 @@ def note_repeated(videos: IndexedSource) -> None:
     """
     repeated = videos.index.repeated()
     if len(repeated):
-        print(
+        progress.note(
             f"note: {len(repeated)} of {len(videos)} records of {videos.name} have the content of"
             f" another one, the first is {videos.index.origin(repeated[0])}: a batch may hold a"
-            " video as its own negative; remove the copies.",
-            file=sys.stderr,
+            " video as its own negative; remove the copies."
         )

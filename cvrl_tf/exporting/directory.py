@@ -9,12 +9,11 @@ labels.txt       class names of the training data, if it has them
 
 import os
 import shutil
-import sys
 
 import keras
 import tensorflow as tf
 
-from cvrl_tf import files
+from cvrl_tf import files, progress
 from cvrl_tf.conversion.summary import LABELS_FILE
 from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation import class_names
@@ -40,10 +39,9 @@ def check(output_dir: str) -> None:
             f"--output_dir={output_dir} exists: name a new directory, or remove it first."
         )
     if files.looks_like_pattern(os.path.abspath(output_dir)):
-        print(
+        progress.note(
             f"note: --output_dir={output_dir} has characters of glob patterns in its path, from"
-            " which TensorFlow loads no SavedModel: load backbone.keras, or move the directory.",
-            file=sys.stderr,
+            " which TensorFlow loads no SavedModel: load backbone.keras, or move the directory."
         )
 
 

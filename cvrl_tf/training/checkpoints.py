@@ -4,11 +4,10 @@ import contextlib
 import json
 import os
 import re
-import sys
 
 import tensorflow as tf
 
-from cvrl_tf import files
+from cvrl_tf import files, progress
 from cvrl_tf.errors import InputError, reason
 from cvrl_tf.training.run_directory import RunDirectory
 
@@ -89,9 +88,8 @@ class RunCheckpoints:
             except DamagedCheckpoint as error:
                 if number == len(prefixes) - 1:
                     raise
-                print(
-                    f"note: {error} Going on from the one before, {prefixes[number + 1]}.",
-                    file=sys.stderr,
+                progress.note(
+                    f"note: {error} Resuming from the one before, {prefixes[number + 1]}."
                 )
             else:
                 return

@@ -83,7 +83,7 @@ def test_a_damaged_one_is_named_and_the_one_before_is_used(tmp_path, damage, cap
     assert checkpoint.loop.positions == [1, 2]
     error = capsys.readouterr().err
     assert f"note: The checkpoint {tmp_path}/checkpoints/ckpt-2 is damaged (" in error
-    assert error.endswith(f"Going on from the one before, {tmp_path}/checkpoints/ckpt-1.\n")
+    assert error.endswith(f"Resuming from the one before, {tmp_path}/checkpoints/ckpt-1.\n")
 
 
 def test_if_all_are_damaged_that_is_an_error(tmp_path):
