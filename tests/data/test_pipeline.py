@@ -1,18 +1,15 @@
 import itertools
 
 import numpy as np
-import pytest
 import tensorflow as tf
-from small_records import make_video, write_shard
+from small_records import make_video
 
-from cvrl_tf.data import augment, checks, clips, pipeline, records, sampling, stream
+from cvrl_tf.data import augment, clips, pipeline, records, sampling, stream
 from cvrl_tf.data.clips import ClipSpec
 from cvrl_tf.data.lookup import find_source
 from cvrl_tf.data.pipeline import PairSpec
 from cvrl_tf.data.sampling import Purpose
-from cvrl_tf.data.source import Source
 from cvrl_tf.data.stream import Order, Share
-from cvrl_tf.errors import InputError
 
 CLIP = ClipSpec(frames=4, stride=2, size=32)
 PAIR = PairSpec(CLIP)
@@ -181,46 +178,6 @@ def test_global_seed_does_not_matter_and_is_not_touched(shards):
     tf.random.set_seed(2)
     again = _batches(shards, 1, batch_size=12)
     np.testing.assert_array_equal(_views_of(first[0]), _views_of(again[0]))
-
-
-def test_check_shards_counts(shards):
-    assert len(checks.check_shards(find_source(shards, "train_data"), CLIP)) == 12
-
-
-def test_check_shards_refuses_small_frames(shards):
-    with pytest.raises(InputError, match=r"frames of 48x40 pixels, smaller than crop_size=64"):
-        checks.check_shards(find_source(shards, "train_data"), ClipSpec(4, 2, 64))
-
-
-def test_check_shards_refuses_clips_longer_than_the_videos(shards):
-    with pytest.raises(InputError, match=r"longest has 20 frames.*num_frames=16 at stride=2"):
-        checks.check_shards(find_source(shards, "train_data"), ClipSpec(16, 2, 32))
-
-
-def test_check_shards_says_when_some_videos_are_short(tmp_path, capsys):
-    paths = [
-        write_shard(tmp_path / "a", [make_video(0, num_frames=20)]),
-        write_shard(tmp_path / "b", [make_video(1, num_frames=5)]),
-    ]
-    assert len(checks.check_shards(Source("short", paths), CLIP)) == 2
-    assert capsys.readouterr().err == (
-        "note: the first videos of 1 of 2 shards are shorter than a clip (5 of 7 frames): their"
-        " frames are taken cyclically.\n"
-    )
-
-
-def test_check_shards_passes_over_a_damaged_first_record(tmp_path, capsys):
-    paths = [write_shard(tmp_path / name, [make_video(i) for i in range(2)]) for name in "ab"]
-    content = bytearray((tmp_path / "a").read_bytes())
-    content[5000] ^= 255
-    (tmp_path / "a").write_bytes(content)
-    assert len(checks.check_shards(Source("damaged", paths), CLIP)) == 4
-    assert capsys.readouterr().err == (
-        f"note: the first records of 1 of 2 shards cannot be read. {tmp_path}/a: its first record"
-        " is damaged, or it is not a TFRecord file; convert it again.\n"
-    )
-    with pytest.raises(InputError, match="a: its first record is damaged"):
-        checks.check_shards(Source("damaged", paths[:1]), CLIP)
 
 
 def test_views_and_intervals_are_those_that_are_asked_for():
