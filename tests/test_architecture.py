@@ -10,6 +10,7 @@ import pytest
 
 CHECKOUT = pathlib.Path(__file__).parents[1]
 PACKAGE = CHECKOUT / "cvrl_tf"
+MAX_PARAMETERS, MAX_LINES = 6, 60  # of a function, without its docstring
 ENTRY, GROUND = "entry", "ground"  # nodes of the picture for modules outside of rooms
 
 
@@ -158,3 +159,18 @@ def test_an_arrow_that_the_picture_lacks_is_found(tmp_path, file, line, arrow):
     (package / file).write_text(line + "\n")
     found = upward_arrows(imports_of(package), picture(), entry_points)
     assert found == {tuple(f"cvrl_tf.{name}" for name in arrow)}
+
+
+def test_functions_are_short_and_have_few_parameters():
+    modules = [path for room in (PACKAGE, CHECKOUT / "tools") for path in room.rglob("*.py")]
+    large = []
+    for path in modules:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef):
+                names = [argument.arg for argument in (*node.args.args, *node.args.kwonlyargs)]
+                parameters = len(set(names) - {"self", "cls"})
+                body = node.body[1:] if ast.get_docstring(node) else node.body
+                lines = node.end_lineno - body[0].lineno + 1 if body else 0
+                if parameters > MAX_PARAMETERS or lines > MAX_LINES:
+                    large.append((path.name, node.name, parameters, lines))
+    assert large == []

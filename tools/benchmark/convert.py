@@ -25,7 +25,7 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import av
@@ -105,7 +105,8 @@ def main(flags: Values) -> None:
         frame_count = sum(frame_counts) * passes
         if ffmpeg and any(run["frames"] != frame_count for run in runs["ffmpeg"]):
             print(f"ffmpeg wrote {runs['ffmpeg'][0]['frames']:.0f} frames of {frame_count}")
-        _print(flags, runs, worker_counts, len(paths), passes, frame_count, quality)
+        work = {"num_videos": len(paths), "passes": passes, "frames": frame_count}
+        _print(flags, runs, worker_counts, work, quality)
 
 
 def _name(workers: int) -> str:
@@ -332,9 +333,7 @@ def _print(
     flags: Values,
     runs: dict[str, list[Figures]],
     worker_counts: Sequence[int],
-    num_videos: int,
-    passes: int,
-    frame_count: int,
+    work: Mapping[str, int],
     quality: int | None,
 ) -> None:
     results = {name: report.medians(figures) for name, figures in runs.items()}
@@ -357,15 +356,14 @@ def _print(
         print(f"{name}: {value:.2f}")
     machine = report.machine()
     print(
-        f"\n{num_videos} videos, {passes} times, {frame_count} frames; medians of {flags.runs}"
-        f" runs; {machine['cpu']}, {machine['cores']} cores, load {machine['load_average']}"
+        f"\n{work['num_videos']} videos, {work['passes']} times, {work['frames']} frames;"
+        f" medians of {flags.runs} runs; {machine['cpu']}, {machine['cores']} cores, load"
+        f" {machine['load_average']}"
     )
     if flags.json:
         settings = {
             "videos": flags.videos or _RENDERED,
-            "num_videos": num_videos,
-            "passes": passes,
-            "frames": frame_count,
+            **work,
             "short_side": flags.short_side,
             "quality": flags.quality,
             "runs": flags.runs,
