@@ -11,12 +11,31 @@ from types import TracebackType
 from tqdm import tqdm
 
 
+class _Stderr:
+    """The standard error of the moment, which may be closed; what cannot be written is dropped."""
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError, AttributeError):  # it is None where it was closed
+            sys.stderr.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, AttributeError):
+            sys.stderr.flush()
+
+    def isatty(self) -> bool:
+        return sys.stderr is not None and sys.stderr.isatty()
+
+    def fileno(self) -> int:
+        return sys.stderr.fileno()
+
+
+_STDERR = _Stderr()
+
+
 def note(text: str) -> None:
     """Prints a line on stderr, above the bar if there is one."""
-    if sys.stderr is not None:  # it is None where it was closed at the start
-        with contextlib.suppress(OSError):
-            tqdm.write(text, file=sys.stderr)
-            sys.stderr.flush()
+    tqdm.write(text, file=_STDERR)
+    _STDERR.flush()
 
 
 class Progress:
@@ -46,7 +65,7 @@ class Progress:
         self._initial = self._count = initial
         self._figures = ""
         self._start = self._last_line = time.monotonic()
-        self._on_terminal = sys.stderr is not None and sys.stderr.isatty()
+        self._on_terminal = _STDERR.isatty()
         self._bar = tqdm(
             desc=description,
             total=total,
@@ -54,6 +73,7 @@ class Progress:
             initial=initial,
             disable=not self._on_terminal,
             dynamic_ncols=True,
+            file=_STDERR,
         )
 
     def update(self, count: int = 1, **figures: float | str) -> None:
@@ -68,8 +88,7 @@ class Progress:
                 for name, value in figures.items()
             )
             self._bar.set_postfix_str(self._figures, refresh=False)
-        with contextlib.suppress(OSError):
-            self._bar.update(count)
+        self._bar.update(count)
         if not self._on_terminal and time.monotonic() - self._last_line >= self._line_seconds:
             self._print_line()
 
@@ -97,7 +116,6 @@ class Progress:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        with contextlib.suppress(OSError):
-            self._bar.close()
+        self._bar.close()
         if not self._on_terminal:
             self._print_line()

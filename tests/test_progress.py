@@ -1,7 +1,10 @@
+import io
 import re
 import sys
 
-from cvrl_tf.progress import Progress
+import pytest
+
+from cvrl_tf.progress import Progress, note
 
 
 def test_plain_lines_where_there_is_no_terminal(capsys):
@@ -40,3 +43,25 @@ def test_a_bar_on_a_terminal(capsys, monkeypatch):
     shown = capsys.readouterr().err
     assert "100%" in shown and "10/10" in shown and "loss=0.5" in shown
     assert "after" not in shown
+
+
+class Broken(io.StringIO):
+    """A stream whose reader has gone."""
+
+    def __init__(self, terminal):
+        super().__init__()
+        self.isatty = lambda: terminal
+
+    def write(self, text):
+        raise BrokenPipeError
+
+
+@pytest.mark.parametrize("stream", [None, Broken(terminal=False), Broken(terminal=True)])
+def test_a_stream_that_is_gone_ends_nothing(stream, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stderr", stream)
+    with Progress("converting", 2, "video", line_seconds=0.0) as progress:
+        progress.update(loss=0.5)
+        progress.note("a note")
+        progress.update()
+    note("another")
+    assert capsys.readouterr().out == ""  # nor does it go to stdout instead

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from cvrl_tf.data.stream import WHOLE, Share
 from cvrl_tf.errors import InputError
+from cvrl_tf.training import rendezvous
 
 STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker")
 TPU = "tpu:"
@@ -62,7 +63,7 @@ def make_strategy(name: str = "auto") -> tf.distribute.Strategy:
         raise InputError(
             f"--strategy={name}: expected {', '.join(STRATEGIES)}, or {TPU}NAME for a TPU."
         )
-    workers = _workers_in_environment()
+    workers, index = _workers_in_environment()
     if name == "multi_worker" or (name == "auto" and len(workers) > 1):
         if not workers:
             raise InputError(
@@ -70,7 +71,7 @@ def make_strategy(name: str = "auto") -> tf.distribute.Strategy:
                 ' addresses of all workers and the number of this one: {"cluster": {"worker":'
                 ' ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}.'
             )
-        return tf.distribute.MultiWorkerMirroredStrategy()
+        return rendezvous.connect(workers, index)
     gpus = tf.config.list_logical_devices("GPU")
     if gpus and (name == "mirrored" or (name == "auto" and len(gpus) > 1)):
         return tf.distribute.MirroredStrategy([gpu.name for gpu in gpus])
@@ -83,14 +84,15 @@ def on_gpus(strategy: tf.distribute.Strategy) -> bool:
     return all(device.device_type == "GPU" for device in devices)
 
 
-def _workers_in_environment() -> list[str]:
+def _workers_in_environment() -> tuple[list[str], int]:
+    """The addresses of all workers and the number of this one; none without TF_CONFIG."""
     text = os.environ.get("TF_CONFIG", "")
     if not text:
-        return []
+        return [], 0
     try:
         config = json.loads(text)
-        workers, index = config["cluster"]["worker"], config["task"]["index"]
-        if config["task"]["type"] != "worker" or not 0 <= int(index) < len(workers):
+        workers, index = config["cluster"]["worker"], int(config["task"]["index"])
+        if config["task"]["type"] != "worker" or not 0 <= index < len(workers):
             raise ValueError(f"its task is {config['task']}")
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
@@ -98,7 +100,7 @@ def _workers_in_environment() -> list[str]:
             ' {"cluster": {"worker": [addresses]}, "task": {"type": "worker", "index": NUMBER}},'
             " without a chief or an evaluator."
         ) from None
-    return workers
+    return workers, index
 
 
 def _tpu_strategy(name: str) -> tf.distribute.Strategy:
