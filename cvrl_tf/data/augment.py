@@ -138,7 +138,7 @@ def draw(view: ViewAugmentation, seed: tf.Tensor) -> Parameters:
     )
 
 
-# Below, the channels of a clip lie one after the other, (3, T, H, W) float32 in [0, 1], so that
+# Below, the channels of a clip are separate, (3, T, H, W) float32 in [0, 1], so that
 # a colour is three rows of memory and the compiler can work on many pixels at once.
 
 
@@ -247,7 +247,7 @@ class _Program:
 
 
 # Three programs, not one: a choice between branches inside a compiled program copies the clip, and
-# fusing the colours into the blur computes them anew for each tap.
+# fusing the colours into the blur recomputes them for each tap.
 
 
 @_Program

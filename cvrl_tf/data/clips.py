@@ -58,8 +58,8 @@ def crop_clip(frames: tf.Tensor, size: int, seed: tf.Tensor) -> tf.Tensor:
     """
     shape = tf.io.extract_jpeg_shape(frames[0])
     window = augment.random_crop_window(shape[0], shape[1], fold(seed, Purpose.CROP))
-    # Frame by frame, one after the other: the pixels stay in the cache, and videos are what is
-    # worked on in parallel.
+    # Frame by frame in sequence: the pixels stay in the cache, and the parallel work is on
+    # several videos.
     pixels = tf.map_fn(
         lambda frame: resize(tf.image.decode_and_crop_jpeg(frame, window, channels=3), size, size),
         frames,

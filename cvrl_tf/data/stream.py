@@ -72,7 +72,7 @@ class Order:
 
     Attributes:
       seed: of the run.
-      version: `INDEX_ORDER` computes the video of each place by itself; `ARRAY_ORDER`, of runs that
+      version: `INDEX_ORDER` computes the video of each place alone; `ARRAY_ORDER`, of runs that
         earlier versions began, shuffles an array of all of them in each epoch.
     """
 

@@ -45,7 +45,7 @@ def classify(
     num_neighbors: Sequence[int] = NUM_NEIGHBORS,
     logistic_regression: bool = False,
 ) -> KnnResult:
-    """Classifies test videos by their neighbours, and by a logistic regression if asked to.
+    """Classifies test videos by their neighbours, and optionally by a logistic regression.
 
     Args:
       train: labelled features of norm 1.
@@ -56,7 +56,7 @@ def classify(
     Raises:
       InputError: fewer training videos than neighbours.
     """
-    # Recalls that the training videos do not suffice for are left out; votes are an error.
+    # Recalls at more than the number of training videos are omitted; such votes are an error.
     count = max(*num_neighbors, min(max(accuracy.RECALLS), len(train.labels)))
     neighbors = probes.nearest(train, test, count)
     figures, predictions = {}, []

@@ -150,7 +150,7 @@ def describe_data(name: str, ids: Sequence[str], labels: np.ndarray, ids_file: s
 
 
 def fingerprint_weights(*models: keras.Model) -> str:
-    """16 hexadecimal digits that tell the weights of networks, by value and order, from others."""
+    """16 hexadecimal digits that identify the weights of networks by value and order."""
     digest = hashlib.sha256()
     for model in models:
         for weight in model.weights:

@@ -90,7 +90,7 @@ def _weight_shapes(prefix: str) -> dict[str, list[int]]:
         raise InputError(
             f"The checkpoint {prefix} cannot be read ({getattr(error, 'message', error)}): give the"
             f" prefix of the authors' files, that is {prefix}.index and"
-            f" {prefix}.data-00000-of-00001 without what follows the prefix."
+            f" {prefix}.data-00000-of-00001 without the part after the prefix."
         ) from None
     return {key: shape for key, shape in shapes.items() if not _BOOKKEEPING.fullmatch(key)}
 

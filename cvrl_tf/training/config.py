@@ -92,7 +92,7 @@ class RunConfig(NetworkConfig):
 
     @property
     def micro_batches(self) -> int:
-        """Parts of a batch that are computed one after the other."""
+        """The number of parts of a batch that are computed in sequence."""
         return 1
 
     def steps_of(self, epochs: float, num_videos: int) -> int:
@@ -189,7 +189,7 @@ class PretrainConfig(RunConfig):
 
     @property
     def micro_batches(self) -> int:
-        """Parts of a batch that are computed one after the other."""
+        """The number of parts of a batch that are computed in sequence."""
         return self.accumulate
 
     @property
@@ -200,7 +200,7 @@ class PretrainConfig(RunConfig):
 
     @property
     def peak_learning_rate(self) -> float:
-        """The learning rate after warm-up and before decay, scaled if that is asked for."""
+        """The learning rate after warm-up and before decay, scaled if `scale_learning_rate`."""
         scale = self.batch_size / REFERENCE_BATCH if self.scale_learning_rate else 1.0
         return self.learning_rate * scale
 

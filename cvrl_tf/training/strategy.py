@@ -24,7 +24,7 @@ NVIDIA_DRIVER = ("/proc/driver/nvidia/version", "/dev/nvidia0", "/usr/lib/wsl/li
 def prepare_devices() -> None:
     """Prepares GPUs; call it before anything is placed on a device.
 
-    TensorFlow then takes their memory as it needs it, instead of all at its start. A note on stderr
+    TensorFlow then allocates their memory as needed, instead of all at its start. A note on stderr
     says how to install what is missing where TensorFlow does not find the GPU of this machine;
     CUDA_VISIBLE_DEVICES='' silences it.
     """
@@ -130,7 +130,7 @@ class Workers:
         self.is_chief = self.share.index == 0
 
     def local_values(self, values: tf.Tensor) -> np.ndarray:
-        """The values of this process's replicas, one after the other."""
+        """The values of this process's replicas, concatenated."""
         local = self._strategy.experimental_local_results(values)
         return np.concatenate([value.numpy() for value in local])
 
@@ -138,11 +138,11 @@ class Workers:
         """Tells all workers what each of them knows; every worker calls it after every step.
 
         Args:
-          stop: whether this worker is asked to stop.
+          stop: whether this worker has received a request to stop.
           position: its next position in the input.
 
         Returns:
-          Whether any worker is asked to stop; the positions of all.
+          Whether any worker has received such a request; the positions of all.
         """
         if self.share.count == 1:
             return stop, [position]

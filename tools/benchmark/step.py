@@ -244,7 +244,7 @@ def _measure(which: str, config: PretrainConfig, remat: bool, num_steps: int) ->
 
 
 class _KerasOptimizer:
-    """Keras's SGD in the place of ours, which also takes the norm of the gradients."""
+    """Keras's SGD instead of ours, which also computes the norm of the gradients."""
 
     def __init__(self, trainer: ContrastiveTrainer):
         self._variables = trainer.variables
