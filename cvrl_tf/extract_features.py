@@ -15,7 +15,7 @@ cannot be decoded is skipped and listed in OUTPUT.failures.csv. The paper's view
 import sys
 from collections.abc import Sequence
 
-from cvrl_tf import files, text
+from cvrl_tf import files, progress, text
 from cvrl_tf.cli import backbone as backbone_flags
 from cvrl_tf.cli import views as view_flags
 from cvrl_tf.cli.application import Command
@@ -91,7 +91,7 @@ def main(flags: Values) -> None:
         files.load_file_systems(flags.files)
         catalog = catalogs.files(flags.files)
         for note in catalog.notes:
-            print(f"note: {text.printable(note)}", file=sys.stderr)
+            progress.note(f"note: {text.printable(note)}")
         (entries,) = catalog.splits.values()
         pool = workers.WorkerPool(flags.workers or None, flags.timeout)
         stored = extraction.from_files(backbone, entries, views, flags.output, pool)

@@ -36,8 +36,8 @@ FLAGS = {
         Flag(
             "output_dir",
             "",
-            "Directory for checkpoints, metrics, results.json and confusion.png. A run of the same"
-            " settings in it is resumed. Other commands take it as --model_dir.",
+            "Required. Directory for checkpoints, metrics, results.json and confusion.png. A run of"
+            " the same settings in it is resumed. Other commands take it as --model_dir.",
         ),
         *loop_flags.OUTPUT,
     ),

@@ -1,10 +1,10 @@
 """Contrastive pre-training of an R3D backbone on TFRecords of videos (CVRL, CVPR 2021).
 
-python -m cvrl_tf.train
-    demonstration: renders a small video data set, pre-trains on it, evaluates and exports the
-    backbone, in minutes on a CPU
-python -m cvrl_tf.train --train_data='records/train-*' --model_dir=runs/first
-    pre-trains on your records; the same command resumes a run that was stopped
+  python -m cvrl_tf.train --train_data='records/train-*' --model_dir=runs/first
+
+The same command resumes a run that was stopped. Without --train_data it is a demonstration, which
+takes minutes on a CPU: it renders a small data set of videos, converts it to records, pre-trains on
+them, and evaluates and exports the backbone.
 """
 
 import os
@@ -21,7 +21,7 @@ from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation import classification, knn
 from cvrl_tf.evaluation.classification import Task
 from cvrl_tf.evaluation.views import EvaluationViews
-from cvrl_tf.training.config import PretrainConfig
+from cvrl_tf.training.config import MAX_EPOCHS, PretrainConfig
 from cvrl_tf.training.pretrain import Evaluation, Execution, pretrain
 from cvrl_tf.training.strategy import make_strategy
 
@@ -38,33 +38,19 @@ FLAGS = {
             " empty, the demonstration runs in --model_dir, with defaults of its own.",
         ),
     ),
-    "Views": flags_of(
-        PretrainConfig,
-        "num_frames",
-        "stride",
-        "crop_size",
-        "interval",
-        "interval_power",
-        "augmentation",
+    "Views": (
+        *flags_of(PretrainConfig, "num_frames", "stride", "crop_size"),
+        *flags_of(PretrainConfig, "interval", "interval_power", "augmentation"),
     ),
     "Network": flags_of(PretrainConfig, "backbone", "width_multiplier", "init_checkpoint"),
-    "Training": flags_of(
-        PretrainConfig,
-        "batch_size",
-        "accumulate",
-        "epochs",
-        "steps",
-        "optimizer",
-        "learning_rate",
-        "scale_learning_rate",
-        "warmup_epochs",
-        "weight_decay",
-        "temperature",
-        "precision",
-        "seed",
+    "Batch and length": flags_of(PretrainConfig, "batch_size", "accumulate", "epochs", "steps"),
+    "Optimization": (
+        *flags_of(PretrainConfig, "optimizer", "learning_rate", "scale_learning_rate"),
+        *flags_of(PretrainConfig, "warmup_epochs", "weight_decay", "temperature", "seed"),
     ),
     "Devices, speed and memory": (
         loop_flags.STRATEGY,
+        *flags_of(PretrainConfig, "precision"),
         *flags_of(Execution, "augment_on", "remat"),
     ),
     "Evaluation during training": (
@@ -74,7 +60,13 @@ FLAGS = {
             f"Labelled shards for a periodic {KNN_NEIGHBORS}-nearest-neighbour evaluation, logged"
             " as knn_top1. --train_data must be labelled too; each evaluation reads both in full.",
         ),
-        Flag("eval_every_epochs", 10.0, "Epochs between these evaluations.", lower=0),
+        Flag(
+            "eval_every_epochs",
+            10.0,
+            "Epochs between these evaluations.",
+            lower=0,
+            upper=MAX_EPOCHS,
+        ),
     ),
     "Fault tolerance": loop_flags.FAULT_TOLERANCE,
     "Output": (
@@ -82,7 +74,8 @@ FLAGS = {
             "model_dir",
             "",
             "Directory for checkpoints, metrics and pictures. A run of the same settings in it is"
-            f" resumed. Required, but for the demonstration, whose default is {demo.DIRECTORY}.",
+            f" resumed. Required with --train_data; the demonstration uses {demo.DIRECTORY} by"
+            " default.",
         ),
         *loop_flags.OUTPUT,
     ),

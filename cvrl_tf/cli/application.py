@@ -178,7 +178,7 @@ class Command:
           width: columns; None for those of the terminal.
         """
         width = width or min(shutil.get_terminal_size((80, 24)).columns, 100)
-        lines = [self.description.strip(), ""]
+        lines = [_wrapped(self.description, width), ""]
         if self.argument:
             name = f"{self.argument.name} ..." if self.argument.several else self.argument.name
             lines += [name, *_indented(self.argument.help, width), ""]
@@ -200,6 +200,15 @@ def print_versions() -> None:
     from cvrl_tf.cli import versions  # imports TensorFlow
 
     print(versions.report())
+
+
+def _wrapped(text: str, width: int) -> str:
+    """Wraps paragraphs; those with an indented line, examples, are left as they are."""
+    paragraphs = text.strip().split("\n\n")
+    return "\n\n".join(
+        part if part.startswith(" ") or "\n " in part else textwrap.fill(part, width)
+        for part in paragraphs
+    )
 
 
 def _indented(text: str, width: int) -> list[str]:

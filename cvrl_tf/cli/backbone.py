@@ -17,8 +17,8 @@ TRAINED = (
     Flag(
         "model_dir",
         "",
-        "Directory of a run of cvrl_tf.train, or written by tools.import_checkpoint; its newest"
-        " checkpoint is used.",
+        "Directory of a run of cvrl_tf.train or cvrl_tf.finetune, or written by"
+        " tools.import_checkpoint; its newest checkpoint is used.",
     ),
     Flag(
         "init_checkpoint",

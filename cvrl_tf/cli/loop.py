@@ -12,7 +12,7 @@ STRATEGY = Flag(
     "auto",
     f"Devices to train on: {', '.join(STRATEGIES)} or {TPU}NAME. one_device: the first GPU, or the"
     " CPU. mirrored: all GPUs of this machine. multi_worker: the machines of the environment"
-    " variable TF_CONFIG; start the same command on each of them, with the same files in reach."
+    " variable TF_CONFIG; start the same command on each of them, where it reaches the same files."
     " auto: multi_worker if TF_CONFIG names several workers, otherwise mirrored.",
 )
 OUTPUT = (

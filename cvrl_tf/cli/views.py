@@ -22,7 +22,7 @@ NUMBERS = (
     ),
 )
 FLAGS = (*CLIP, *NUMBERS)
-HEADING = "Views (clips are those of pre-training unless a flag is given)"
+HEADING = "Views (by default, clips as in pre-training)"
 
 
 def of_clip(flags: Values, clip: ClipSpec) -> EvaluationViews:

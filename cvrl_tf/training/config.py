@@ -77,7 +77,8 @@ class RunConfig(NetworkConfig):
     _: dataclasses.KW_ONLY
     precision: str = setting(
         "float32",
-        "Data type of the computation; weights are float32 in any case.",
+        "Data type of the computation; weights are always float32. bfloat16 takes less"
+        " memory, and less time on processors that support it.",
         choices=DTYPE_POLICIES,
     )
     batch_size: int = setting(1024, "Videos per step over all devices.", lower=1)
@@ -150,9 +151,9 @@ class PretrainConfig(RunConfig):
     weight_decay: float = 1e-6
     accumulate: int = setting(
         1,
-        "Number of micro-batches of a step. The loss is that of the whole batch; activations take"
-        " the memory of one micro-batch, and a second forward pass takes time. Batch normalisation"
-        " uses the statistics of each micro-batch.",
+        "Number of micro-batches of a step; raise it when memory runs out. The loss is that of the"
+        " whole batch; activations take the memory of one micro-batch, and a second forward pass"
+        " takes time. Batch normalisation uses the statistics of each micro-batch.",
         lower=1,
     )
     steps: int = setting(0, "Steps of the run; 0 derives them from epochs.", lower=0)

@@ -161,3 +161,17 @@ def test_one_or_more_positional_arguments(capsys):
     assert command.help_text().splitlines()[2] == "PATTERN ..."
     with pytest.raises(InputError, match="^PATTERN is missing; --help explains it.$"):
         command.call()
+
+
+def test_help_wraps_paragraphs_and_leaves_examples_alone():
+    description = "One. " * 9 + "\n\n  python -m one \\\n      --two=" + "x" * 30 + "\n\nEnd."
+    lines = Command(print, description, {}).help_text(width=30).splitlines()
+    assert lines[:7] == [
+        "One. One. One. One. One. One.",
+        "One. One. One.",
+        "",
+        "  python -m one \\",
+        "      --two=" + "x" * 30,
+        "",
+        "End.",
+    ]
