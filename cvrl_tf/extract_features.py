@@ -42,7 +42,8 @@ FLAGS = {
             "",
             "Instead of --data, video files: a glob pattern, in which ** matches any number of"
             " folders, or a .txt file with one path per line. They are decoded as"
-            " tools.make_tfrecords does by default; videos smaller than --crop_size are enlarged.",
+            " cvrl_tf.make_tfrecords does by default; videos smaller than --crop_size are"
+            " enlarged.",
         ),
     ),
     "Decoding of --files": (

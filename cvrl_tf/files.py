@@ -297,7 +297,8 @@ def check_writable(path: str, given: str) -> None:
         raise InputError(f"{given} is a directory: expected the name of a file to write.")
     if not os.path.isdir(directory):
         raise InputError(f"{given} cannot be written: there is no directory {directory}; make it.")
-    if not os.access(directory, os.W_OK | os.X_OK):
+    effective = os.access in os.supports_effective_ids
+    if not os.access(directory, os.W_OK | os.X_OK, effective_ids=effective):
         raise InputError(
             f"{given} cannot be written: there is no permission to write to {directory}; name"
             " another directory."

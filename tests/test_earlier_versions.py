@@ -86,7 +86,7 @@ def test_the_configuration_of_a_linear_evaluation(stored):
 
 
 def test_records_are_inspected(stored):
-    done = commands.run("tools.inspect_tfrecords", "records", cwd=stored)
+    done = commands.run("cvrl_tf.inspect_tfrecords", "records", cwd=stored)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "no problems" in done.stdout
 

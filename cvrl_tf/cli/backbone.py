@@ -18,7 +18,7 @@ TRAINED = (
         "model_dir",
         "",
         "Directory of a run of cvrl_tf.train or cvrl_tf.finetune, or written by"
-        " tools.import_checkpoint; its newest checkpoint is used.",
+        " cvrl_tf.import_checkpoint; its newest checkpoint is used.",
     ),
     Flag(
         "init_checkpoint",

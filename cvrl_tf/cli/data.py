@@ -17,7 +17,7 @@ FLAGS = (
         "train_ids",
         "",
         "Learn from these records only: a text file with one id per line, as python -m"
-        " tools.make_subset writes it for evaluations with 1 % and 10 % of the labels.",
+        " cvrl_tf.make_subset writes it for evaluations with 1 % and 10 % of the labels.",
     ),
     Flag("test_data", "", "Labelled TFRecord shards to test on, named as in --train_data."),
     Flag(

@@ -23,6 +23,7 @@ from cvrl_tf import files
 from cvrl_tf.conversion.catalogs import Entry
 from cvrl_tf.data.records import Video
 from cvrl_tf.errors import InputError
+from cvrl_tf.settings import setting
 
 SHORT_SIDE = 256
 # 41 dB against the frame that goes in; 95 makes files half as large again for 2 dB more.
@@ -51,21 +52,32 @@ _UPRIGHT: dict[tuple[int, ...], _Turn] = {
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What of a video is kept, and how.
+    """Which frames of a video are kept, and how."""
 
-    Attributes:
-      short_side: pixels of the shorter side, when the video's is longer; never enlarged.
-      quality: of the JPEGs, 1 to 100, at 4:2:0.
-      fps: frames per second to thin out to; None keeps all.
-      max_seconds: how much of the start is kept; None keeps all.
-      min_frames: a video that gives fewer is refused.
-    """
-
-    short_side: int = SHORT_SIDE
-    quality: int = QUALITY
-    fps: float | None = None
-    max_seconds: float | None = None
-    min_frames: int = 1
+    short_side: int = setting(
+        SHORT_SIDE,
+        "Pixels of the shorter side of the frames. Smaller videos are not enlarged.",
+        lower=1,
+    )
+    quality: int = setting(
+        QUALITY, "JPEG quality, 1 to 100, with 4:2:0 subsampling.", lower=1, upper=100
+    )
+    fps: float | None = setting(
+        None,
+        "Thin out to this many frames per second, by their timestamps; frames are never repeated."
+        " Without it all frames are kept.",
+        lower=0.001,
+    )
+    max_seconds: float | None = setting(
+        None,
+        "Keep only this many seconds from the start of each video. Without it all is kept.",
+        lower=0.001,
+    )
+    min_frames: int = setting(
+        1,
+        "Skip videos that give fewer frames, because they are short or damaged.",
+        lower=1,
+    )
 
 
 DEFAULTS = Settings()
@@ -468,6 +480,9 @@ class _Decoding:
                 continue
             if packet.is_corrupt:
                 self._faults["damaged packets"] += 1
+            if packet.has_sidedata("encryption_info"):  # and nobody has given its key
+                self._faults["encrypted packets"] += 1
+                continue
             if not packet.size and packet.pts is not None:  # shows the frame before for longer
                 self._show_until(packet.pts, packet.duration)
                 continue

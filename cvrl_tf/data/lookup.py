@@ -94,5 +94,5 @@ def _about_nothing(pattern: str, given: str, matching: list[str]) -> str:
         hint = " The brackets [ and ] hold alternatives for one character: write [[] for [."
     return (
         f"{given}{pattern} matches {found}: expected TFRecord files or a glob pattern of them,"
-        f" such as 'records/train-*' (quoted); python -m tools.make_tfrecords makes them.{hint}"
+        f" such as 'records/train-*' (quoted); python -m cvrl_tf.make_tfrecords makes them.{hint}"
     )

@@ -360,7 +360,8 @@ def summarize(serialized: bytes, origin: str) -> RecordSummary:
         example = _parse_example(serialized)
     except ValueError as error:
         raise InputError(
-            f"{origin} is {error}; expected records as python -m tools.make_tfrecords writes them."
+            f"{origin} is {error}; expected records as python -m cvrl_tf.make_tfrecords writes"
+            " them."
         ) from None
     frames = example.feature_lists.feature_list[FRAMES_KEY].feature
     first = frames[0].bytes_list.value[:1] if frames else []
@@ -369,7 +370,7 @@ def summarize(serialized: bytes, origin: str) -> RecordSummary:
         raise InputError(
             f"{origin} has no frames in the feature list '{FRAMES_KEY}' (found the keys"
             f" {', '.join(key for key in found if key != FRAMES_KEY) or 'none'}); expected records"
-            " as python -m tools.make_tfrecords writes them."
+            " as python -m cvrl_tf.make_tfrecords writes them."
         )
     try:
         height, width, _ = tf.io.extract_jpeg_shape(first[0]).numpy()

@@ -67,7 +67,7 @@ def check(name: str, ids: Sequence[str], labels: np.ndarray) -> None:
         raise InputError(
             f"{len(ids)} records of {name} have {len(different)} different ids, such as"
             f" {counts.max()} times '{different[np.argmax(counts)]}': expected an id of its own for"
-            " each, by which a subset can name it; tools.make_tfrecords writes such ids."
+            " each, by which a subset can name it; cvrl_tf.make_tfrecords writes such ids."
         )
 
 
@@ -87,7 +87,7 @@ def read_ids(path: str) -> list[str]:
     except (tf.errors.OpError, UnicodeDecodeError) as error:
         raise InputError(
             f"The list of ids {path} cannot be read ({getattr(error, 'message', error)}): expected"
-            " a text file with an id on each line, as tools.make_subset writes it."
+            " a text file with an id on each line, as cvrl_tf.make_subset writes it."
         ) from None
     if not ids or len(set(ids)) < len(ids):
         raise InputError(

@@ -202,7 +202,7 @@ def _summarize(parse: Parser, serialized: bytes, origin: str) -> RecordSummary:
         kind = "PNG" if frames[0].startswith(b"\x89PNG") else "other"
         raise InputError(
             f"{origin} stores its frames as {kind} images, expected JPEGs: convert the data set"
-            " with python -m tools.make_tfrecords --dataset=tfds."
+            " with python -m cvrl_tf.make_tfrecords --dataset=tfds."
         )
     try:
         height, width, _ = tf.io.extract_jpeg_shape(frames[0]).numpy()

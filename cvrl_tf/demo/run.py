@@ -102,7 +102,7 @@ training      {model_dir}: checkpoints, metrics.jsonl, flags.txt, evaluations
 look at       {model_dir}/clip_pairs.png: clip pairs as the network sees them
 export        {export}: the backbone for other projects; its README.md shows how to use it
 next          tensorboard --logdir={shlex.quote(model_dir)}
-              python -m tools.make_tfrecords --help   convert your own videos
+              python -m cvrl_tf.make_tfrecords --help   convert your own videos
               python -m cvrl_tf.train --help          pre-train on them
 
 knn_top1 random_init={random_init:.2f} pretrained={pretrained:.2f}"""

@@ -50,7 +50,7 @@ class NetworkConfig:
     init_checkpoint: str = setting(
         "",
         "Initial weights instead of random ones: a directory of cvrl_tf.train or"
-        " tools.import_checkpoint, or a checkpoint in one, DIR/checkpoints/ckpt-500.",
+        " cvrl_tf.import_checkpoint, or a checkpoint in one, DIR/checkpoints/ckpt-500.",
     )
     seed: int = setting(
         0, "Seed of the initial weights and of all random draws.", lower=0, upper=MAX_SEED

@@ -192,7 +192,7 @@ def _load(model_dir: str) -> RunState:
     if not tf.io.gfile.exists(path):
         raise InputError(
             f"{model_dir} holds no {CONFIG_FILE}: expected a directory that python -m"
-            " cvrl_tf.train, cvrl_tf.finetune or tools.import_checkpoint has written."
+            " cvrl_tf.train, cvrl_tf.finetune or cvrl_tf.import_checkpoint has written."
         )
     with files.reading(path):
         text = files.read_text(path)

@@ -6,21 +6,21 @@ import av
 import numpy as np
 import pytest
 import tensorflow as tf
-from av.bitstream import BitStreamFilterContext
 from PIL import Image
-from small_videos import (
-    draw,
-    edit_packets,
-    garble,
-    write_thumbnail_first,
-    write_video,
-    write_with_sound,
-)
+from small_videos import draw, write_video
 
 from cvrl_tf.conversion import frames
 from cvrl_tf.conversion.catalogs import Entry
 from cvrl_tf.conversion.frames import Settings, VideoError, estimate_bytes, read_video
 from cvrl_tf.data import records
+from tools.pressure.odd_videos import (
+    cut_off,
+    edit_packets,
+    garble,
+    write,
+    write_thumbnail_first,
+    write_with_sound,
+)
 
 
 def _read(path, damage="", **settings):
@@ -278,6 +278,19 @@ def test_frames_that_are_all_damaged_are_no_video(tmp_path, name, codec):
     assert caught.value.detail == "damaged frames: 20"
 
 
+def test_what_is_encrypted_is_not_decoded(tmp_path):
+    muxing = {
+        "encryption_scheme": "cenc-aes-ctr",
+        "encryption_key": "00112233445566778899aabbccddeeff",
+        "encryption_kid": "0123456789abcdef0123456789abcdef",
+    }
+    path = write(tmp_path / "x.mp4", _noise(30), muxing=muxing)
+    with pytest.raises(VideoError) as caught:
+        _read(path)
+    assert caught.value.reason == "no frame that can be decoded"
+    assert caught.value.detail == "encrypted packets: 30, ends after 0.0 of 3.0 s"
+
+
 def test_packets_without_data_repeat_a_frame(tmp_path):
     source = draw(20, 24, 32)
     path = write_video(tmp_path / "whole.nut", source, codec="mpeg4")
@@ -328,14 +341,7 @@ def test_a_long_gap_does_not_make_the_last_frame_long(tmp_path):
 def test_columns_that_the_file_cuts_off_are_not_shown(tmp_path):
     source = draw(4, 240, 336)
     path = write_video(tmp_path / "whole.mp4", source)
-    with av.open(path) as reader, av.open(str(tmp_path / "x.mkv"), "w") as writer:
-        stream = reader.streams.video[0]
-        copy = writer.add_stream_from_template(stream)
-        crop = BitStreamFilterContext("h264_metadata=crop_left=16:crop_top=16", stream, copy)
-        for packet in reader.demux(stream):
-            for cropped in crop.filter(packet if packet.dts is not None else None):
-                cropped.stream = copy
-                writer.mux(cropped)
+    cut_off(path, tmp_path / "x.mkv", left=16, top=16)
     video = _read(tmp_path / "x.mkv")
     assert (video.height, video.width) == (224, 320)
     _assert_close(video, [frame[16:, 16:] for frame in source])

@@ -62,7 +62,7 @@ def test_each_part_that_matches_nothing_is_named(converted):
         lookup.find_shards(f"{converted}/train-*,{converted}/tset-*", "test_data")
     assert str(error.value) == (
         f"--test_data={converted}/tset-* matches no file: expected TFRecord files or a glob pattern"
-        " of them, such as 'records/train-*' (quoted); python -m tools.make_tfrecords makes them."
+        " of them, such as 'records/train-*' (quoted); python -m cvrl_tf.make_tfrecords makes them."
     )
     with pytest.raises(InputError, match="labels.txt matches 1 names, but no shard: expected"):
         lookup.find_shards(f"{converted}/labels.txt", "data")

@@ -1,26 +1,29 @@
-"""Puts training under pressure on a CPU, and tells what was lost, which must be nothing.
+"""Puts training and conversion under pressure on a CPU, and reports every loss and difference.
 
   python -m tools.pressure --kills=20 --output=pressure.json
+  python -m tools.pressure --trials=files
 
 Small runs of python -m cvrl_tf.train, on records that are rendered for it, in a temporary
 directory: killed at random moments, as one process and as one of two workers; with damaged records;
 without room for a checkpoint; with a second process in their directory; stopped by SIGTERM. Each is
-started again and compared with a run without trouble: final weights and optimizer state bit for
-bit, every line of metrics but for its times, the files left. It takes minutes, mostly for
-starting processes. It needs Linux, and 3 GB of memory for the two workers. The exit status is 1
-when anything was lost.
+started again and compared with an uninterrupted run: final weights and optimizer state bit for bit,
+every line of metrics except its times, the files left. The trial `files` converts odd video files,
+reads odd names and lists, and compares each with what it must give. The whole campaign takes
+minutes, mostly to start processes. It needs Linux, and 3 GB of memory for the two workers. The exit
+status is 1 when anything was lost or differs.
 """
 
 import dataclasses
 import sys
 import tempfile
 
-from cvrl_tf import text
+from cvrl_tf import files, text
 from cvrl_tf.cli.application import Command
 from cvrl_tf.cli.flag import Flag, Values
 from cvrl_tf.errors import InputError
 from cvrl_tf.progress import Progress
 from tools.benchmark import report
+from tools.pressure import odd_files
 from tools.pressure.trials import Campaign, Result
 
 TRIALS = {  # and how many processes each starts, for 0 kills
@@ -30,64 +33,77 @@ TRIALS = {  # and how many processes each starts, for 0 kills
     "full_disk": 2,
     "two_processes": 2,
     "sigterm": 2,
+    "files": 1,
 }
 FLAGS = {
     "Faults": (
-        Flag("trials", list(TRIALS), f"Trials to run: {', '.join(TRIALS)}."),
+        Flag("trials", list(TRIALS), f"Which trials: {', '.join(TRIALS)}."),
         Flag("kills", 20, "Number of kills of the run of one process.", lower=1),
         Flag("worker_kills", 3, "Number of kills of one of two workers.", lower=1),
         Flag(
             "steps",
             120,
-            "Steps of each run: several per kill, or the run ends before its last kill; an epoch at"
-            " least, so that every damaged record is met.",
+            "Steps of each run: several for each kill, or the run ends before its last kill; an"
+            " epoch at least, so that it reads every damaged record.",
             lower=75,
         ),
         Flag("seed", 0, "Seed of the random moments and of the damage.", lower=0),
     ),
-    "Output": (Flag("output", "", "File for all figures, as JSON."),),
+    "Output": (Flag("output", None, "File for all figures, as JSON."),),
 }
 
 
 def main(flags: Values) -> int:
-    """Runs the trials, prints the table and writes the JSON; 1 when something was lost."""
+    """Runs the trials, prints the tables and writes the JSON; 1 when something was lost."""
     unknown = sorted(set(flags.trials) - set(TRIALS))
     if unknown:
         raise InputError(f"--trials={','.join(unknown)}: expected some of {', '.join(TRIALS)}.")
     if not sys.platform.startswith("linux"):
         raise InputError("This needs Linux, whose prlimit takes the room on a disk away.")
+    if flags.output:
+        files.check_writable(flags.output, f"--output={flags.output}")
+    results = _run(flags)
+    _print(results)
+    if flags.output:
+        settings = {flag.name: flags[flag.name].value for flag in FLAGS["Faults"]}
+        found = {name: dataclasses.asdict(result) for name, result in results.items()}
+        report.write_json(flags.output, "pressure", settings, found)
+        print(f"written to {flags.output}")
+    return int(any(result.lost for result in results.values()))
+
+
+def _run(flags: Values) -> dict[str, Result]:
     starts = {**TRIALS, "kills": 1 + flags.kills, "workers": 4 + 2 * flags.worker_kills}
-    total = 1 + sum(starts[name] for name in flags.trials)
+    names = [name for name in TRIALS if name in flags.trials]
+    if names != ["files"]:
+        names, starts["reference"] = ["reference", *names], 1
     results: dict[str, Result] = {}
     with (
         tempfile.TemporaryDirectory(prefix="cvrl_pressure_") as directory,
-        Progress("pressure", total, "start") as progress,
+        Progress("pressure", sum(starts[name] for name in names), "start") as progress,
     ):
         campaign = Campaign(
             directory, flags.steps, flags.kills, flags.worker_kills, flags.seed, progress.update
         )
-        for name in ["reference", *(name for name in TRIALS if name in flags.trials)]:
+        for name in names:
             results[name] = getattr(campaign, name)()
             for phrase in results[name].lost:
                 progress.note(f"{name}: {phrase}")
-    _print(flags, results)
-    return int(any(result.lost for result in results.values()))
+    return results
 
 
-def _print(flags: Values, results: dict[str, Result]) -> None:
+def _print(results: dict[str, Result]) -> None:
     rows = [
         [result.done, str(result.times), f"{len(result.lost)} things" if result.lost else "nothing"]
         for result in results.values()
     ]
     print("\n" + text.table([["what was done", "times", "lost"], *rows]) + "\n")
     for name, result in results.items():
+        if name == "files":
+            print(text.table(odd_files.table(result.figures["outcomes"])))
+            continue
         for figure, value in result.figures.items():
             print(f"{name}: {figure} = {_text(value)}")
-    if flags.output:
-        settings = {flag.name: flags[flag.name].value for flag in FLAGS["Faults"]}
-        found = {name: dataclasses.asdict(result) for name, result in results.items()}
-        report.write_json(flags.output, "pressure", settings, found)
-        print(f"written to {flags.output}")
 
 
 def _text(value: object) -> str:
@@ -99,7 +115,6 @@ def _text(value: object) -> str:
 
 
 COMMAND = Command(main, __doc__, FLAGS)
-
 
 if __name__ == "__main__":
     COMMAND.run()

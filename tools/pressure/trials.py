@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 import signal
@@ -15,9 +16,10 @@ import numpy as np
 import tensorflow as tf
 
 from cvrl_tf import files
+from cvrl_tf.text import printable
 from cvrl_tf.training.metrics import read_metrics
 from cvrl_tf.training.run_directory import RunDirectory
-from tools.pressure import compare, data
+from tools.pressure import compare, data, odd_files
 from tools.pressure.processes import Training, expect_end
 
 SAVE_EVERY, LOG_EVERY, BATCH_SIZE = 3, 2, 4  # so that lines and checkpoints do not coincide
@@ -44,7 +46,7 @@ class Result:
 
 
 class Campaign:
-    """Trains in a directory, uninterrupted and with faults.
+    """Trains in a directory, uninterrupted and with faults, and converts odd files in it.
 
     Args:
       directory: an empty directory for records and runs.
@@ -68,9 +70,12 @@ class Campaign:
         self._kills, self._worker_kills = kills, worker_kills
         self._rng = np.random.default_rng(seed)
         self._on_start = on_start
-        self._records = data.render(os.path.join(directory, "records"))
         self._reference = self._path("reference")
         self._startup, self._step_seconds = 0.0, 0.0
+
+    @functools.cached_property
+    def _records(self) -> str:
+        return data.render(self._path("records"))
 
     def _path(self, name: str) -> str:
         return os.path.join(self._directory, name)
@@ -285,6 +290,20 @@ class Campaign:
         figures = {"seconds_until_ended": seconds, "saved_step": _saved_step(directory)}
         lost += self._finish(directory)
         return Result("SIGTERM, restarted", 1, lost, figures)
+
+    def files(self) -> Result:
+        """Odd video files, names and lists are converted, each with what it must give."""
+        self._on_start()
+        directory = self._path("odd_files")
+        os.makedirs(directory)
+        found = odd_files.outcomes(directory)
+        lost = [
+            printable(f"{outcome.what}: must give {outcome.gives!r}, gave {outcome.gave!r}")
+            for outcome in found
+            if not outcome.right
+        ]
+        done = "odd files, names and lists converted"
+        return Result(done, len(found), lost, {"outcomes": found})
 
 
 def _state_bytes(prefix: str | None) -> dict[str, int]:

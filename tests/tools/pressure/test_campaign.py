@@ -24,7 +24,7 @@ def test_an_unknown_trial_is_one_sentence():
     assert result.returncode == 2
     assert result.stderr == (
         "error: --trials=fire: expected some of kills, workers, bad_records, full_disk,"
-        " two_processes, sigterm.\n"
+        " two_processes, sigterm, files.\n"
     )
 
 

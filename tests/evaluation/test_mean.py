@@ -1,10 +1,9 @@
 import json
 
-import commands
 import pytest
 
 from cvrl_tf.errors import InputError
-from tools import mean_results
+from cvrl_tf.mean_results import COMMAND
 
 
 def _result(top1, protocol="finetune", clips=10, **figures):
@@ -33,7 +32,7 @@ def write(tmp_path):
 
 def test_the_mean_over_splits_by_hand(write, capsys, tmp_path):
     pattern = write(*(_result(top1, top5=0.9) for top1 in (0.5, 0.25, 0.75)))
-    mean_results.main(pattern)
+    COMMAND.call(pattern)
     assert capsys.readouterr().out.splitlines() == [
         *(f"({n}) {tmp_path}/split{n}/results.json: 4 test videos" for n in (1, 2, 3)),
         "",
@@ -51,18 +50,25 @@ def test_the_mean_over_splits_by_hand(write, capsys, tmp_path):
         ([_result(0.5), _result(0.5, clips=1)], r"views=.*'clips': 1.*'clips': 10"),
         ([_result(0.5), _result(0.5, top5=1)], "has the figures top1, top5, .* has top1: a mean"),
         ([_result(0.5), {"step": 3}], "split2/results.json is no result of an evaluation"),
+        ([_result(0.5), [3]], "split2/results.json is no result of an evaluation"),
     ],
 )
 def test_what_has_no_mean_is_one_sentence(write, results, message):
     with pytest.raises(InputError, match=message):
-        mean_results.main(write(*results))
+        COMMAND.call(write(*results))
 
 
-def test_a_pattern_may_be_left_to_the_shell(write, tmp_path):
+def test_what_is_no_result_is_named(write, tmp_path):
+    pattern = write(_result(0.5), _result(0.25))
+    (tmp_path / "split2" / "results.json").write_text("{")
+    with pytest.raises(InputError, match=r"split2/results.json is no JSON \(Expecting"):
+        COMMAND.call(pattern)
+    with pytest.raises(InputError, match=r"split2 cannot be read \(.*directory"):
+        COMMAND.call(f"{tmp_path}/split1/results.json", f"{tmp_path}/split2")
+
+
+def test_a_pattern_may_be_expanded_by_the_shell(write, tmp_path, capsys):
     write(_result(0.5), _result(0.25))
-    paths = [f"{tmp_path}/split{number}/results.json" for number in (1, 2)]
-    result = commands.run("tools.mean_results", *paths)
-    assert result.returncode == 0, result.stderr
-    assert "top1    0.5000  0.2500  0.3750  0.1768" in result.stdout
-    told = commands.run("tools.mean_results", "--help")
-    assert told.returncode == 0 and "RESULTS ..." in told.stdout
+    COMMAND.call(*(f"{tmp_path}/split{number}/results.json" for number in (1, 2)))
+    assert "top1    0.5000  0.2500  0.3750  0.1768" in capsys.readouterr().out
+    assert "RESULTS ..." in COMMAND.help_text()

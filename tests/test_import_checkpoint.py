@@ -21,7 +21,7 @@ def imported(weights, tmp_path_factory):
     directory = tmp_path_factory.mktemp("imported")
     prefix = write_checkpoint(directory / "theirs", weights, global_step=12)
     output = str(directory / "ours")
-    result = _run("tools.import_checkpoint", f"--official={prefix}.index", f"--output={output}")
+    result = _run("cvrl_tf.import_checkpoint", f"--official={prefix}.index", f"--output={output}")
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith(
         f"{output}: r3d_small, 1 x filters, backbone and projection head, step 12\n"
@@ -69,13 +69,13 @@ def test_every_command_takes_an_imported_checkpoint(imported, weights, shards, t
 
 
 def test_what_cannot_be_imported_is_one_sentence(weights, tmp_path):
-    result = _run("tools.import_checkpoint")
+    result = _run("cvrl_tf.import_checkpoint")
     assert result.returncode == 2 and "--official is missing" in result.stderr
-    result = _run("tools.import_checkpoint", "--official=none", f"--output={tmp_path / 'x'}")
+    result = _run("cvrl_tf.import_checkpoint", "--official=none", f"--output={tmp_path / 'x'}")
     assert result.returncode == 2 and "The checkpoint none cannot be read" in result.stderr
     key = sorted(weights)[3]
     prefix = write_checkpoint(tmp_path / "ckpt", {k: v for k, v in weights.items() if k != key})
-    result = _run("tools.import_checkpoint", f"--official={prefix}", f"--output={tmp_path / 'x'}")
+    result = _run("cvrl_tf.import_checkpoint", f"--official={prefix}", f"--output={tmp_path / 'x'}")
     assert result.returncode == 2 and f"missing 1 ({key.split('/.ATTR')[0]})" in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "x").exists()

@@ -1,16 +1,13 @@
-import functools
 import io
 import json
 
-import commands
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from cvrl_tf.errors import InputError
-from tools import plot_metrics
-
-_run = functools.partial(commands.run, "tools.plot_metrics")
+from cvrl_tf.plot_metrics import COMMAND
+from cvrl_tf.training import plots
 
 
 def _write(directory, rows, end=""):
@@ -20,13 +17,12 @@ def _write(directory, rows, end=""):
     return str(directory)
 
 
-def test_two_runs_become_a_picture(tmp_path):
+def test_two_runs_become_a_picture(tmp_path, monkeypatch, capsys):
     _write(tmp_path / "first", [{"step": 10 * n, "loss": 5.0 / n} for n in range(1, 40)])
     _write(tmp_path / "second", [{"step": 5, "loss": 1, "knn_top1": 0.5}], end='{"step": 1')
-    done = _run("first", "second", "--output=x.png", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    assert done.stdout.splitlines() == [
+    monkeypatch.chdir(tmp_path)
+    COMMAND.call("first", "second", "--output=x.png")
+    assert capsys.readouterr().out.splitlines() == [
         "first: 39 lines to step 390",
         "second: 1 lines to step 5",
         "picture: x.png, 2 panels",
@@ -42,7 +38,7 @@ def test_a_panel_for_each_figure_with_the_values_of_each_run():
     one = [{"step": s, "epoch": s / 9, "loss": 4.0 / s, "learning_rate": 0.1} for s in (2, 4, 6)]
     one[1]["knn_top1"] = 0.25
     two = [{"step": s, "accuracy": s / 10, "loss": float("nan")} for s in (3, 5)]
-    figure = plot_metrics.draw([("one", one), ("two", two)])
+    figure = plots.draw([("one", one), ("two", two)])
     assert [panel.get_title() for panel in figure.axes] == [
         "loss",
         "accuracy",
@@ -66,7 +62,7 @@ def test_a_panel_for_each_figure_with_the_values_of_each_run():
 
 def test_a_long_run_has_a_mean_over_its_raw_line():
     rows = [{"step": step, "loss": float(step % 4)} for step in range(1, 201)]
-    raw, mean = plot_metrics.draw([("one", rows)]).axes[0].get_lines()
+    raw, mean = plots.draw([("one", rows)]).axes[0].get_lines()
     np.testing.assert_array_equal(raw.get_ydata(), np.arange(1, 201) % 4)
     # Of four lines: from step 2.5 on, always 1.5.
     np.testing.assert_allclose(mean.get_xydata(), [[1.5 + n, 1.5] for n in range(1, 198)])
@@ -88,13 +84,18 @@ def test_what_is_no_run_is_said(tmp_path, content, message):
         (tmp_path / "run").mkdir()
         (tmp_path / "run" / "metrics.jsonl").write_text(content)
     with pytest.raises(InputError, match=message):
-        plot_metrics.read_run(str(tmp_path / "run"))
+        plots.read_run(str(tmp_path / "run"))
 
 
 def test_an_output_that_cannot_be_written_is_found_first(tmp_path):
-    with pytest.raises(InputError, match=r"there is no directory no/such; make it first\.$"):
-        plot_metrics.check_output("no/such/x.png")
-    for name in ("", "x.jpg", str(tmp_path)):
-        with pytest.raises(InputError, match=f"Found --output={name}, expected the name of a .png"):
-            plot_metrics.check_output(name)
-    plot_metrics.check_output(str(tmp_path / "X.PNG"))
+    (tmp_path / "x.png").mkdir()
+    for name, message in (
+        ("no/such/x.png", r"there is no directory no/such; make it\.$"),
+        ("", "Found --output=, expected the name of a .png file"),
+        ("x.jpg", "Found --output=x.jpg, expected the name of a .png file"),
+        (f"{tmp_path}/x.png", "x.png is a directory: expected the name of a file to write"),
+    ):
+        with pytest.raises(InputError, match=message):
+            COMMAND.call("no_run", f"--output={name}")
+    with pytest.raises(InputError, match="There is no no_run/metrics.jsonl"):
+        COMMAND.call("no_run", f"--output={tmp_path}/X.PNG")
