@@ -149,9 +149,9 @@ def _convert_split(
             file=sys.stderr,
         )
         return
-    videos = sum(report.videos + report.left_out for report in finished)
+    videos = sum(report.videos + report.skipped for report in finished)
     with Progress(f"converting {plan.split}", len(entries), "video", initial=videos) as progress:
-        size, failures = 0, sum(report.left_out for report in finished)
+        size, failures = 0, sum(report.skipped for report in finished)
         start = time.monotonic()
 
         def on_progress(videos: int, more_bytes: int, more_failures: int) -> None:

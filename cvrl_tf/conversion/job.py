@@ -114,7 +114,7 @@ class ShardJob:
         report = State(self.output_dir).report(self.shard)
         if report is None:
             return None
-        return report.videos + report.left_out, report.bytes, report.left_out
+        return report.videos + report.skipped, report.bytes, report.skipped
 
     def after(self, video: int, reason: str, final: bool) -> "ShardJob":
         """See `workers.Job`. The second death at a video is the last."""

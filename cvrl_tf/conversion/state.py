@@ -136,7 +136,7 @@ class ShardReport:
     failures: list[Failure]
 
     @property
-    def left_out(self) -> int:
+    def skipped(self) -> int:
         """The number of its videos without a record."""
         return sum(not failure.kept for failure in self.failures)
 

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import io
+import json
 import os
 import re
 import time
@@ -16,6 +17,7 @@ from cvrl_tf import files
 from cvrl_tf.conversion.summary import FAILURES_FILE, INFO_FILE, LABELS_FILE
 from cvrl_tf.conversion.workers import InProcess, WorkerPool
 from cvrl_tf.data import lookup
+from cvrl_tf.errors import reason
 from cvrl_tf.inspection.shards import InspectedVideo, InspectionJob, Problem, ShardResult
 from cvrl_tf.progress import Progress
 
@@ -119,9 +121,10 @@ def _check_directory(directory: str, inspection: Inspection) -> None:
     problems = inspection.problems
     info_path = os.path.join(directory, INFO_FILE)
     info: Mapping[str, Any] = {}
-    if tf.io.gfile.exists(info_path):
+    text = _read_text(info_path, problems)
+    if text is not None:
         try:
-            info = files.read_json(info_path)
+            info = json.loads(text)
             info["splits"].items()
         except (ValueError, KeyError, TypeError, AttributeError):
             info = {}
@@ -130,9 +133,9 @@ def _check_directory(directory: str, inspection: Inspection) -> None:
             )
     classes = info.get("classes")
     labels_path = os.path.join(directory, LABELS_FILE)
-    if tf.io.gfile.exists(labels_path):
-        with tf.io.gfile.GFile(labels_path, "rb") as file:
-            lines = file.read().decode(errors="replace").splitlines()
+    text = _read_text(labels_path, problems)
+    if text is not None:
+        lines = text.splitlines()
         if classes is not None and lines != classes:
             text = f"its {len(lines)} classes are not the {len(classes)} of {INFO_FILE}"
             problems.append(Problem(labels_path, None, None, text))
@@ -147,6 +150,19 @@ def _check_directory(directory: str, inspection: Inspection) -> None:
             _check_counts(split, listed, info_path, problems)
     for row in _read_failures(os.path.join(directory, FAILURES_FILE), problems):
         (inspection.damaged if row.get("kept") == "yes" else inspection.failures).append(row)
+
+
+def _read_text(path: str, problems: list[Problem]) -> str | None:
+    """The text of a file; None where it does not exist, or, with a problem, cannot be read."""
+    if not tf.io.gfile.exists(path):
+        return None
+    try:
+        with tf.io.gfile.GFile(path, "rb") as file:
+            return file.read().decode(errors="replace")
+    except tf.errors.OpError as error:
+        text = f"the file cannot be read ({reason(error).rpartition('; ')[2]})"
+        problems.append(Problem(path, None, None, text))
+        return None
 
 
 def _check_labels(split: Split, classes: dict[int, str] | None, inspection: Inspection) -> None:
@@ -264,12 +280,9 @@ def _check_overlap(splits: Sequence[Split], problems: list[Problem]) -> None:
 
 
 def _read_failures(path: str, problems: list[Problem]) -> list[dict[str, str]]:
-    if not tf.io.gfile.exists(path):
-        return []
-    with tf.io.gfile.GFile(path, "rb") as file:
-        text = file.read().decode(errors="replace")
+    text = _read_text(path, problems)
     try:
-        rows = list(csv.DictReader(io.StringIO(text, newline=""), restkey="more", restval=""))
+        rows = list(csv.DictReader(io.StringIO(text or "", newline=""), restkey="more", restval=""))
     except csv.Error as error:
         problems.append(Problem(path, None, None, f"the file is not a CSV table ({error})"))
         return []

@@ -10,6 +10,7 @@ import tensorflow as tf
 from cvrl_tf import files
 from cvrl_tf.conversion.workers import Report
 from cvrl_tf.data import records, sampling, tfrecords
+from cvrl_tf.errors import reason
 
 _JPEG_START = b"\xff\xd8"
 
@@ -111,8 +112,8 @@ class InspectionJob:
                     video_id = video.video_id
                 problems += [Problem(self.path, stored.number, video_id, text) for text in texts]
         except (tf.errors.OpError, OSError) as error:
-            reason = getattr(error, "message", None) or error
-            problems.append(Problem(self.path, None, None, f"the file cannot be read ({reason})"))
+            text = f"the file cannot be read ({reason(error).rpartition('; ')[2]})"
+            problems.append(Problem(self.path, None, None, text))
         if not videos and not problems:
             problems.append(Problem(self.path, None, None, "the file holds no records"))
         report.done(size, bool(problems))
@@ -138,8 +139,7 @@ def _inspect_record(
         fingerprint = google_crc32c.extend(fingerprint, frame)
     seconds = 0.0
     if video.timestamps:
-        seconds = (video.timestamps[-1] - video.timestamps[0]) / 1e6
-        seconds += 1 / video.frame_rate if video.frame_rate > 0 else 0
+        seconds = (records.end_microseconds(video) - video.timestamps[0]) / 1e6
     inspected = InspectedVideo(
         path=path,
         record=stored.number,

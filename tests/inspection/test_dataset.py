@@ -1,7 +1,9 @@
 import dataclasses
 import json
+import re
 
 import pytest
+from permissions import nobody
 from small_records import make_video, write_shard
 
 from cvrl_tf.errors import InputError
@@ -169,3 +171,33 @@ def test_failures_are_read_whatever_their_columns(directory):
 def test_processes_find_the_same(directory):
     paths = dataset.find_shards(str(directory))
     assert dataset.inspect(paths, workers=2) == dataset.inspect(paths, workers=0)
+
+
+@pytest.mark.parametrize("name", ["dataset_info.json", "labels.txt", "failures.csv"])
+def test_what_lies_beside_the_shards_and_cannot_be_read_is_a_problem(directory, name):
+    (directory / name).unlink(missing_ok=True)
+    (directory / name).mkdir()
+    assert any(
+        re.fullmatch(rf"{name}: the file cannot be read \(.*directory.*\)", problem)
+        for problem in _problems(directory)
+    )
+
+
+def test_what_may_not_be_read_is_a_problem():
+    with nobody() as directory:
+        write_shard(directory / "train-00000-of-00002", [make_video(0, 3)])
+        write_shard(directory / "train-00001-of-00002", [make_video(1, 3)])
+        for name in ("train-00001-of-00002", "labels.txt"):
+            (directory / name).touch()
+            (directory / name).chmod(0)
+        assert _problems(directory) == [
+            "train-00001-of-00002: the file cannot be read (Permission denied)",
+            "labels.txt: the file cannot be read (Permission denied)",
+        ]
+
+
+def test_a_directory_with_brackets_is_found(directory):
+    other = directory.parent / "records [v1]"
+    directory.rename(other)
+    assert _problems(other) == _problems(other, other / "*-of-*") == []
+    other.rename(directory)

@@ -51,7 +51,6 @@ def folder(
         UTF-8 or holds a line break.
     """
     check_directory(video_dir, "video_dir")
-    expected = f"expected {os.path.join(video_dir, '<class>', '<video>.mp4')}"
     names, _ = list_directory(video_dir)
     names = [name for name in names if not _is_for(output_dir, os.path.join(video_dir, name))]
     entries: list[Entry] = []
@@ -73,20 +72,11 @@ def folder(
     if not names:
         raise InputError(
             f"--video_dir={video_dir} holds no class folders ({direct} videos directly in it):"
-            f" {expected}; put the videos of each class in a folder of its name, or take"
+            f" {_expected(video_dir)}; put the videos of each class in a folder of its name, or use"
             " --dataset=files for videos without labels."
         )
     if not entries:
-        found = (
-            f"; {len(deeper)} videos are deeper, such as {deeper[0]}: give the directory that holds"
-            " the class folders"
-            if deeper
-            else f", one of {' '.join(sorted(VIDEO_EXTENSIONS))}"
-        )
-        raise InputError(
-            f"--video_dir={video_dir} holds {len(names)} folders ({', '.join(names[:3])}, ...)"
-            f" but no videos in them: {expected}{found}."
-        )
+        raise _no_videos(video_dir, names, deeper)
     notes = []
     if deeper:
         notes.append(
@@ -97,6 +87,24 @@ def folder(
         notes.append(f"{direct} videos outside of the class folders are skipped.")
     notes += _others_note(others)
     return Catalog("folder", {split: entries}, list(labels), notes)
+
+
+def _expected(video_dir: str) -> str:
+    return f"expected {os.path.join(video_dir, '<class>', '<video>.mp4')}"
+
+
+def _no_videos(video_dir: str, names: Sequence[str], deeper: Sequence[str]) -> InputError:
+    """The error of class folders without videos, some of which lie deeper."""
+    found = (
+        f"; {len(deeper)} videos are deeper, such as {deeper[0]}: give the directory that holds"
+        " the class folders"
+        if deeper
+        else f", one of {' '.join(sorted(VIDEO_EXTENSIONS))}"
+    )
+    return InputError(
+        f"--video_dir={video_dir} holds {len(names)} folders ({', '.join(names[:3])}, ...)"
+        f" but no videos in them: {_expected(video_dir)}{found}."
+    )
 
 
 def _is_for(output_dir: str | None, directory: str) -> bool:
