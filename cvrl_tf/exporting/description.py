@@ -71,9 +71,9 @@ def find_figures(origin: Origin) -> dict[str, dict[str, Any]]:
     figures = {}
     if origin.model_dir is None:
         return figures
-    for name in files.names_in(RunDirectory(origin.model_dir).evaluations):
-        file = os.path.join(EVALUATIONS, name, report.RESULTS_FILE)
-        path = os.path.join(origin.model_dir, file)
+    evaluations = RunDirectory(origin.model_dir).evaluations
+    for name in files.names_in(evaluations):
+        path = os.path.join(evaluations, name, report.RESULTS_FILE)
         if not tf.io.gfile.exists(path):
             continue
         try:
@@ -84,7 +84,7 @@ def find_figures(origin: Origin) -> dict[str, dict[str, Any]]:
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path} is damaged ({error}): remove it.") from None
         if checkpoint["path"] is None or checkpoint["step"] == origin.step:
-            figures[file] = found
+            figures[os.path.join(EVALUATIONS, name, report.RESULTS_FILE)] = found
     rows = [row for row in metrics.read_metrics(origin.model_dir) if row["step"] <= origin.step]
     if rows:
         figures[METRICS_FILE] = rows[-1]

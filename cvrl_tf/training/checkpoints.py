@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+from collections.abc import Iterator
 
 import tensorflow as tf
 
@@ -137,18 +138,27 @@ def restore(checkpoint: tf.train.Checkpoint, prefix: str) -> None:
       DamagedCheckpoint: files of it are missing, cut off or changed.
       InputError: it lacks a variable of `checkpoint`, or has another shape.
     """
-    try:
-        with files.literal_path(prefix) as literal:
+    with _reading(prefix) as literal:
+        try:
             status = checkpoint.restore(literal)
             status.assert_existing_objects_matched()
             status.expect_partial()  # an evaluation has neither projection head nor optimizer
-    except (tf.errors.OpError, IndexError) as error:  # IndexError: a file is cut off
-        raise DamagedCheckpoint(f"The checkpoint {prefix} is damaged ({reason(error)}).") from None
-    except (AssertionError, ValueError) as error:
-        raise InputError(
-            f"The checkpoint {prefix} is of another network ({error}): give the flags that it was"
-            " made with."
-        ) from None
+        except (AssertionError, ValueError) as error:
+            raise InputError(
+                f"The checkpoint {prefix} is of another network ({error}): give the flags that it"
+                " was made with."
+            ) from None
+
+
+@contextlib.contextmanager
+def _reading(prefix: str) -> Iterator[str]:
+    """Gives the prefix by which TensorFlow reads a checkpoint; its errors become one sentence."""
+    with files.literal_path(prefix) as literal:
+        try:
+            yield literal
+        except (tf.errors.OpError, IndexError) as error:  # IndexError: a file is cut off
+            said = reason(error).replace(literal, prefix)
+            raise DamagedCheckpoint(f"The checkpoint {prefix} is damaged ({said}).") from None
 
 
 def latest(model_dir: str) -> str | None:
@@ -167,11 +177,8 @@ def holds(prefix: str, part: str) -> bool:
     Raises:
       DamagedCheckpoint: it cannot be read.
     """
-    try:
-        with files.literal_path(prefix) as literal:
-            names = [name for name, _ in tf.train.list_variables(literal)]
-    except (tf.errors.OpError, ValueError) as error:
-        raise DamagedCheckpoint(f"The checkpoint {prefix} is damaged ({reason(error)}).") from None
+    with _reading(prefix) as literal:
+        names = [name for name, _ in tf.train.list_variables(literal)]
     return any(name.startswith(f"{part}/") for name in names)
 
 

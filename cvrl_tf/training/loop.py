@@ -261,8 +261,8 @@ class _BadRecords:
             if len(self._known) > self._most:
                 raise InputError(
                     f"{len(self._known)} records cannot be used, more than max_bad_records="
-                    f"{self._most}; the last: {line}. {self._path} lists all of them: convert their"
-                    " videos again, or raise max_bad_records."
+                    f"{self._most}; the last: {line}. {self._path} lists all of them: raise"
+                    " max_bad_records, or convert their videos again and resume with override."
                 )
 
     def _exists(self) -> bool:
