@@ -1,16 +1,16 @@
-"""Puts training and conversion under pressure on a CPU, and reports every loss and difference.
+"""Injects faults into training and conversion on a CPU, and reports every loss and difference.
 
   python -m tools.pressure --kills=20 --output=pressure.json
   python -m tools.pressure --trials=files
 
-Small runs of python -m cvrl_tf.train, on records that are rendered for it, in a temporary
-directory: killed at random moments, as one process and as one of two workers; with damaged records;
-without room for a checkpoint; with a second process in their directory; stopped by SIGTERM. Each is
-started again and compared with an uninterrupted run: final weights and optimizer state bit for bit,
-every line of metrics except its times, the files left. The trial `files` converts odd video files,
-reads odd names and lists, and compares each with what it must give. The whole campaign takes
-minutes, mostly to start processes. It needs Linux, and 3 GB of memory for the two workers. The exit
-status is 1 when anything was lost or differs.
+It runs python -m cvrl_tf.train on small rendered records in a temporary directory. Runs are killed
+at random times, as one process and as one of two workers; read damaged records; find no space for a
+checkpoint; meet a second process in their directory; are stopped by SIGTERM. Each is restarted and
+compared with an uninterrupted run: final weights and optimizer state bit for bit, every line of
+metrics except times, and the files. The trial `files` converts odd video files, reads odd names and
+lists, and compares each with the expected result. The whole campaign takes minutes, mostly to start
+processes. It needs Linux, and 3 GB of memory for the two workers. The exit status is 1 if anything
+was lost or differs.
 """
 
 import dataclasses
@@ -26,7 +26,7 @@ from tools.benchmark import report
 from tools.pressure import odd_files
 from tools.pressure.trials import Campaign, Result
 
-TRIALS = {  # and how many processes each starts, for 0 kills
+TRIALS = {  # with the number of processes that each starts, for 0 kills
     "kills": 1,
     "workers": 4,
     "bad_records": 1,
@@ -43,11 +43,11 @@ FLAGS = {
         Flag(
             "steps",
             120,
-            "Steps of each run: several for each kill, or the run ends before its last kill; an"
-            " epoch at least, so that it reads every damaged record.",
+            "Steps of each run. Several steps are needed for each kill, and at least an epoch to"
+            " read every damaged record.",
             lower=75,
         ),
-        Flag("seed", 0, "Seed of the random moments and of the damage.", lower=0),
+        Flag("seed", 0, "Seed of the random times and of the damage.", lower=0),
     ),
     "Output": (Flag("output", None, "File for all figures, as JSON."),),
 }
@@ -59,7 +59,7 @@ def main(flags: Values) -> int:
     if unknown:
         raise InputError(f"--trials={','.join(unknown)}: expected some of {', '.join(TRIALS)}.")
     if not sys.platform.startswith("linux"):
-        raise InputError("This needs Linux, whose prlimit takes the room on a disk away.")
+        raise InputError("This needs Linux: the trial full_disk limits file sizes by prlimit.")
     if flags.output:
         files.check_writable(flags.output, f"--output={flags.output}")
     results = _run(flags)
