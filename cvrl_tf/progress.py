@@ -10,6 +10,8 @@ from types import TracebackType
 
 from tqdm import tqdm
 
+from cvrl_tf.text import printable
+
 
 class _Stderr:
     """The standard error of the moment, which may be closed; what cannot be written is dropped."""
@@ -33,8 +35,8 @@ _STDERR = _Stderr()
 
 
 def note(text: str) -> None:
-    """Prints a line on stderr, above the bar if there is one."""
-    tqdm.write(text, file=_STDERR)
+    """Prints lines on stderr, above the bar if there is one; names in them cannot send commands."""
+    tqdm.write("\n".join(map(printable, text.split("\n"))), file=_STDERR)
     _STDERR.flush()
 
 

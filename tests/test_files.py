@@ -166,7 +166,7 @@ def test_what_cannot_be_written_is_named_before_the_work(tmp_path, monkeypatch, 
         (tmp_path / folder).mkdir()
     # Not even a superuser may write there.
     access = os.access
-    monkeypatch.setattr(os, "access", lambda p, m: "closed" not in str(p) and access(p, m))
+    monkeypatch.setattr(os, "access", lambda p, m, **_: "closed" not in str(p) and access(p, m))
     files.check_writable(str(tmp_path / "folder" / "page.html"), "--html")
     with pytest.raises(InputError) as error:
         files.check_writable(f"{tmp_path}/{name}", "--html=x")

@@ -65,3 +65,8 @@ def test_a_stream_that_is_gone_ends_nothing(stream, monkeypatch, capsys):
         progress.update()
     note("another")
     assert capsys.readouterr().out == ""  # nor does it go to stdout instead
+
+
+def test_a_note_sends_no_commands_to_the_terminal(capsys):
+    note("\nskipped: red \x1b[31m.mp4")
+    assert capsys.readouterr().err == "\nskipped: red \\x1b[31m.mp4\n"

@@ -43,6 +43,7 @@ from absl import logging as absl_logging
 from cvrl_tf.cli import output
 from cvrl_tf.cli.flag import Flag, Value, Values
 from cvrl_tf.errors import STOPPED_STATUS, InputError, Stopped
+from cvrl_tf.text import printable
 
 HELP, VERSION = ("--help", "-help", "-h", "-?"), "--version"
 INPUT_ERROR_STATUS, INTERRUPTED_STATUS = 2, 130
@@ -114,7 +115,7 @@ class Command:
         try:
             return self.call(*arguments) or 0
         except InputError as error:
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {printable(error)}", file=sys.stderr)
             # At the end of the process TensorFlow warns of every variable of a checkpoint that
             # was of another network.
             logging.getLogger("tensorflow").setLevel(logging.ERROR)
