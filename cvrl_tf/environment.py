@@ -13,6 +13,8 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from types import ModuleType
 
 OLDEST_PYTHON, NEWEST_PYTHON = (3, 11), (3, 13)
 OLDEST_TENSORFLOW, NEWEST_TENSORFLOW = (2, 17), (2, 21)  # that are tested
@@ -131,12 +133,13 @@ class _StartFinder:
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)
-        if spec is not None:
-            spec.loader.exec_module = functools.partial(_start, spec.loader.exec_module)
+        if spec is not None and spec.loader is not None:
+            start = functools.partial(_start, spec.loader.exec_module)
+            spec.loader.exec_module = start  # type: ignore[method-assign]
         return spec
 
 
-def _start(execute, module) -> None:
+def _start(execute: Callable[[ModuleType], None], module: ModuleType) -> None:
     """Imports TensorFlow and Keras without `NOISE` on stderr, and checks that they can work.
 
     Args:
@@ -161,26 +164,29 @@ def _start(execute, module) -> None:
 
 
 @contextlib.contextmanager
-def _without_noise():
+def _without_noise() -> Iterator[None]:
     try:
         stderr = os.dup(2)
     except OSError:  # it is closed
         yield
         return
+    reader, writer = os.pipe()
     # A process of its own: it writes what comes before a crash, too.
     child = subprocess.Popen(
         [sys.executable, "-I", "-S", "-c", FILTER, NOISE],
-        stdin=subprocess.PIPE,
+        stdin=reader,
         start_new_session=True,  # an interrupt is for this process
     )
-    os.dup2(child.stdin.fileno(), 2)
+    os.close(reader)
+    os.dup2(writer, 2)
+    os.close(writer)
     try:
         yield
     finally:
-        sys.stderr.flush()
-        os.dup2(stderr, 2)
+        if sys.stderr is not None:
+            sys.stderr.flush()
+        os.dup2(stderr, 2)  # the last end of the pipe: the child ends
         os.close(stderr)
-        child.stdin.close()
         child.wait()
 
 
@@ -219,5 +225,5 @@ def _installed(name: str) -> str:
         return "(not installed)"
 
 
-def _dotted(version) -> str:
+def _dotted(version: tuple[int, ...]) -> str:
     return ".".join(map(str, version))

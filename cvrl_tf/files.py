@@ -270,14 +270,15 @@ def local_copy(path: str, on_progress: Callable[[], None] = lambda: None) -> Ite
     with tempfile.TemporaryDirectory(prefix="cvrl_") as directory:
         # FFmpeg recognises some formats by the extension.
         copy = os.path.join(directory, "video" + os.path.splitext(path)[1])
+        found = True
         try:
             with tf.io.gfile.GFile(path, "rb") as source, open(copy, "wb") as target:
                 while part := source.read(_COPY_BYTES):
                     target.write(part)
                     on_progress()
         except tf.errors.NotFoundError:
-            copy = None
-        yield copy
+            found = False
+        yield copy if found else None
 
 
 def check_writable(path: str, given: str) -> None:

@@ -63,17 +63,17 @@ def main(flags: Values) -> None:
     if flags.html:
         files.check_writable(flags.html, f"--html={flags.html}")
     backbone, origin = backbone_flags.load(flags, seed=flags.seed)
-    if not flags.output_dir and origin.model_dir is None:
-        raise InputError(
-            "--output_dir is missing. It is required because the backbone does not come from a run"
-            f" directory: {origin.description}."
-        )
+    output = flags.output_dir
+    if not output:
+        if origin.model_dir is None:
+            raise InputError(
+                "--output_dir is missing. It is required because the backbone does not come from a"
+                f" run directory: {origin.description}."
+            )
+        output = report.default_directory(origin.model_dir, "knn", origin.checkpoint)
     views = view_flags.of_run(flags, origin.config)
     task = data_flags.read_task(flags, views.clip)
     probes.check_number(len(task.train.videos), max(neighbors))
-    output = flags.output_dir or report.default_directory(
-        origin.model_dir, "knn", origin.checkpoint
-    )
     report.make_directory(output)
     found = knn.evaluate(backbone, task, views, neighbors, flags.logistic_regression)
     checkpoint = report.Checkpoint.of(backbone, origin)

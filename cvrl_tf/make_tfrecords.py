@@ -209,7 +209,9 @@ def _executor(flags: Values) -> workers.Executor:
             " requirements.txt 'cvrl-tf[beam]', one command for all, which finds versions that go"
             " together."
         ) from None
-    return BeamPipeline(flags.runner, shlex.split(flags.runner_arguments), flags.timeout)
+    # Its jobs are those of shards, which return nothing.
+    pipeline: Any = BeamPipeline(flags.runner, shlex.split(flags.runner_arguments), flags.timeout)
+    return pipeline
 
 
 def _catalog(flags: Values) -> catalogs.Catalog:

@@ -9,6 +9,7 @@ them, and evaluates and exports the backbone.
 
 import os
 import shlex
+from typing import Any
 
 import keras
 
@@ -88,7 +89,7 @@ def main(flags: Values) -> None:
     demo_directory = None if flags.train_data else flags.model_dir or demo.DIRECTORY
     if demo_directory:
         demo.make_data(demo_directory)
-        flags.model_dir = os.path.join(demo_directory, "model")
+        flags.model_dir = os.path.join(demo_directory, "model")  # type: ignore[assignment]
         for name, value in demo.settings(demo_directory).items():
             flags.set_default(name, value)
     elif not flags.model_dir:
@@ -121,7 +122,8 @@ def _knn_evaluation(flags: Values, config: PretrainConfig) -> Evaluation:
     """Measures a backbone by the nearest neighbours of --eval_data in --train_data."""
     data = []
     for name in ("train_data", "eval_data"):
-        data.append(classification.read_data(flags[name].value, name, config.clip))
+        pattern: Any = flags[name].value
+        data.append(classification.read_data(pattern, name, config.clip))
         if UNLABELLED in data[-1].labels.labels:
             raise InputError(
                 f"--{name}={flags[name].value} has records without labels, which --eval_data"

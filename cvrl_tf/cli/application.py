@@ -238,7 +238,7 @@ def run(
     }
 
     class OldCommand(Command):
-        def parse(self, *arguments: str) -> tuple[str, ...]:
+        def parse(self, *arguments: str) -> tuple[str, ...]:  # type: ignore[override]
             try:
                 _, *found = flags.FLAGS(["command", *arguments])
             except (flags.Error, ValueError) as error:

@@ -4,6 +4,8 @@ A command puts `FLAGS`, or `TRAINED` if it has no use for random weights, under 
 help, and calls `load`.
 """
 
+from typing import Any
+
 import keras
 
 from cvrl_tf.cli.flag import Flag, Values
@@ -79,7 +81,7 @@ def load(flags: Values, dtype: str = "float32", seed: int = 0) -> tuple[keras.Mo
             " --help shows an example."
         )
     (chosen,) = given
-    value = flags[chosen].value
+    value: Any = flags[chosen].value
     if chosen == "backbone":
         return origin.untrained(value, flags.width_multiplier, dtype, seed)
     if "width_multiplier" in flags and flags.width_multiplier != 1:

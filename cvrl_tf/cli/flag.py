@@ -45,18 +45,20 @@ class Flag:
         """The type of its values: bool, int, float, str or list."""
         return self.kind or (str if self.default is None else type(self.default))
 
-    def define(self, values: flags.FlagValues, default: Value) -> None:
+    def define(self, values: flags.FlagValues, default: Any) -> None:
         """Defines the flag with absl, with a default of its own."""
         if self.value_type is bool:
             values[self.name] = flags.BooleanFlag(self.name, default, self.help)
             return
-        serializer = flags.ArgumentSerializer()
+        parser: flags.ArgumentParser
+        serializer: flags.ArgumentSerializer = flags.ArgumentSerializer()
+        choices: Any = self.choices  # of the parser's type
         if self.value_type in (int, float):
-            parser = _NumberParser(self.value_type, self.lower, self.upper, self.choices)
+            parser = _NumberParser(self.value_type, self.lower, self.upper, choices)
         elif self.value_type is list:
             parser, serializer = flags.ListParser(), flags.CsvListSerializer(",")
         elif self.choices:
-            parser = flags.EnumParser(self.choices)
+            parser = flags.EnumParser(choices)
         else:
             parser = flags.ArgumentParser()
         values[self.name] = flags.Flag(parser, serializer, self.name, default, self.help)
@@ -81,7 +83,7 @@ def flags_of(cls: type, *names: str) -> tuple[Flag, ...]:
     made = []
     for name in names:
         about = settings.about(cls, name)
-        default = None if defaults[name] is dataclasses.MISSING else defaults[name]
+        default: Any = None if defaults[name] is dataclasses.MISSING else defaults[name]
         kind = _without_none(annotations[name])
         made.append(Flag(name, default, about.help, kind, about.lower, about.upper, about.choices))
     return tuple(made)
@@ -119,7 +121,8 @@ class Values(flags.FlagValues):
           cls: the dataclass. Fields that are no flags have their defaults.
           **others: fields that are not, or not only, flags.
         """
-        names = {field.name for field in dataclasses.fields(cls)} - others.keys()
+        fields: Any = dataclasses.fields(cls)  # type: ignore[arg-type]  # T is any dataclass
+        names = {field.name for field in fields} - others.keys()
         return cls(**{name: self[name].value for name in names if name in self}, **others)
 
     def flagfile(self) -> str:

@@ -8,13 +8,13 @@ import contextlib
 import io
 import os
 import sys
-from typing import TextIO
+from typing import Any, TextIO
 
 
 class _Output(io.FileIO):
     """A file descriptor; what cannot be written to it is dropped."""
 
-    def write(self, data: bytes | memoryview) -> int:
+    def write(self, data: Any) -> int:
         try:
             return super().write(data)
         except OSError:

@@ -135,7 +135,7 @@ def _convert_split(
         plan = dataclasses.replace(plan, num_shards=num_shards)
     state.write_plan(plan)
     jobs, finished = [], []
-    for index in range(plan.num_shards):
+    for index in range(plan.num_shards or 0):
         shard, part = plan.shard(index), shuffled[index :: plan.num_shards]
         report = state.report(shard)
         if report is None:

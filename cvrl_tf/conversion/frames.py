@@ -10,6 +10,7 @@ import struct
 from collections import Counter
 from collections.abc import Callable, Container, Iterator
 from fractions import Fraction
+from typing import Any
 
 import av
 import numpy as np
@@ -35,7 +36,9 @@ MAX_RECORD_BYTES = 512_000_000
 _WHOLE_FILE = {"analyzeduration": "3600000000", "probesize": "100000000"}
 
 # Titles and comments need not be UTF-8. PyAV 19 decodes any bytes and has no such argument.
-_METADATA = {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "ignore"}
+_METADATA: dict[str, Any] = (
+    {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "ignore"}
+)
 
 # What the signs of a display matrix (a, b, c, d) make of a picture: x' = ax + cy, y' = bx + dy.
 _Turn = Callable[[np.ndarray], np.ndarray]
@@ -92,9 +95,9 @@ class VideoError(InputError):
       frames: how many frames could be decoded.
     """
 
-    def __init__(self, path: str, reason: str, detail: str = "", frames: int = 0):
+    def __init__(self, path: str, reason: str, detail: str | None = "", frames: int = 0):
         super().__init__(f"{path}: {reason}" + f" ({detail})" * bool(detail))
-        self.reason, self.detail, self.frames = reason, detail, frames
+        self.reason, self.detail, self.frames = reason, detail or "", frames
 
 
 class VideoTooLongError(VideoError):
@@ -227,6 +230,7 @@ def estimate_bytes(entry: Entry, settings: Settings, on_progress: Callable[[], N
 @contextlib.contextmanager
 def _open(path: str, local: str | None) -> Iterator[av.container.InputContainer]:
     _check_file(path, local)
+    assert local is not None  # it was found
     try:
         container = _open_container(local)
         if not container.streams.video:  # it may appear later in the file
@@ -324,8 +328,9 @@ class _JpegEncoder:
     def encode(self, frame: av.VideoFrame) -> bytes:
         """The JPEG of a frame in the size of the first, which `fit` took."""
         # Area averaging does not alias when shrinking, at half of bicubic's cost.
+        width, height = self._stored_size or (None, None)
         rgb = self._reformatter.reformat(
-            frame, *self._stored_size, "rgb24", interpolation=Interpolation.AREA, threads=1
+            frame, width, height, "rgb24", interpolation=Interpolation.AREA, threads=1
         )
         image = rgb.to_ndarray()
         if self._turn is not None:
@@ -383,7 +388,7 @@ def _encode_frames(
 
 def _turn(frame: av.VideoFrame) -> _Turn | None:
     """How to turn a frame upright: its display matrix, to the nearest quarter turn, or mirrored."""
-    matrix = frame.side_data.get(SideDataType.DISPLAYMATRIX)
+    matrix = frame.side_data.get(SideDataType.DISPLAYMATRIX)  # type: ignore[call-overload]
     if matrix is None:
         return None
     a, b, _, c, d = struct.unpack("=5i", bytes(matrix)[:20])
@@ -430,6 +435,7 @@ class _Decoding:
         on_progress: Callable[[], None],
     ):
         self._container, self._stream, self._on_progress = container, stream, on_progress
+        self._time_base = stream.time_base or Fraction(0)
         self._rate = Fraction(stream.average_rate or stream.guessed_rate or 0)
         self._step = 1 / self._rate if self._rate > 0 else Fraction(0)
         self._faults: Counter[str] = Counter()
@@ -500,27 +506,28 @@ class _Decoding:
 
     def _show_until(self, pts: int, duration: int | None) -> None:
         if self._start is not None:
-            end = (pts + (duration or 0)) * self._stream.time_base - self._start
+            end = (pts + (duration or 0)) * self._time_base - self._start
             self._end = max(self._end, end)
 
     def _timed(self) -> Iterator[tuple[Fraction, av.VideoFrame]]:
         time = None
         for frame in self._decoded():
             following = Fraction(0) if time is None else time + self._step
-            stamp = None if frame.pts is None else frame.pts * self._stream.time_base
+            stamp = None if frame.pts is None else frame.pts * self._time_base
             if self._start is None and stamp is not None:
                 self._start = stamp - following
-            if stamp is not None and (time is None or stamp - self._start > time):
-                time = stamp - self._start
+            elapsed = None if stamp is None or self._start is None else stamp - self._start
+            if elapsed is not None and (time is None or elapsed > time):
+                time = elapsed
             else:
                 time = following
             self._last = time
-            self._end = time + (frame.duration * (self._stream.time_base or 0) or self._step)
+            self._end = time + (frame.duration * self._time_base or self._step)
             yield time, frame
 
     def _thinned(self, fps: Fraction) -> Iterator[tuple[Fraction, av.VideoFrame]]:
         # Half a unit of the time base is what rounding can have added to a timestamp.
-        slack = (self._stream.time_base or Fraction(0)) / 2
+        slack = self._time_base / 2
         on_display = None
         tick = 0  # the first that no frame has been kept for
         for time, frame in self._timed():

@@ -64,7 +64,9 @@ class ShardJob:
         state = State(self.output_dir)
         path = os.path.join(self.output_dir, self.shard)
         temporary = state.temporary(self.shard)
-        num_frames, names, failures = 0, Counter(), []
+        num_frames = 0
+        names: Counter[str | None] = Counter()
+        failures = []
         with writing_to(self.output_dir):
             try:
                 with tf.io.TFRecordWriter(temporary) as writer:
@@ -88,8 +90,7 @@ class ShardJob:
                 if tf.io.gfile.exists(temporary):
                     tf.io.gfile.remove(temporary)
             videos = names.total()
-            del names[None]
-            per_class = dict(sorted(names.items()))
+            per_class = {name: names[name] for name in sorted(filter(None, names))}
             state.write_report(
                 self.shard, ShardReport(videos, num_frames, size, per_class, failures)
             )

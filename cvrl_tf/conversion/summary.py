@@ -52,8 +52,9 @@ def write_summary(state: State, catalog: Catalog, settings: Settings) -> dict[st
     """
     splits, rows = {}, []
     for split, plan in state.plans().items():
-        reports = [state.report(plan.shard(index)) for index in range(plan.num_shards)]
-        if None in reports:
+        found = [state.report(plan.shard(index)) for index in range(plan.num_shards or 0)]
+        reports = [report for report in found if report is not None]
+        if len(reports) < len(found):
             continue
         failures = [failure for report in reports for failure in report.failures]
         names = sum((Counter(report.videos_per_class) for report in reports), Counter())

@@ -8,7 +8,6 @@ tensorflow_datasets.
 import contextlib
 import functools
 import os
-import re
 import tempfile
 from collections.abc import Iterator
 
@@ -77,7 +76,7 @@ def local_copy(path: str) -> Iterator[str]:
     Yields:
       The path of a file of consecutive JPEGs or PNGs.
     """
-    path, position = re.fullmatch(r"tfds:(.*)@(\d+)", path).groups()
+    path, _, position = path.removeprefix("tfds:").rpartition("@")
     with tf.io.gfile.GFile(path, "rb") as file:
         _, length = tfrecords.read_head(file, int(position), 0)
         serialized, _ = tfrecords.read_head(file, int(position), length)

@@ -196,7 +196,7 @@ class WorkerPool:
           InputError: a job raised it, or its process ended again and again outside its videos.
         """
         queue = _Queue(jobs, ahead)
-        shown = _NOTHING
+        shown: tuple[int, ...] = _NOTHING
         self._last = time.monotonic()
         while queue.fill():
             with self._lock:
@@ -329,7 +329,7 @@ class _Worker:
             self._process.start()
         theirs.close()  # so that the connection ends with the worker
         self.job: Job | None = None
-        self.counts = _NOTHING  # of its job: videos done, bytes, failures
+        self.counts: tuple[int, ...] = _NOTHING  # of its job: videos done, bytes, failures
 
     def assign(self, index: int, job: Job) -> None:
         self.index, self.job, self.result = index, job, None
@@ -364,7 +364,9 @@ class _Worker:
 
     def job_without(self, reason: str, final: bool) -> Job:
         """The job, to start over after the process ended."""
-        return self.job if self.video is None else self.job.after(self.video, reason, final)
+        job = self.job
+        assert job is not None  # only busy workers are asked
+        return job if self.video is None else job.after(self.video, reason, final)
 
     def kill(self) -> str:
         """Ends the process; returns how it ended, if it had ended before."""
@@ -372,7 +374,7 @@ class _Worker:
         self._process.kill()
         self._process.join(5)  # with a limit: a process that waits for a dead disk cannot be killed
         self.connection.close()
-        status = self._process.exitcode
+        status = self._process.exitcode or 0
         if status == -signal.SIGKILL:
             return "the process was killed (signal 9), most often because memory ran out"
         return f"the decoder crashed ({f'signal {-status}' if status < 0 else f'exit {status}'})"
@@ -412,5 +414,7 @@ def _work(connection: multiprocessing.connection.Connection) -> None:
 
 
 def _exit_with_parent() -> None:
-    multiprocessing.parent_process().join()
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
     os._exit(1)

@@ -85,12 +85,13 @@ class CroppedClip(NamedTuple):
 
 def crop_pair(sample: dict[str, tf.Tensor], pair: PairSpec) -> tuple[CroppedClip, CroppedClip]:
     """Decodes, crops, resizes and flips both clips of `sample_pair`; draws their augmentation."""
-    views = []
-    for index, augmentation in enumerate(pair.augmentations):
+
+    def crop(index: int) -> CroppedClip:
         frames, seed = sample["frames"][index], fold(sample["seed"], index)
         pixels = crop_clip(frames, pair.clip.size, seed)
-        views.append(CroppedClip(pixels, augment.draw(augmentation, seed)))
-    return tuple(views)
+        return CroppedClip(pixels, augment.draw(pair.augmentations[index], seed))
+
+    return crop(0), crop(1)
 
 
 def augment_batch(batch: CroppedClip, compiled: bool = True) -> tf.Tensor:
@@ -163,7 +164,7 @@ def pretraining_batches(
     return (
         read_stream(videos.index, order, sample, finish, share)
         .batch(batch_size, drop_remainder=True)
-        .map(lambda element, positions: PairBatch(*element, positions))
+        .map(lambda element, positions: PairBatch(element[0], element[1], positions))
         .prefetch(1)
     )
 
@@ -225,6 +226,6 @@ def labelled_batches(
     return (
         read_stream(videos.index, order, sample, finish, share)
         .batch(batch_size, drop_remainder=True)
-        .map(lambda element, positions: LabelledBatch(*element, positions))
+        .map(lambda element, positions: LabelledBatch(element[0], element[1], positions))
         .prefetch(2)
     )

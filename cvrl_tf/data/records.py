@@ -116,7 +116,7 @@ def serialize(video: Video) -> bytes:
             " timestamps, expected as many of both and at least one."
         )
     name = video.path.rsplit("/", 1)[-1]
-    context = {
+    context: dict[str, int | float | bytes] = {
         ID_KEY: video.video_id.encode(),
         "clip/media_id": video.video_id.encode(),
         "clip/data_path": video.path.encode(),

@@ -167,7 +167,7 @@ def _quiet() -> Iterator[None]:
 
 def _parse(
     features: "tfds.features.FeaturesDict",
-    video: str,
+    video: str | None,
     label: str | None,
     text: str | None,
     serialized: tf.Tensor,

@@ -112,7 +112,8 @@ def find_records(path: str) -> RecordPlaces:
     size = tf.io.gfile.stat(path).length
     if not size:
         raise InputError(f"{path} holds no records: remove it, or convert it again.")
-    places, position = [], 0
+    places: list[tuple[int, ...]] = []
+    position = 0
     with open_at_places(path) as file:
         head = file.read(HEAD.size)
         if compression := _compression(head):

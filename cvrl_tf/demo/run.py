@@ -9,6 +9,7 @@ import dataclasses
 import os
 import shlex
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -49,7 +50,7 @@ def make_data(directory: str) -> None:
     Args:
       directory: to make.
     """
-    splits = {}
+    splits: dict[str, Sequence[catalogs.Entry]] = {}
     for split, count in VIDEOS_PER_CLASS.items():
         videos = os.path.join(directory, "videos", split)
         if not os.path.exists(videos):
@@ -68,9 +69,8 @@ def _knn_top1(model_dir: str, config: PretrainConfig, records: str, pretrained: 
     else:
         backbone, about = untrained(config.backbone, config.width_multiplier, seed=config.seed)
     name = "pretrained" if pretrained else "random init"
-    task = classification.read_task(
-        *(os.path.join(records, f"{split}-*") for split in VIDEOS_PER_CLASS), config.clip
-    )
+    train_data, test_data = (os.path.join(records, f"{split}-*") for split in VIDEOS_PER_CLASS)
+    task = classification.read_task(train_data, test_data, config.clip)
     views = EvaluationViews(config.clip, NUM_CLIPS)
     neighbors = [NUM_NEIGHBORS]
     found = knn.evaluate(backbone, task, views, neighbors, description=f"{name}, features of")

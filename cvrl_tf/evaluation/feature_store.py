@@ -130,7 +130,7 @@ class FeatureStore:
             )
         if self._features is None:
             self._features = self._open_features()
-        self._features.write(row)
+        self._features.write(row.data)
         self._features.flush()
         self._write_line(_VIDEOS_FILE, {"id": record_id, "label": label})
         self.ids.append(record_id)

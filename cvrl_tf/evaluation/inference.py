@@ -89,7 +89,7 @@ def map_videos(
         .rebatch(int(np.clip(BATCH_PIXELS // view_pixels, 1, BATCH_VIEWS)))
         .prefetch(1)
     )
-    values = []
+    values: list[tuple[np.ndarray, int, bytes]] = []
     for pixels, labels, ids in batches:
         values += zip(compute(pixels).numpy(), labels.numpy(), ids.numpy(), strict=True)
         while len(values) >= num_views:

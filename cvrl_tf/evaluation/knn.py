@@ -59,7 +59,8 @@ def classify(
     # Recalls at more than the number of training videos are omitted; such votes are an error.
     count = max(*num_neighbors, min(max(accuracy.RECALLS), len(train.labels)))
     neighbors = probes.nearest(train, test, count)
-    figures, predictions = {}, []
+    figures: dict[str, Estimate] = {}
+    predictions = []
     for k in num_neighbors:
         num_classes = int(train.labels.max()) + 1
         votes = probes.knn_votes(neighbors, train.labels, k, num_classes)
@@ -102,11 +103,11 @@ def evaluate(
     Raises:
       InputError: as `extract_features` and `classify`.
     """
-    features = [
+    train, test = (
         extract_features(backbone, data.videos, views, f"{description} {name}")
         for name, data in (("training videos", task.train), ("test videos", task.test))
-    ]
-    return classify(*features, num_neighbors, logistic_regression)
+    )
+    return classify(train, test, num_neighbors, logistic_regression)
 
 
 def describe(

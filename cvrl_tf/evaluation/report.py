@@ -156,7 +156,7 @@ def fingerprint_weights(*models: keras.Model) -> str:
         for weight in model.weights:
             value = np.ascontiguousarray(weight.numpy())
             digest.update(f"{value.dtype} {value.shape} ".encode())
-            digest.update(value)
+            digest.update(value.data)
     return digest.hexdigest()[:16]
 
 

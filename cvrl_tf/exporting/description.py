@@ -68,7 +68,7 @@ def find_figures(origin: Origin) -> dict[str, dict[str, Any]]:
     Raises:
       InputError: a file that is damaged.
     """
-    figures = {}
+    figures: dict[str, dict[str, Any]] = {}
     if origin.model_dir is None:
         return figures
     evaluations = RunDirectory(origin.model_dir).evaluations

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 def main(export_dir: str, inputs_path: str, outputs_path: str) -> None:
     """Writes the features of `clips` and `frames` of the inputs, from every entry of the export."""
-    sys.modules["cvrl_tf"] = None  # importing it is now an error
+    sys.modules["cvrl_tf"] = None  # type: ignore[assignment]  # importing it is now an error
     inputs = np.load(inputs_path)
     saved_model = tf.saved_model.load(os.path.join(export_dir, "saved_model"))
     backbone = keras.models.load_model(os.path.join(export_dir, "backbone.keras"), safe_mode=True)

@@ -16,7 +16,9 @@ def copy(backbone: keras.Model) -> keras.Model:
 
     def clone(layer: keras.Layer) -> keras.Layer:
         classes = type(layer).__mro__
-        stock_class = next(cls for cls in classes if cls.__module__.split(".")[0] == "keras")
+        stock_class: type[keras.Layer] = next(
+            cls for cls in classes if cls.__module__.split(".")[0] == "keras"
+        )
         config = layer.get_config()
         return stock_class.from_config(config | {"dtype": "float32", "trainable": True})
 

@@ -84,9 +84,9 @@ def inspect(
     problems: list[Problem] = []
     jobs = [InspectionJob(path, frames_per_video) for path in paths]
     for result in _run(jobs, workers):
-        directory, name = os.path.split(result.path)
-        split = re.sub(r"-\d+-of-\d+$", "", name)
-        held = splits.setdefault((directory, split), Split(directory, split))
+        directory, file_name = os.path.split(result.path)
+        name = re.sub(r"-\d+-of-\d+$", "", file_name)
+        held = splits.setdefault((directory, name), Split(directory, name))
         held.paths.append(result.path)
         held.num_bytes += result.num_bytes
         held.videos += result.videos
@@ -173,12 +173,13 @@ def _check_labels(split: Split, classes: dict[int, str] | None, inspection: Insp
         if video.label is None:
             continue
         if classes is None:
-            expected = inspection.classes.setdefault(video.label, video.label_name or "")
+            name = video.label_name or ""
+            expected: str | None = inspection.classes.setdefault(video.label, name)
         else:
             expected = classes.get(video.label)
         text = None
         if expected is None:
-            text = f"the label is {video.label}, expected 0 to {len(classes) - 1}"
+            text = f"the label is {video.label}, expected 0 to {len(classes or ()) - 1}"
         elif video.label_name is not None and video.label_name != expected:
             text = f"the label {video.label} is named {video.label_name!r}, expected {expected!r}"
         if text:

@@ -133,7 +133,7 @@ def _contact_sheet(inspection: Inspection, seed: int) -> list[dict[str, Any]]:
 def _thumbnails(video: InspectedVideo) -> list[tuple[int, str]]:
     """Indices of frames and their small JPEGs in base64."""
     stored = next(tfrecords.read_shard(video.path, video.offset))
-    frames = records.deserialize(stored.serialized)[0].frames
+    frames = records.deserialize(stored.serialized or b"")[0].frames
     thumbnails = []
     for index in sampling.spaced(len(frames), FRAMES_PER_VIDEO):
         small = simplejpeg.decode_jpeg(frames[index], "RGB", min_height=THUMBNAIL_HEIGHT)

@@ -102,7 +102,7 @@ class InspectionJob:
                 if stored.number in self.ended:
                     texts = [self.ended[stored.number]]
                 elif stored.serialized is None:
-                    texts = [stored.problem]
+                    texts = [stored.problem or ""]
                 else:
                     report.start(stored.number)
                     video, texts = _inspect_record(self.path, stored, self.frames_per_video)
@@ -128,7 +128,7 @@ def _inspect_record(
     path: str, stored: tfrecords.StoredRecord, frames_per_video: int
 ) -> tuple[InspectedVideo | None, list[str]]:
     try:
-        video, problems = records.deserialize(stored.serialized)
+        video, problems = records.deserialize(stored.serialized or b"")
     except ValueError as error:
         return None, [str(error)]
     if not video.video_id:

@@ -77,7 +77,7 @@ def _their_name(name: str) -> str:
     """The name in keras.applications of a convolution with normalisation: conv1, res4_5_a."""
     if name == "conv1":
         return name
-    stage, block, part = re.fullmatch(r"res(\d)_(\d+)_(\w+)", name).groups()
+    stage, block, part = name.removeprefix("res").split("_")
     return f"conv{stage}_block{int(block) + 1}_{_BLOCK_PARTS[part]}"
 
 
@@ -88,8 +88,10 @@ def _inflate_unit(
     their_normalization: keras.layers.BatchNormalization,
 ) -> None:
     """Gives a convolution and its normalisation the weights of a 2-D pair, to the same outputs."""
-    kernel, bias = (np.float64(x) for x in their_convolution.get_weights())
-    gamma, beta, mean, variance = (np.float64(x) for x in their_normalization.get_weights())
+    kernel, bias = (np.asarray(x, np.float64) for x in their_convolution.get_weights())
+    gamma, beta, mean, variance = (
+        np.array(x, np.float64) for x in their_normalization.get_weights()
+    )
     variance += their_normalization.epsilon
     scale = np.ones_like(gamma)
     if convolution.name == "conv1_conv":

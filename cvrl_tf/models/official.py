@@ -67,7 +67,7 @@ def head_keys(head: keras.Model) -> dict[str, keras.Variable]:
     Args:
       head: of `build_projection_head`.
     """
-    layers = []
+    layers: list[tuple[str, tuple[str, ...]]] = []
     for index in range(HIDDEN_LAYERS):
         layers.append((f"hidden_{index}_dense", _DENSE))
         layers.append((f"hidden_{index}_bn", _NORMALIZATION))
@@ -188,7 +188,7 @@ def load_official_checkpoint(
 
 def _is_head_key(key: str) -> bool:
     match = re.fullmatch(rf"model/layer_with_weights-(\d+)/(\w+){_VALUE}", key)
-    return bool(match) and 1 <= int(match[1]) <= 2 * HIDDEN_LAYERS + 1
+    return match is not None and 1 <= int(match[1]) <= 2 * HIDDEN_LAYERS + 1
 
 
 def _check(

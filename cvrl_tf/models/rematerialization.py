@@ -1,6 +1,7 @@
 """Backbones that recompute activations in the backward pass, to save memory."""
 
 import re
+from collections.abc import Callable
 
 import keras
 import tensorflow as tf
@@ -36,7 +37,7 @@ class Rematerialized:
         return x
 
 
-def _recomputed(segment: keras.Model, training: bool):
+def _recomputed(segment: keras.Model, training: bool) -> Callable[[tf.Tensor], tf.Tensor]:
     first = True
 
     def run(x: tf.Tensor) -> tf.Tensor:

@@ -73,7 +73,8 @@ class ContrastiveTrainer(Trainer):
         """See `Trainer`."""
         with tf.GradientTape() as tape:
             embeddings = self._embed(batch.views)
-            loss, figures = info_nce(*tf.split(embeddings, 2), self._temperature)
+            first, second = tf.split(embeddings, 2)
+            loss, figures = info_nce(first, second, self._temperature)
             scaled_loss = self.scale(loss)
         return self.differentiate(tape, scaled_loss), {"loss": loss, **figures}
 
@@ -126,8 +127,8 @@ class ContrastiveTrainer(Trainer):
             with tf.GradientTape() as tape:
                 tape.watch(embeddings)
                 halves = [tf.split(part, 2) for part in embeddings]
-                views = [tf.concat(parts, axis=0) for parts in zip(*halves, strict=True)]
-                loss, figures = info_nce(*views, self._temperature)
+                first, second = (tf.concat(parts, axis=0) for parts in zip(*halves, strict=True))
+                loss, figures = info_nce(first, second, self._temperature)
                 scaled_loss = self.scale(loss)
             return tape.gradient(scaled_loss, embeddings), {"loss": loss, **figures}
 

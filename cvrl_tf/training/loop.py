@@ -179,7 +179,7 @@ def train(
                     float(trainer.schedule(step - 1)),
                     checkpoints.latest,
                     bad_records=len(state.bad_records),
-                    **(run.evaluation.measure() if evaluates and writer else {}),
+                    **(run.evaluation.measure() if run.evaluation and evaluates and writer else {}),
                 )
             stopping, state.positions = workers.agree(bool(stop.received), gaps.next_position)
             if last or stopping or timer.due(step):
@@ -282,7 +282,7 @@ class _Profile:
             self._running = True
 
     def after(self, step: int) -> None:
-        if self._running and step == self._steps[1]:
+        if self._running and self._steps and step == self._steps[1]:
             self._stop()
 
     def _stop(self) -> None:

@@ -20,14 +20,14 @@ class Origin:
     Attributes:
       config: of the run; a bare `NetworkConfig` for weights that do not come from a run. Its `clip`
         is what the backbone is made for.
-      checkpoint: path of the weights; empty when they do not come from a file.
+      checkpoint: path of the weights; empty or None when they do not come from a file.
       step: training steps that the weights have seen.
       model_dir: the directory of the run, where its results go; None for all but "run".
       kind: "run", "official", "inflated", "random" or "color_histogram".
     """
 
     config: NetworkConfig
-    checkpoint: str
+    checkpoint: str | None
     step: int
     model_dir: str | None = None
     kind: str = "run"

@@ -1,6 +1,7 @@
 """What runs wrote to metrics.jsonl as a picture, one panel for each figure."""
 
 import math
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -63,7 +64,8 @@ def draw(runs: list[tuple[str, Rows]]) -> Figure:
     legend_inches = 0.3 + 0.2 * len(runs)
     height = 2.6 * panel_rows + legend_inches
     figure = Figure(figsize=(5 * columns, height), layout="constrained")
-    figure.get_layout_engine().set(rect=(0, 0, 1, 1 - legend_inches / height))
+    engine: Any = figure.get_layout_engine()
+    engine.set(rect=(0, 0, 1, 1 - legend_inches / height))
     panel = None
     for index, name in enumerate(names):
         panel = figure.add_subplot(panel_rows, columns, index + 1, sharex=panel)
@@ -74,7 +76,8 @@ def draw(runs: list[tuple[str, Rows]]) -> Figure:
             points = [(row["step"], row[name]) for row in rows if name in row]
             if points:
                 dashes = DASHES[run // 10 % len(DASHES)]
-                _draw_line(panel, *np.array(points, float).T, f"C{run % 10}", dashes, label)
+                steps, values = np.array(points, float).T
+                _draw_line(panel, steps, values, f"C{run % 10}", dashes, label)
     lines = {line.get_label(): line for panel in figure.axes for line in panel.get_lines()}
     named = [label for label, _ in runs if label in lines]
     figure.legend([lines[label] for label in named], named, loc="upper left")
@@ -85,11 +88,11 @@ def _draw_line(
     panel: Axes, steps: np.ndarray, values: np.ndarray, color: str, dashes: str, label: str
 ) -> None:
     """The raw line, and a moving mean over it where there are many points."""
-    style = {"color": color, "linestyle": dashes}
+    style: Any = {"color": color, "linestyle": dashes}
     if len(steps) < SMOOTHED_LINES:
         panel.plot(steps, values, **style, marker="." if len(steps) < 30 else "", label=label)
         return
     size = len(steps) // WINDOWS
     panel.plot(steps, values, **style, alpha=0.35, linewidth=0.8)
     means = [np.convolve(x, np.full(size, 1 / size), "valid") for x in (steps, values)]
-    panel.plot(*means, **style, label=label)
+    panel.plot(means[0], means[1], **style, label=label)

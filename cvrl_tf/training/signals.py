@@ -4,6 +4,7 @@ import contextlib
 import signal
 import threading
 from types import FrameType, TracebackType
+from typing import Any
 
 from cvrl_tf import progress
 
@@ -31,7 +32,7 @@ class StopRequest:
     ):
         self.received: str | None = None
         self._announcement = announcement
-        self._before = {}
+        self._before: dict[int, Any] = {}
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.received:

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -123,7 +124,7 @@ class Workers:
 
     def __init__(self, strategy: tf.distribute.Strategy):
         self._strategy = strategy
-        resolver = getattr(strategy, "cluster_resolver", None)
+        resolver: Any = getattr(strategy, "cluster_resolver", None)
         several = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
         count = len(resolver.cluster_spec().as_dict()["worker"]) if several else 1
         self.share = Share(resolver.task_id, count) if several else WHOLE

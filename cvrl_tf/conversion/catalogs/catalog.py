@@ -6,7 +6,7 @@ import itertools
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import tensorflow as tf
@@ -93,7 +93,8 @@ def list_directory(directory: str) -> tuple[list[str], list[str]]:
     Raises:
       InputError: the directory cannot be read.
     """
-    directories, names = [], []
+    directories: list[str] = []
+    names: list[str] = []
     if "://" in directory:
         for name in tf.io.gfile.listdir(directory):
             # A request for each name would take hours: what is named like a video is a file.
@@ -106,9 +107,11 @@ def list_directory(directory: str) -> tuple[list[str], list[str]]:
             for entry in entries:  # which knows directories without a look at each file
                 (directories if files.is_directory(entry) else names).append(entry.name)
     # The leading dot is also that of the `._name.mp4` that macOS puts into archives.
-    return tuple(
-        sorted(n for n in found if not n.startswith(".")) for found in (directories, names)
-    )
+    return _shown(directories), _shown(names)
+
+
+def _shown(names: Iterable[str]) -> list[str]:
+    return sorted(name for name in names if not name.startswith("."))
 
 
 def walk(directory: str) -> Iterator[tuple[str, list[str], int]]:
@@ -209,8 +212,8 @@ def label_indices(names: Sequence[str], label_map: Sequence[str] | None) -> dict
     labels = {name: label for label, name in enumerate(classes)}
     unknown = sorted({name for name in names if name not in labels})
     if unknown:
-        other = spellings.get(spelling_key(unknown[0]))
-        similar = f", which it has as '{other}'" if other else ""
+        known = spellings.get(spelling_key(unknown[0]))
+        similar = f", which it has as '{known}'" if known else ""
         raise InputError(
             f"{len(unknown)} classes of the data are not among the {len(classes)} of --label_map"
             f" (first: '{unknown[0]}'{similar}): add them, spelled the same, or give no"

@@ -190,9 +190,9 @@ def _read_csv(path: str) -> Iterator[_Row]:
         )
     column = {name: header.index(name) for name in reversed(header)}
     id_column, label_column = column["youtube_id"], column.get("label")
-    time_columns = [column.get(name) for name in ("time_start", "time_end")]
-    has_times = None not in time_columns
-    split_column, splits = column.get("split"), Counter()
+    time_columns = [column[name] for name in ("time_start", "time_end") if name in column]
+    split_column = column.get("split")
+    splits: Counter[str] = Counter()
     for row in _csv_rows(reader, path):
         origin = f"{path}, line {reader.line_num}"
         if len(row) < len(header) or not re.fullmatch(_ID, row[id_column].strip()):
@@ -201,9 +201,10 @@ def _read_csv(path: str) -> Iterator[_Row]:
                 " 11 letters, digits, _ or -."
             )
         times = None
-        if has_times and all(row[index].strip() for index in time_columns):
+        if len(time_columns) == 2 and all(row[index].strip() for index in time_columns):
             try:
-                times = tuple(int(float(row[index])) for index in time_columns)
+                start, end = (int(float(row[index])) for index in time_columns)
+                times = start, end
             except (ValueError, OverflowError):
                 raise InputError(
                     f"{origin}: found '{','.join(row)[:80]}', expected {','.join(header)} with"

@@ -59,14 +59,14 @@ def ucf101(video_dir: str, annotation_dir: str, split_number: int) -> Catalog:
         listed[split] = []
         path = os.path.join(annotation_dir, f"{split}list{split_number:02d}.txt")
         for origin, line in read_lines(path, _UCF101_LISTS):
-            video, number = _numbered(line)
+            video, label = _numbered(line)
             class_name, _, name = video.partition("/")
             if class_name not in labels or not _is_file_name(name):
                 raise InputError(
                     f"{origin}: found '{line}', expected 'Class/video.avi' or 'Class/video.avi 1'"
                     " with a class of classInd.txt."
                 )
-            if number is not None and number != str(labels[class_name] + 1):
+            if label is not None and label != str(labels[class_name] + 1):
                 raise InputError(
                     f"{origin}: found label {number} for class {class_name}, which is"
                     f" {labels[class_name] + 1} in classInd.txt: the files are not of one data set."
@@ -135,8 +135,8 @@ def hmdb51(video_dir: str, annotation_dir: str, split_number: int) -> Catalog:
 
 def _numbered(line: str) -> tuple[str, str | None]:
     """Splits 'name 1' into the name, which may contain spaces, and the number, if there is one."""
-    name, number = re.fullmatch(r"(.*?)(?:\s+(\d+))?", line).groups()
-    return name, number
+    match = re.search(r"\s+(\d+)$", line)
+    return (line[: match.start()], match[1]) if match else (line, None)
 
 
 def _is_file_name(name: str) -> bool:
