@@ -124,7 +124,7 @@ def test_files_have_no_label_index(tmp_path):
         ),
         (
             ["--dataset=folder", "--video_dir=nowhere", "--output_dir=y"],
-            "--video_dir=nowhere does not exist",
+            "video_dir=nowhere does not exist",
         ),
     ],
 )
@@ -172,9 +172,9 @@ def test_bad_videos_are_summed_up_and_the_same_command_goes_on(tmp_path):
     *_, error = done.stderr.splitlines()
     assert error == (
         "error: 1 of the 5 videos of split 'train' could not be converted (empty file: 1), more"
-        f" than --max_failures=0.1: {tmp_path}/out/failures.csv lists them, and the other 4 are"
-        " converted. Fix them and convert into another --output_dir, or run again with a higher"
-        " --max_failures to accept this."
+        f" than max_failures=0.1: {tmp_path}/out/failures.csv lists them, and the other 4 are"
+        " converted. Fix them and convert into another output_dir, or run again with a higher"
+        " max_failures to accept this."
     )
     done = _run(*flags, "--max_failures=1")
     assert done.returncode == 0

@@ -39,7 +39,7 @@ class BeamPipeline:
         try:
             self._runner = apache_beam.runners.create_runner(runner)
         except (ValueError, ImportError) as error:
-            raise InputError(f"Beam cannot use --runner={runner}: {error}") from None
+            raise InputError(f"Beam cannot use runner={runner}: {error}") from None
 
     def __enter__(self) -> "BeamPipeline":
         return self

@@ -85,7 +85,7 @@ def _check_entries(split: str, entries: Sequence[Entry], num_shards: int | None)
     if not entries or (num_shards or 1) > len(entries):
         raise InputError(
             f"Found {len(entries)} videos for {num_shards or 1} shards of split '{split}':"
-            " expected at least one for each; lower --num_shards."
+            " expected at least one for each; lower num_shards."
         )
     repeated = [name for name, n in Counter(entry.video_id for entry in entries).items() if n > 1]
     if repeated:
@@ -105,9 +105,9 @@ def _agreed(state: State, plan: Plan) -> Plan:
         different = differences(other, plan, names)
         if different:
             raise InputError(
-                f"--output_dir={state.output_dir} holds split '{split}' of another conversion:"
+                f"output_dir={state.output_dir} holds split '{split}' of another conversion:"
                 f" {'; '.join(different)}. Give what was given there to resume it, or choose"
-                " another --output_dir."
+                " another output_dir."
             )
     if plan.split in found:
         return found[plan.split]
@@ -115,7 +115,7 @@ def _agreed(state: State, plan: Plan) -> Plan:
     shards = [name for name in names if re.fullmatch(rf"{plan.split}-\d+-of-\d+", name)]
     if shards or (INFO_FILE in names and not found):
         raise InputError(
-            f"--output_dir={state.output_dir} already holds {shards[0] if shards else INFO_FILE},"
+            f"output_dir={state.output_dir} already holds {shards[0] if shards else INFO_FILE},"
             " which this tool did not write there: choose another."
         )
     return plan

@@ -30,7 +30,7 @@ def writing_to(output_dir: str) -> Iterator[None]:
         reason = getattr(error, "message", None) or getattr(error, "strerror", None) or str(error)
         reason = reason.rpartition("; ")[2]  # TensorFlow puts the path of a temporary before it
         raise InputError(
-            f"Cannot write to --output_dir={output_dir} ({reason}): check that it may be written"
+            f"Cannot write to output_dir={output_dir} ({reason}): check that it may be written"
             " to and that the disk has space, then run the same command again; finished shards"
             " are kept."
         ) from None

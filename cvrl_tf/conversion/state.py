@@ -165,7 +165,7 @@ class State:
           InputError: another process holds it.
         """
         tf.io.gfile.makedirs(self._directory)
-        with files.locked(self._path("lock"), f"converting into --output_dir={self.output_dir}"):
+        with files.locked(self._path("lock"), f"converting into output_dir={self.output_dir}"):
             yield
 
     def remove_temporaries(self) -> None:
@@ -193,7 +193,7 @@ class State:
                 except (ValueError, TypeError):
                     raise InputError(
                         f"{self._path(name)} is not as this version writes it: choose another"
-                        " --output_dir."
+                        " output_dir."
                     ) from None
                 found[plan.split] = plan
         return found

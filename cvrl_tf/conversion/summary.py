@@ -114,11 +114,11 @@ def check_failures(
     if not held.videos:
         raise InputError(
             f"None of the {total} videos of split '{split}' could be converted ({reasons}):"
-            f" {listed} lists them. Fix what it names and convert into another --output_dir."
+            f" {listed} lists them. Fix what it names and convert into another output_dir."
         )
     raise InputError(
         f"{failed} of the {total} videos of split '{split}' could not be converted ({reasons}),"
-        f" more than --max_failures={max_failures}: {listed} lists them, and the other"
-        f" {held.videos} are converted. Fix them and convert into another --output_dir, or run"
-        " again with a higher --max_failures to accept this."
+        f" more than max_failures={max_failures}: {listed} lists them, and the other"
+        f" {held.videos} are converted. Fix them and convert into another output_dir, or run"
+        " again with a higher max_failures to accept this."
     )

@@ -39,7 +39,7 @@ def tfds(name: str) -> Catalog:
     source = tfds_source.find_source(name, _FLAG)
     split = name.rpartition(":")[2]
     if "+" in split:
-        raise InputError(f"--{_FLAG}={name}: expected one split; convert one after the other.")
+        raise InputError(f"{_FLAG}={name}: expected one split; convert one after the other.")
     classes = tfds_source.class_names(name, _FLAG)
     videos = source.indexed()
     index = videos.index

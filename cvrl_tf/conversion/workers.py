@@ -300,7 +300,7 @@ class _Queue:
         if self._deaths[index] == _MAX_DEATHS:
             raise InputError(
                 f"A worker process ended {_MAX_DEATHS} times between two videos ({how}): run the"
-                " same command again with fewer --workers."
+                " same command again with fewer workers."
             ) from None
 
     def finish(self, index: int, result: Any, counts: tuple[int, ...]) -> None:

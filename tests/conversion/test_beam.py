@@ -57,5 +57,5 @@ def test_the_number_of_shards_is_estimated_on_this_machine(tmp_path, entries):
 
 
 def test_an_unknown_runner_is_named():
-    with pytest.raises(InputError, match="Beam cannot use --runner=Nonsense: Unexpected pipeline"):
+    with pytest.raises(InputError, match="Beam cannot use runner=Nonsense: Unexpected pipeline"):
         BeamPipeline("Nonsense")

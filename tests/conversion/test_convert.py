@@ -272,7 +272,7 @@ def test_too_many_failures_are_an_error_at_the_end(tmp_path, videos, max_failure
     else:
         message = (
             r"3 of the 12 videos of split 'train' could not be converted \(empty file: 1, missing:"
-            rf" 1, not a .*: 1\), more than --max_failures={max_failures}: {output}/failures.csv"
+            rf" 1, not a .*: 1\), more than max_failures={max_failures}: {output}/failures.csv"
         )
         for _ in range(2):  # and it stays one when all is there
             with pytest.raises(InputError, match=message):
@@ -289,7 +289,7 @@ def test_no_video_at_all_is_an_error(tmp_path):
     assert str(caught.value) == (
         "None of the 3 videos of split 'train' could be converted (empty file: 1, missing: 1, not a"
         f" video that can be opened: 1): {tmp_path}/out/failures.csv lists them. Fix what it names"
-        " and convert into another --output_dir."
+        " and convert into another output_dir."
     )
     assert not list((tmp_path / "out").glob("train-*"))
     assert len(_failures(tmp_path / "out")) == 3
@@ -608,7 +608,7 @@ def test_two_runs_do_not_meet(tmp_path, videos, read):
 def test_a_directory_that_cannot_be_made_is_named(tmp_path, videos, read):
     (tmp_path / "file").touch()
     output = tmp_path / "file" / "out"
-    with pytest.raises(InputError, match=f"Cannot write to --output_dir={output}"):
+    with pytest.raises(InputError, match=f"Cannot write to output_dir={output}"):
         _convert(videos[0], output)
     assert read == []
 
@@ -632,9 +632,7 @@ def test_a_full_disk_leaves_finished_shards_and_goes_on_later(tmp_path, videos):
     try:
         for workers, executor in ((0, InProcess()), (1, WorkerPool(1))):
             output = tmp_path / f"out{workers}"
-            message = (
-                rf"^Cannot write to --output_dir={output} \(.*File too large\): check .* kept.$"
-            )
+            message = rf"^Cannot write to output_dir={output} \(.*File too large\): check .* kept.$"
             with pytest.raises(InputError, match=message):
                 _convert(entries, output, num_shards=8, executor=executor)
             left = _names(output)

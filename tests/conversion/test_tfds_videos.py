@@ -40,7 +40,7 @@ def test_a_split_becomes_a_catalog(data_dir):
 
 
 def test_one_split_at_a_time():
-    with pytest.raises(InputError, match=r"--tfds_name=tfds:jpeg_video:train\+test: expected one"):
+    with pytest.raises(InputError, match=r"tfds_name=tfds:jpeg_video:train\+test: expected one"):
         tfds_videos.tfds("tfds:jpeg_video:train+test")
 
 

@@ -107,9 +107,7 @@ def test_a_crash_is_tried_again_once(log):
 
 
 def test_deaths_between_videos_end_the_run(log):
-    message = (
-        r"ended 3 times between two videos \(the decoder crashed \(exit 3\)\).*fewer --workers"
-    )
+    message = r"ended 3 times between two videos \(the decoder crashed \(exit 3\)\).*fewer workers"
     with pytest.raises(InputError, match=message), WorkerPool(1) as pool:
         pool.run([BetweenVideos()], _Counts())
     assert not multiprocessing.active_children()

@@ -81,7 +81,7 @@ def check_directory(path: str, flag: str) -> None:
     """Raises InputError, with the flag's name, unless `path` is a directory."""
     if not tf.io.gfile.isdir(path):
         found = "is not a directory" if tf.io.gfile.exists(path) else "does not exist"
-        raise InputError(f"--{flag}={path} {found}: give the directory that holds the files.")
+        raise InputError(f"{flag}={path} {found}: give the directory that holds the files.")
 
 
 def list_directory(directory: str) -> tuple[list[str], list[str]]:
@@ -179,11 +179,11 @@ def read_label_map(path: str) -> list[str]:
     Raises:
       InputError: no such file, no names in it, or a name twice.
     """
-    names = [name for _, name in read_lines(path, "expected --label_map to have one class a line")]
+    names = [name for _, name in read_lines(path, "expected label_map to have one class a line")]
     repeated = [name for name, count in Counter(names).items() if count > 1]
     if repeated or not names:
         found = f"the class '{repeated[0]}' more than once" if repeated else "no class"
-        raise InputError(f"--label_map={path} holds {found}: expected each class name on one line.")
+        raise InputError(f"label_map={path} holds {found}: expected each class name on one line.")
     return names
 
 
@@ -207,7 +207,7 @@ def label_indices(names: Sequence[str], label_map: Sequence[str] | None) -> dict
             raise InputError(
                 f"Found the classes '{other}' and '{name}', which differ only in case, spaces or"
                 " underscores: give a class the same name in all folders and lists, or, if these"
-                " are two classes, --label_map with both."
+                " are two classes, label_map with both."
             )
     labels = {name: label for label, name in enumerate(classes)}
     unknown = sorted({name for name in names if name not in labels})
@@ -215,9 +215,9 @@ def label_indices(names: Sequence[str], label_map: Sequence[str] | None) -> dict
         known = spellings.get(spelling_key(unknown[0]))
         similar = f", which it has as '{known}'" if known else ""
         raise InputError(
-            f"{len(unknown)} classes of the data are not among the {len(classes)} of --label_map"
+            f"{len(unknown)} classes of the data are not among the {len(classes)} of label_map"
             f" (first: '{unknown[0]}'{similar}): add them, spelled the same, or give no"
-            " --label_map."
+            " label_map."
         )
     return labels
 
@@ -234,7 +234,7 @@ def check_any_found(split: str, listed: int, found: int, first: str, video_dir: 
     """
     if not found:
         raise InputError(
-            f"None of the {listed} videos of split '{split}' is in --video_dir={video_dir} (the"
+            f"None of the {listed} videos of split '{split}' is in video_dir={video_dir} (the"
             f" first was looked for at {first}, then in all folders): give the directory that holds"
             " the videos."
         )

@@ -71,9 +71,9 @@ def folder(
                 entries.append(Entry(f"{relative}/{stem}", path, labels[relative], relative))
     if not names:
         raise InputError(
-            f"--video_dir={video_dir} holds no class folders ({direct} videos directly in it):"
+            f"video_dir={video_dir} holds no class folders ({direct} videos directly in it):"
             f" {_expected(video_dir)}; put the videos of each class in a folder of its name, or use"
-            " --dataset=files for videos without labels."
+            " dataset=files for videos without labels."
         )
     if not entries:
         raise _no_videos(video_dir, names, deeper)
@@ -102,7 +102,7 @@ def _no_videos(video_dir: str, names: Sequence[str], deeper: Sequence[str]) -> I
         else f", one of {' '.join(sorted(VIDEO_EXTENSIONS))}"
     )
     return InputError(
-        f"--video_dir={video_dir} holds {len(names)} folders ({', '.join(names[:3])}, ...)"
+        f"video_dir={video_dir} holds {len(names)} folders ({', '.join(names[:3])}, ...)"
         f" but no videos in them: {_expected(video_dir)}{found}."
     )
 
@@ -168,7 +168,7 @@ def _matching(pattern: str) -> tuple[dict[str, str], list[str]]:
     """The videos that match a glob pattern, by their path from its fixed part, and notes."""
     if "://" in pattern and "**" in pattern:
         raise InputError(
-            f"--files={pattern}: ** is for local paths; give one * for each folder, or a .txt file"
+            f"files={pattern}: ** is for local paths; give one * for each folder, or a .txt file"
             " with one path a line."
         )
     names = file_systems.matching(pattern)
@@ -178,7 +178,7 @@ def _matching(pattern: str) -> tuple[dict[str, str], list[str]]:
         if "[" in pattern:
             hint = " The brackets [ and ] hold alternatives for one character: write [[] for [."
         raise InputError(
-            f"--files={pattern} matches no video ({len(names)} other files): expected a video, a"
+            f"files={pattern} matches no video ({len(names)} other files): expected a video, a"
             " pattern such as 'videos/**/*.mp4' (quoted; ** is any number of folders), or a .txt"
             f" file with one path per line.{hint}"
         )
@@ -193,18 +193,18 @@ def _matching(pattern: str) -> tuple[dict[str, str], list[str]]:
 def _listed(path: str) -> tuple[dict[str, str], list[str]]:
     """The files that a list names, by their name in it, and notes."""
     found: dict[str, str] = {}
-    for origin, line in read_lines(path, "expected --files to be a glob pattern or a list"):
+    for origin, line in read_lines(path, "expected files=... to be a glob pattern or a list"):
         name = line if "://" in line else posixpath.normpath(line)
         relative = name.lstrip("/")
         if relative in found:
             raise InputError(f"{origin} names {line} a second time: expected each file once.")
         found[relative] = name if "://" in name else posixpath.join(posixpath.dirname(path), name)
     if not found:
-        raise InputError(f"--files={path} names no file: expected one path per line.")
+        raise InputError(f"files={path} names no file: expected one path per line.")
     if not any(map(tf.io.gfile.exists, found.values())):
         first = next(iter(found.values()))
         raise InputError(
-            f"None of the {len(found)} files that --files={path} names is there (the first was"
+            f"None of the {len(found)} files that files={path} names is there (the first was"
             f" looked for at {first}): paths are absolute or from the directory of the list."
         )
     return found, []

@@ -31,7 +31,7 @@ _SPLIT_NAMES = {
     "val": ("val", "validate", "validation"),
     "test": ("test",),
 }
-_EXPECTED = "expected --annotations to name a .csv or .txt file for each split"
+_EXPECTED = "expected annotations to name a .csv or .txt file for each split"
 _REPLACEMENT = ("replacement", "replacement_for_corrupted_k400")
 
 Times = tuple[int, int]
@@ -68,8 +68,8 @@ def find_annotations(annotations: str) -> dict[str, str]:
     if "=" not in annotations:
         if tf.io.gfile.exists(annotations) and not tf.io.gfile.isdir(annotations):
             raise InputError(
-                f"--annotations={annotations} is a file: say of which split,"
-                f" --annotations=train={annotations}."
+                f"annotations={annotations} is a file: say of which split,"
+                f" annotations=train={annotations}."
             )
         check_directory(annotations, "annotations")
         names = list_directory(annotations)[1]
@@ -78,15 +78,15 @@ def find_annotations(annotations: str) -> dict[str, str]:
             found = [n for n in names if n in {f"{s}{e}" for s in stems for e in (".csv", ".txt")}]
             if len(found) > 1:
                 raise InputError(
-                    f"--annotations={annotations} holds {' and '.join(found)}: name the file of"
-                    f" each split, --annotations={split}={os.path.join(annotations, found[0])},..."
+                    f"annotations={annotations} holds {' and '.join(found)}: name the file of"
+                    f" each split, annotations={split}={os.path.join(annotations, found[0])},..."
                 )
             if found:
                 paths[split] = os.path.join(annotations, found[0])
         if not paths:
             raise InputError(
-                f"--annotations={annotations} holds none of train.csv, val.csv, test.csv or the"
-                " same as .txt: name the file of each split, --annotations=train=FILE,val=FILE."
+                f"annotations={annotations} holds none of train.csv, val.csv, test.csv or the"
+                " same as .txt: name the file of each split, annotations=train=FILE,val=FILE."
             )
         return paths
     paths = {}
@@ -94,7 +94,7 @@ def find_annotations(annotations: str) -> dict[str, str]:
         split, _, path = (part.strip() for part in pair.partition("="))
         if not split or not path or split in paths:
             raise InputError(
-                f"--annotations={annotations}: found '{pair}', expected split=FILE, each split"
+                f"annotations={annotations}: found '{pair}', expected split=FILE, each split"
                 " once, as in train=train.csv,val=val.csv."
             )
         paths[split] = path

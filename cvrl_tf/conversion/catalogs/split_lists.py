@@ -19,12 +19,12 @@ from cvrl_tf.conversion.catalogs.catalog import (
 from cvrl_tf.errors import InputError
 
 _UCF101_LISTS = (
-    "expected --annotations to be UCF-101's folder ucfTrainTestlist, with classInd.txt, and"
-    " trainlist01.txt and testlist01.txt for --split_number=1"
+    "expected annotations to be UCF-101's folder ucfTrainTestlist, with classInd.txt, and"
+    " trainlist01.txt and testlist01.txt for split_number=1"
 )
 _HMDB51_LISTS = (
-    "expected --annotations to be HMDB-51's folder testTrainMulti_7030_splits, with"
-    " <class>_test_split1.txt of each class for --split_number=1"
+    "expected annotations to be HMDB-51's folder testTrainMulti_7030_splits, with"
+    " <class>_test_split1.txt of each class for split_number=1"
 )
 
 

@@ -50,7 +50,7 @@ def test_folder_ids_keep_the_extension_where_they_would_collide(tmp_path):
 
 
 def test_folder_says_what_is_wrong(tmp_path):
-    with pytest.raises(InputError, match=r"--video_dir=.*nowhere does not exist"):
+    with pytest.raises(InputError, match=r"video_dir=.*nowhere does not exist"):
         catalogs.folder(str(tmp_path / "nowhere"))
     touch(tmp_path, "x.mp4", "y.mp4")
     with pytest.raises(InputError, match=r"not a directory"):
@@ -105,7 +105,7 @@ def test_folder_takes_labels_from_a_label_map(tmp_path):
         (2, "a"),
         (0, "b"),
     ]
-    with pytest.raises(InputError, match=r"1 classes .* the 1 of --label_map \(first: 'b'\)"):
+    with pytest.raises(InputError, match=r"1 classes .* the 1 of label_map \(first: 'b'\)"):
         catalogs.folder(root, label_map=["a"])
 
 
@@ -183,7 +183,7 @@ def test_files_say_what_is_wrong(tmp_path):
     with pytest.raises(InputError, match=r"matches no video \(2 other files\): .*quoted"):
         catalogs.files(f"{root}/v/*")
     path = tmp_path / "list.txt"
-    with pytest.raises(InputError, match=r"There is no file .*list.txt: expected --files"):
+    with pytest.raises(InputError, match=r"There is no file .*list.txt: expected files="):
         catalogs.files(str(path))
     path.write_text("x.mp4\n./x.mp4\n")
     with pytest.raises(InputError, match=r"list.txt, line 2 names ./x.mp4 a second time"):
@@ -243,16 +243,16 @@ def test_class_names_that_differ_in_spelling_only_are_refused(tmp_path, other):
     assert str(caught.value) == (
         f"Found the classes '{first}' and '{second}', which differ only in case, spaces or"
         " underscores: give a class the same name in all folders and lists, or, if these are two"
-        " classes, --label_map with both."
+        " classes, label_map with both."
     )
     both = ["eating cake", other]
     assert catalogs.folder(root, label_map=both).classes == both
     with pytest.raises(InputError) as caught:
         catalogs.folder(root, label_map=["eating cake"])
     assert str(caught.value) == (
-        "1 classes of the data are not among the 1 of --label_map (first:"
+        "1 classes of the data are not among the 1 of label_map (first:"
         f" '{other}', which it has as 'eating cake'): add them, spelled the same, or give no"
-        " --label_map."
+        " label_map."
     )
 
 
@@ -298,9 +298,9 @@ def test_a_list_in_utf16_is_refused_in_one_sentence(tmp_path, encoding):
 
 def test_a_directory_in_the_place_of_a_list_is_named(tmp_path):
     (tmp_path / "list.txt").mkdir()
-    with pytest.raises(InputError, match=r"^.*list.txt is a directory: expected --files to be"):
+    with pytest.raises(InputError, match=r"^.*list.txt is a directory: expected files=... to be"):
         catalogs.files(str(tmp_path / "list.txt"))
-    with pytest.raises(InputError, match=r"^.*list.txt is a directory: expected --label_map to"):
+    with pytest.raises(InputError, match=r"^.*list.txt is a directory: expected label_map to"):
         catalogs.read_label_map(str(tmp_path / "list.txt"))
 
 

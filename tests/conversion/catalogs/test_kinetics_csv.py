@@ -244,7 +244,7 @@ def test_a_class_that_lists_spell_differently_is_refused(tmp_path):
     assert str(caught.value) == (
         "Found the classes 'eating cake' and 'eating_cake', which differ only in case, spaces or"
         " underscores: give a class the same name in all folders and lists, or, if these are two"
-        " classes, --label_map with both."
+        " classes, label_map with both."
     )
 
 
@@ -280,7 +280,7 @@ def test_labels_of_a_label_map_are_the_same_for_one_split_alone(tmp_path):
     assert mapped.splits["val"] == both.splits["val"]
     with pytest.raises(
         InputError,
-        match=r"1 classes .* the 2 of --label_map \(first: 'yoga', which it has as 'Yoga'\)",
+        match=r"1 classes .* the 2 of label_map \(first: 'yoga', which it has as 'Yoga'\)",
     ):
         _kinetics(tmp_path, names, ["zumba", "Yoga"], train=train)
 
@@ -356,7 +356,7 @@ def test_annotations_of_a_directory(tmp_path):
         InputError, match=r"test.csv is a file: say of which split, .*=train=/.*csv"
     ):
         catalogs.find_annotations(f"{root}/test.csv")
-    with pytest.raises(InputError, match=r"--annotations=.*nowhere does not exist"):
+    with pytest.raises(InputError, match=r"annotations=.*nowhere does not exist"):
         catalogs.find_annotations(f"{root}/nowhere")
 
 

@@ -131,7 +131,7 @@ def test_a_split_without_any_video_is_refused(tmp_path):
     lists = _lists(tmp_path / "lists", TRAIN, TEST)
     with pytest.raises(
         InputError,
-        match=r"None of the 1 videos of split 'test' is in --video_dir=.* \(the first was looked"
+        match=r"None of the 1 videos of split 'test' is in video_dir=.* \(the first was looked"
         r" for at .*/videos/Jump/v_Jump_g01_c02.avi, then in all folders\): give the directory",
     ):
         catalogs.ucf101(videos, lists, 1)
@@ -171,9 +171,9 @@ def test_ucf101_says_which_file_is_not_there(tmp_path):
     lists = _lists(tmp_path / "lists", TRAIN, TEST)
     with pytest.raises(InputError, match=r"no file .*trainlist04.txt.*ucfTrainTestlist"):
         catalogs.ucf101(videos, lists, 4)
-    with pytest.raises(InputError, match=r"--annotations=.*nowhere does not exist"):
+    with pytest.raises(InputError, match=r"annotations=.*nowhere does not exist"):
         catalogs.ucf101(videos, str(tmp_path / "nowhere"), 1)
-    with pytest.raises(InputError, match=r"--video_dir=.*nowhere does not exist"):
+    with pytest.raises(InputError, match=r"video_dir=.*nowhere does not exist"):
         catalogs.ucf101(str(tmp_path / "nowhere"), lists, 1)
 
 

@@ -27,15 +27,15 @@ def test_a_difference_is_shown_and_sets_the_exit_status(monkeypatch, capsys):
 
     monkeypatch.setattr(odd_files, "_video_outcomes", lambda directory: [])
     names = (
-        OddNames("no directory", lambda path: catalogs.folder(f"{path}/x"), "refused: --video_dir"),
+        OddNames("no directory", lambda path: catalogs.folder(f"{path}/x"), "refused: video_dir"),
         OddNames("a defect", broken, "1 videos"),
     )
     monkeypatch.setattr(odd_files, "NAMES", names[:1])
     assert COMMAND.call("--trials=files") == 0
-    assert "no directory  refused: --video_dir  the same\n" in capsys.readouterr().out
+    assert "no directory  refused: video_dir  the same\n" in capsys.readouterr().out
     monkeypatch.setattr(odd_files, "NAMES", names)
     assert COMMAND.call("--trials=files") == 1
     printed = capsys.readouterr()
-    assert "a defect      1 videos              KeyError: 'lost'\n" in printed.out
+    assert "a defect      1 videos            KeyError: 'lost'\n" in printed.out
     assert "odd files, names and lists converted      2  1 things\n" in printed.out
     assert "files: a defect: must give '1 videos', gave \"KeyError: 'lost'\"" in printed.err
