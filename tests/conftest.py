@@ -2,12 +2,13 @@
 
 import pathlib
 
-from small_records import make_video, write_shard  # cvrl_tf before TensorFlow, which it prepares
+import cvrl_tf  # noqa: F401 - before TensorFlow, whose log it prepares
 
 # isort: split
 import numpy as np
 import pytest
 import tensorflow as tf
+from small_records import make_video, write_shard
 
 # Replicas on one machine: must be set before TensorFlow starts.
 tf.config.set_logical_device_configuration(

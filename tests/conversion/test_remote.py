@@ -1,5 +1,6 @@
 """Conversion to and from a real S3 server on this machine."""
 
+import importlib.util
 import json
 import os
 import socket
@@ -83,6 +84,9 @@ def s3(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(
+    importlib.util.find_spec("tensorflow_io") is None, reason="needs the extra `remote`"
+)
 def test_from_s3_to_s3_and_back_with_exit_status_0(tmp_path, s3):
     client, environment = s3
     for index in range(2):
