@@ -86,7 +86,7 @@ def main(flags: Values) -> None:
     backbone, origin = backbone_flags.load(flags)
     views = view_flags.of_run(flags, origin.config)
     if flags.data:
-        videos = checks.check_shards(find_source(flags.data, "data"), views.clip)
+        videos = checks.check_shards(find_source(flags.data, "data"), views.clip, enlarge=True)
         stored = extraction.from_records(backbone, videos, views, flags.output)
     else:
         files.load_file_systems(flags.files)

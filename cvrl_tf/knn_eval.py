@@ -70,7 +70,8 @@ def main(flags: Values) -> None:
                 "--output_dir is missing. It is required because the backbone does not come from a"
                 f" run directory: {origin.description}."
             )
-        output = report.default_directory(origin.model_dir, "knn", origin.checkpoint)
+        ids_files = flags.train_ids, flags.test_ids
+        output = report.default_directory(origin.model_dir, "knn", origin.checkpoint, ids_files)
     views = view_flags.of_run(flags, origin.config)
     task = data_flags.read_task(flags, views.clip)
     probes.check_number(len(task.train.videos), max(neighbors))

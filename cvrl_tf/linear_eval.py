@@ -84,7 +84,8 @@ def _output_dir(flags: Values, protocol: str, origin: Origin) -> str:
             "--output_dir is missing. It is required because the backbone does not come from a run"
             f" directory: {origin.description}."
         )
-    return report.default_directory(origin.model_dir, protocol, origin.checkpoint)
+    ids_files = flags.train_ids, flags.test_ids
+    return report.default_directory(origin.model_dir, protocol, origin.checkpoint, ids_files)
 
 
 def main(flags: Values) -> None:

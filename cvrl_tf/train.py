@@ -9,18 +9,17 @@ them, and evaluates and exports the backbone.
 
 import os
 import shlex
-from typing import Any
 
 import keras
 
+from cvrl_tf.cli import data as data_flags
 from cvrl_tf.cli import loop as loop_flags
 from cvrl_tf.cli.application import Command
 from cvrl_tf.cli.flag import Flag, Values, flags_of
-from cvrl_tf.data.labels import UNLABELLED, check_classes
 from cvrl_tf.demo import run as demo
 from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation import classification, knn
-from cvrl_tf.evaluation.classification import Task
+from cvrl_tf.evaluation.classification import DataChoice
 from cvrl_tf.evaluation.views import EvaluationViews
 from cvrl_tf.training.config import MAX_EPOCHS, PretrainConfig
 from cvrl_tf.training.pretrain import Evaluation, Execution, pretrain
@@ -68,6 +67,7 @@ FLAGS = {
             lower=0,
             upper=MAX_EPOCHS,
         ),
+        data_flags.ALLOW_OVERLAP,
     ),
     "Fault tolerance": loop_flags.FAULT_TOLERANCE,
     "Output": (
@@ -120,18 +120,10 @@ def main(flags: Values) -> None:
 
 def _knn_evaluation(flags: Values, config: PretrainConfig) -> Evaluation:
     """Measures a backbone by the nearest neighbours of --eval_data in --train_data."""
-    data = []
-    for name in ("train_data", "eval_data"):
-        pattern: Any = flags[name].value
-        data.append(classification.read_data(pattern, name, config.clip))
-        if UNLABELLED in data[-1].labels.labels:
-            raise InputError(
-                f"--{name}={flags[name].value} has records without labels, which --eval_data"
-                " requires: omit --eval_data, or convert with class folders or lists."
-            )
-    train, test = data
-    check_classes(train.videos.name, train.labels, test.videos.name, test.labels)
-    task, views = Task(train, test, class_names=[]), EvaluationViews(config.clip, KNN_CLIPS)
+    train = DataChoice(config.train_data, "train_data", config.clip)
+    test = DataChoice(flags.eval_data, "eval_data", config.clip, enlarge=True)
+    task = classification.read_task(train, test, flags.allow_overlap)
+    views = EvaluationViews(config.clip, KNN_CLIPS)
 
     def measure(backbone: keras.Model) -> dict[str, float]:
         found = knn.evaluate(backbone, task, views, [KNN_NEIGHBORS])

@@ -78,6 +78,9 @@ def test_keras_json_of_the_user_changes_nothing(model_dir, tmp_path):
 
 def test_knn_eval_writes_its_result(model_dir, shards, tmp_path):
     data = [f"--model_dir={model_dir}", f"--train_data={shards}", f"--test_data={shards}"]
+    refused = _run("cvrl_tf.knn_eval", *data)
+    _assert_one_sentence(refused, f"All 12 videos of --test_data={shards} are also in --train_data")
+    data.append("--allow_overlap")
     page = tmp_path / "neighbors.html"
     flags = ["--num_neighbors=1,3", "--num_clips=2", "--logistic_regression", f"--html={page}"]
     result = _run("cvrl_tf.knn_eval", *data, *flags, fresh=True)
@@ -117,7 +120,8 @@ def test_knn_eval_writes_its_result(model_dir, shards, tmp_path):
         assert (about[part]["videos"], about[part]["ids_file"]) == (3, str(ids))
     assert about["figures"]["recall_at_1"]["value"] == 1.0  # each is its own neighbour
     few = _run("cvrl_tf.knn_eval", *data, "--num_neighbors=1,4")
-    _assert_one_sentence(few, "has 3 videos, fewer than --num_neighbors=4")
+    assert few.returncode == 2 and few.stderr.startswith("note: 3 of 3 videos of --test_data=")
+    assert "error: --train_data has 3 videos, fewer than --num_neighbors=4" in few.stderr
     _assert_one_sentence(_run(*colors), "directory: colour histogram.")
     wrong = _run("cvrl_tf.knn_eval", *data, "--num_neighbors=5,x")
     _assert_one_sentence(wrong, "--num_neighbors=5,x: expected a number above 0")
@@ -125,7 +129,10 @@ def test_knn_eval_writes_its_result(model_dir, shards, tmp_path):
 
 def test_training_measures_neighbours_on_the_way(shards, tmp_path):
     flags = [f"--train_data={shards}", *SMALL, "--eval_every_epochs=1", "--epochs=2"]
-    result = _run("cvrl_tf.train", f"--model_dir={tmp_path}/run", f"--eval_data={shards}", *flags)
+    run = [f"--model_dir={tmp_path}/run", f"--eval_data={shards}"]
+    refused = _run("cvrl_tf.train", *run, *flags)
+    _assert_one_sentence(refused, f"All 12 videos of --eval_data={shards} are also in --train_data")
+    result = _run("cvrl_tf.train", *run, "--allow_overlap", *flags)
     assert result.returncode == 0, result.stderr
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     rows = [json.loads(line) for line in lines]
@@ -133,7 +140,7 @@ def test_training_measures_neighbours_on_the_way(shards, tmp_path):
     assert all(0.0 <= row.get("knn_top1", 0.0) <= 1.0 for row in rows)
     unlabelled = write_shard(tmp_path / "unlabelled", [make_video(0, label=None)])
     result = _run("cvrl_tf.train", f"--model_dir={tmp_path}/x", f"--eval_data={unlabelled}", *flags)
-    _assert_one_sentence(result, "has records without labels, which --eval_data needs: leave")
+    _assert_one_sentence(result, f"1 of 1 records of {unlabelled} have no label, the first is")
     assert not (tmp_path / "x").exists()
 
 

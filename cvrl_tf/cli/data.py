@@ -4,8 +4,14 @@ from cvrl_tf.cli.flag import Flag, Values
 from cvrl_tf.data.clips import ClipSpec
 from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation import classification
-from cvrl_tf.evaluation.classification import Task
+from cvrl_tf.evaluation.classification import DataChoice, Task
 
+ALLOW_OVERLAP = Flag(
+    "allow_overlap",
+    False,
+    "Evaluate even if all videos to test on are videos to learn from, by their ids or their frames."
+    " A partial overlap is only noted.",
+)
 FLAGS = (
     Flag(
         "train_data",
@@ -26,6 +32,7 @@ FLAGS = (
         "Test on these records only, listed as in --train_ids. To choose settings, test on training"
         " videos that --train_ids does not list: give --test_data the value of --train_data.",
     ),
+    ALLOW_OVERLAP,
 )
 
 
@@ -36,17 +43,22 @@ def check_given(flags: Values) -> None:
             raise InputError(f"--{name} is missing; --help shows an example.")
 
 
-def read_task(flags: Values, clip: ClipSpec) -> Task:
+def read_task(flags: Values, test_clip: ClipSpec, train_clip: ClipSpec | None = None) -> Task:
     """The data that the user gave.
 
     Args:
       flags: of a command that has `FLAGS`.
-      clip: the clips to be taken.
+      test_clip: the clips to take of the videos to test on.
+      train_clip: the clips to train on; None where the videos to learn from are seen as those to
+        test on.
 
     Raises:
       InputError: as `check_given` and `classification.read_task`.
     """
     check_given(flags)
-    return classification.read_task(
-        flags.train_data, flags.test_data, clip, flags.train_ids, flags.test_ids
+    enlarge = train_clip is None
+    train = DataChoice(
+        flags.train_data, "train_data", train_clip or test_clip, flags.train_ids, enlarge
     )
+    test = DataChoice(flags.test_data, "test_data", test_clip, flags.test_ids, enlarge=True)
+    return classification.read_task(train, test, flags.allow_overlap)

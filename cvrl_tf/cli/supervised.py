@@ -70,9 +70,7 @@ class Evaluation:
     @property
     def test_views(self) -> EvaluationViews:
         """The views of each test video."""
-        flags = self.flags
-        clip = ClipSpec(flags.num_frames, flags.stride, flags.test_crop_size)
-        return view_flags.of_clip(flags, clip)
+        return view_flags.of_clip(self.flags, _test_clip(self.flags))
 
     def config(self, frozen: bool) -> SupervisedConfig:
         """The configuration of a run; `frozen` as in `SupervisedConfig`."""
@@ -158,10 +156,15 @@ def prepare(flags: Values) -> Evaluation:
     """
     start = time.monotonic()
     strategy = make_strategy(flags.strategy)
-    task = data_flags.read_task(flags, ClipSpec(flags.num_frames, flags.stride, flags.crop_size))
+    train_clip = ClipSpec(flags.num_frames, flags.stride, flags.crop_size)
+    task = data_flags.read_task(flags, _test_clip(flags), train_clip)
     with strategy.scope():
         backbone, origin = backbone_flags.load(flags, DTYPE_POLICIES[flags.precision], flags.seed)
     return Evaluation(flags, strategy, task, backbone, origin, start)
+
+
+def _test_clip(flags: Values) -> ClipSpec:
+    return ClipSpec(flags.num_frames, flags.stride, flags.test_crop_size)
 
 
 def settings(config: SupervisedConfig) -> dict[str, Any]:

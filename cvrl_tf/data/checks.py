@@ -7,7 +7,7 @@ from cvrl_tf.data.source import IndexedSource, Source
 from cvrl_tf.errors import InputError
 
 
-def check_shards(source: Source, clip: ClipSpec) -> IndexedSource:
+def check_shards(source: Source, clip: ClipSpec, enlarge: bool = False) -> IndexedSource:
     """Checks before any long work that clips can be taken from the shards.
 
     Checks all record lengths and the first record of each shard. Notes on stderr if some of these
@@ -16,16 +16,17 @@ def check_shards(source: Source, clip: ClipSpec) -> IndexedSource:
     Args:
       source: what to read.
       clip: the clips to be taken.
+      enlarge: whether smaller frames are enlarged, as in evaluations, or refused.
 
     Returns:
       The videos of all shards.
 
     Raises:
-      InputError: a shard that is cut off, frames smaller than the clip, or none of the first videos
-        can be read and is as long as a clip.
+      InputError: a shard that is cut off, frames smaller than the clip unless `enlarge`, or none of
+        the first videos can be read and is as long as a clip.
     """
     videos = source.indexed()
-    lengths, problems = [], []
+    lengths, smaller, problems = [], [], []
     for path in source.paths:
         try:
             summary = records.first_record(path, source.summarize)
@@ -33,6 +34,8 @@ def check_shards(source: Source, clip: ClipSpec) -> IndexedSource:
             problems.append(error)
             continue
         if min(summary.height, summary.width) < clip.size:
+            smaller.append(f"{summary.width}x{summary.height}")
+        if smaller and not enlarge:
             raise InputError(
                 f"{path} has frames of {summary.width}x{summary.height} pixels, smaller than"
                 f" crop_size={clip.size}: lower crop_size, or convert again with a larger"
@@ -45,6 +48,11 @@ def check_shards(source: Source, clip: ClipSpec) -> IndexedSource:
         progress.note(
             f"note: the first records of {len(problems)} of {len(source.paths)} shards cannot be"
             f" read. {problems[0]}"
+        )
+    if smaller:
+        progress.note(
+            f"note: the first videos of {len(smaller)} of {len(lengths)} shards have frames smaller"
+            f" than {clip.size} pixels ({smaller[0]}): they are enlarged."
         )
     if max(lengths) < clip.span:
         raise InputError(

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from cvrl_tf import files
-from cvrl_tf.data import tfrecords
+from cvrl_tf.data import records, tfrecords
 from cvrl_tf.data.source import IndexedSource, Source
 from cvrl_tf.errors import InputError
 
@@ -27,10 +27,17 @@ class RecordLabels:
     Attributes:
       labels: (N,) int64, class indices; `UNLABELLED`, or `UNREADABLE` for a damaged record.
       ids: N ids, empty where a record has none.
+      contents: (N,) int64, `records.content_key` of each; 0 where it is unknown.
     """
 
     labels: np.ndarray
     ids: Sequence[str]
+    contents: np.ndarray
+
+    def select(self, numbers: np.ndarray) -> "RecordLabels":
+        """Those of some of the records: of the given numbers, (n,) int64."""
+        ids = [self.ids[number] for number in numbers]
+        return RecordLabels(self.labels[numbers], ids, self.contents[numbers])
 
 
 def read_labels(videos: IndexedSource) -> RecordLabels:
@@ -40,13 +47,14 @@ def read_labels(videos: IndexedSource) -> RecordLabels:
       videos: whose records are read.
 
     Returns:
-      Labels and ids in the order of the videos.
+      Labels, ids and contents in the order of the videos.
 
     Raises:
       InputError: a file cannot be opened.
     """
     source, index = videos.source, videos.index
     labels = np.full(len(index), UNREADABLE, np.int64)
+    contents = np.zeros(len(index), np.int64)
     ids = [""] * len(index)
 
     def read_shard(shard: int) -> None:
@@ -54,24 +62,27 @@ def read_labels(videos: IndexedSource) -> RecordLabels:
         with files.reading(path), tfrecords.open_at_places(path) as file:
             for number in np.flatnonzero(index.shards == shard):
                 with contextlib.suppress(ValueError, tf.errors.OpError):
-                    labels[number], ids[number] = _read(source, file, int(index.offsets[number]))
+                    offset = int(index.offsets[number])
+                    labels[number], ids[number], contents[number] = _read(source, file, offset)
 
     remote = any(map(files.is_remote, index.paths))
     with concurrent.futures.ThreadPoolExecutor(_REMOTE_SHARDS_AT_ONCE if remote else 1) as pool:
         list(pool.map(read_shard, np.unique(index.shards)))
-    return RecordLabels(labels, ids)
+    return RecordLabels(labels, ids, contents)
 
 
-def _read(source: Source, file: BinaryIO, offset: int) -> tuple[int, str]:
-    """Label and id of the record at an offset of a file."""
+def _read(source: Source, file: BinaryIO, offset: int) -> tuple[int, str, int]:
+    """Label, id and content key of the record at an offset of a file."""
     head, length = tfrecords.read_head(file, offset, _HEAD_BYTES)
     if source.label_and_id:
         found = source.label_and_id(head)
         if found:
-            return found
+            return *found, records.content_key(head)
     serialized, _ = tfrecords.read_head(file, offset, length)
     record = source.parse(tf.constant(serialized))
-    return int(record["label"]), record["id"].numpy().decode(errors="replace")
+    frames = record["frames"].numpy()
+    content = records.content_hash(b"%d " % len(frames) + b"".join(frames[:1]))
+    return int(record["label"]), record["id"].numpy().decode(errors="replace"), content
 
 
 def check_classes(train_name: str, train: RecordLabels, test_name: str, test: RecordLabels) -> int:
@@ -90,12 +101,12 @@ def check_classes(train_name: str, train: RecordLabels, test_name: str, test: Re
       InputError: records without a label, fewer than two classes to train on, or a class to test
         that none of the training records has.
     """
-    for name, records in ((train_name, train), (test_name, test)):
-        absent = np.flatnonzero(records.labels == UNLABELLED)
+    for name, found in ((train_name, train), (test_name, test)):
+        absent = np.flatnonzero(found.labels == UNLABELLED)
         if absent.size:
             raise InputError(
-                f"{absent.size} of {len(records.ids)} records of {name} have no label, the first"
-                f" is '{records.ids[absent[0]]}': expected labelled records; convert with class"
+                f"{absent.size} of {len(found.ids)} records of {name} have no label, the first"
+                f" is '{found.ids[absent[0]]}': expected labelled records; convert with class"
                 " folders or lists."
             )
     classes, test_classes = (np.unique(x.labels[x.labels >= 0]) for x in (train, test))

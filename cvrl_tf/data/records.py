@@ -21,6 +21,7 @@ All frames of a record have one height and width.
 
 import contextlib
 import dataclasses
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -50,6 +51,8 @@ _CONTEXT_KEYS = {
     "image/colorspace": bytes,
 }
 _CONSTANTS = {"image/channels": 3, "image/format": b"JPEG", "image/colorspace": b"RGB"}
+# Of a record, after its context: sizes and the name of the list of frames; then the frames.
+_LIST_HEAD_BYTES, _CONTENT_BYTES = 64, 2048
 _LISTS = {bytes: "bytes_list", int: "int64_list", float: "float_list"}
 
 
@@ -315,6 +318,43 @@ def label_and_id(head: bytes) -> tuple[int, str] | None:
     Raises:
       ValueError: not a context.
     """
+    parts = _split_context(head)
+    if parts is None:
+        return None
+    try:
+        features = tf.train.Features.FromString(parts[0]).feature
+    except Exception as error:  # protobuf's DecodeError has no public base class
+        raise ValueError(f"not the context of a record ({error})") from None
+    labels, ids = features[LABEL_KEY].int64_list.value, features[ID_KEY].bytes_list.value
+    return (labels[0] if labels else -1), (_text(ids[0]) if ids else "")
+
+
+def content_key(head: bytes) -> int:
+    """A number that records of the same frames share, whatever their ids and labels.
+
+    It is a checksum of the size of all frames and timestamps and of the beginning of the first
+    frame, so that videos which only begin alike, such as with a black frame, have different ones.
+
+    Args:
+      head: as for `label_and_id`; 4096 bytes suffice for contexts of up to 2048.
+
+    Returns:
+      An integer below 2^63; 0 where the frames do not come right after the context.
+    """
+    parts = _split_context(head)
+    if parts is None or FRAMES_KEY.encode() not in parts[1][:_LIST_HEAD_BYTES]:
+        return 0
+    return content_hash(parts[1][:_CONTENT_BYTES])
+
+
+def content_hash(content: bytes) -> int:
+    """A checksum from 1 to 2^63 - 1."""
+    digest = hashlib.blake2b(content, digest_size=8).digest()
+    return max(1, int.from_bytes(digest) >> 1)
+
+
+def _split_context(head: bytes) -> tuple[bytes, bytes] | None:
+    """The context of a record and what follows it; None if it is not there or not whole."""
     if head[:1] != b"\x0a":  # the first field, of bytes
         return None
     size = shift = 0
@@ -325,15 +365,8 @@ def label_and_id(head: bytes) -> tuple[int, str] | None:
             break
     else:
         return None
-    context = head[position + 1 :][:size]
-    if len(context) < size:
-        return None
-    try:
-        features = tf.train.Features.FromString(context).feature
-    except Exception as error:  # protobuf's DecodeError has no public base class
-        raise ValueError(f"not the context of a record ({error})") from None
-    labels, ids = features[LABEL_KEY].int64_list.value, features[ID_KEY].bytes_list.value
-    return (labels[0] if labels else -1), (_text(ids[0]) if ids else "")
+    context, rest = head[position + 1 :][:size], head[position + 1 + size :]
+    return (context, rest) if len(context) == size else None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -132,5 +132,4 @@ def restrict(
 ) -> tuple[IndexedSource, RecordLabels]:
     """Selects the videos, and their labels, whose ids are chosen; raises as `positions`."""
     numbers = positions(videos.name, labels.ids, chosen)
-    ids = [labels.ids[number] for number in numbers]
-    return videos.select(numbers), RecordLabels(labels.labels[numbers], ids)
+    return videos.select(numbers), labels.select(numbers)

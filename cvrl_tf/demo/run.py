@@ -18,6 +18,7 @@ from cvrl_tf.conversion import catalogs, convert
 from cvrl_tf.conversion.workers import InProcess
 from cvrl_tf.demo.drawing import CLASSES, render_videos
 from cvrl_tf.evaluation import classification, knn, report
+from cvrl_tf.evaluation.classification import DataChoice
 from cvrl_tf.evaluation.views import EvaluationViews
 from cvrl_tf.exporting import directory as export_directory
 from cvrl_tf.training.config import PretrainConfig
@@ -69,8 +70,12 @@ def _knn_top1(model_dir: str, config: PretrainConfig, records: str, pretrained: 
     else:
         backbone, about = untrained(config.backbone, config.width_multiplier, seed=config.seed)
     name = "pretrained" if pretrained else "random init"
-    train_data, test_data = (os.path.join(records, f"{split}-*") for split in VIDEOS_PER_CLASS)
-    task = classification.read_task(train_data, test_data, config.clip)
+    task = classification.read_task(
+        *(
+            DataChoice(os.path.join(records, f"{split}-*"), f"{split}_data", config.clip)
+            for split in VIDEOS_PER_CLASS
+        )
+    )
     views = EvaluationViews(config.clip, NUM_CLIPS)
     neighbors = [NUM_NEIGHBORS]
     found = knn.evaluate(backbone, task, views, neighbors, description=f"{name}, features of")

@@ -1,5 +1,6 @@
 """Class names of labelled records, from the `labels.txt` that a conversion leaves beside them."""
 
+import contextlib
 import os
 from collections.abc import Sequence
 
@@ -16,13 +17,11 @@ def find_file(pattern: str) -> str | None:
     Args:
       pattern: of the shards, as the user gives it.
     """
-    for part in files.split_names(pattern):
-        path = os.path.join(os.path.dirname(part), LABELS_FILE)
-        try:
+    with contextlib.suppress(tf.errors.OpError):  # of data that is out of reach by now
+        for part in files.split_names(pattern):
+            path = os.path.join(os.path.dirname(part), LABELS_FILE)
             if part and not part.startswith("tfds:") and tf.io.gfile.exists(path):
                 return path
-        except tf.errors.OpError:  # data that is out of reach by now
-            continue
     return None
 
 
@@ -32,12 +31,13 @@ def read(pattern: str) -> list[str] | None:
     return None if path is None else files.read_text(path).splitlines()
 
 
-def check_same(train: str, test: str) -> None:
+def check_same(train: str, test: str, flags: tuple[str, str]) -> None:
     """Checks that a label means the same class in both.
 
     Args:
-      train: pattern of the shards of --train_data.
-      test: pattern of the shards of --test_data.
+      train: pattern of the shards to train on.
+      test: pattern of the shards to test on.
+      flags: names of the flags that hold these, for the message.
 
     Raises:
       InputError: both have class names, and a label has different ones.
@@ -47,7 +47,7 @@ def check_same(train: str, test: str) -> None:
         if one != other:
             paths = " and ".join(filter(None, map(find_file, (train, test))))
             raise InputError(
-                f"The class lists of --train_data and --test_data differ ({paths}): label {label}"
+                f"The class lists of --{flags[0]} and --{flags[1]} differ ({paths}): label {label}"
                 f" is '{one}' in one, '{other}' in the other; convert both with the same list."
             )
 

@@ -13,8 +13,9 @@ from cvrl_tf.data.clips import ClipSpec
 from cvrl_tf.data.labels import RecordLabels, check_classes, read_labels
 from cvrl_tf.data.lookup import find_source
 from cvrl_tf.data.source import IndexedSource
-from cvrl_tf.evaluation import accuracy, class_names, confusion, report
+from cvrl_tf.evaluation import accuracy, class_names, confusion, overlap, report
 from cvrl_tf.evaluation.inference import map_records
+from cvrl_tf.evaluation.overlap import Overlap
 from cvrl_tf.evaluation.report import Checkpoint, Result
 from cvrl_tf.evaluation.views import EvaluationViews
 
@@ -53,11 +54,13 @@ class Task:
       train: to train on.
       test: to test on.
       class_names: of the C classes: all labels up to the largest of `train`.
+      overlap: test videos that are training videos too.
     """
 
     train: LabelledData
     test: LabelledData
     class_names: list[str]
+    overlap: Overlap = Overlap()
 
     @property
     def num_classes(self) -> int:
@@ -65,47 +68,58 @@ class Task:
         return len(self.class_names)
 
 
-def read_task(
-    train_data: str, test_data: str, clip: ClipSpec, train_ids: str = "", test_ids: str = ""
-) -> Task:
-    """Finds and checks labelled records before any long work.
+@dataclasses.dataclass(frozen=True)
+class DataChoice:
+    """Labelled videos that the user chose, and what clips are taken of them.
 
-    Args:
-      train_data: what `lookup.find_source` takes.
-      test_data: the same.
-      clip: the clips to be taken.
-      train_ids: text file with the ids of the training records to use; all when empty.
-      test_ids: the same of the test records.
-
-    Raises:
-      InputError: as `read_data`, `LabelledData.restrict`, `labels.check_classes` and
-        `class_names.check_same`.
-    """
-    train = read_data(train_data, "train_data", clip)
-    test = read_data(test_data, "test_data", clip)
-    if train_ids:
-        train = train.restrict(train_ids)
-    if test_ids:
-        test = test.restrict(test_ids)
-    class_names.check_same(train_data, test_data)
-    num_classes = check_classes(train.videos.name, train.labels, test.videos.name, test.labels)
-    names = class_names.name_all(class_names.read(train_data), num_classes)
-    return Task(train, test, names)
-
-
-def read_data(name: str, flag: str, clip: ClipSpec) -> LabelledData:
-    """Finds records and reads their labels; some may have none.
-
-    Args:
+    Attributes:
       name: what `lookup.find_source` takes.
       flag: name of the flag that holds it, for messages.
       clip: the clips to be taken.
+      ids_file: text file with the ids of the records to use; all when empty.
+      enlarge: whether frames smaller than the clip are enlarged or refused.
+    """
+
+    name: str
+    flag: str
+    clip: ClipSpec
+    ids_file: str = ""
+    enlarge: bool = False
+
+    def __str__(self) -> str:
+        return f"--{self.flag}={self.name}"
+
+    def read(self) -> LabelledData:
+        """Finds the records and reads their labels; some may have none.
+
+        Raises:
+          InputError: as `lookup.find_source`, `checks.check_shards` and `LabelledData.restrict`.
+        """
+        source = find_source(self.name, self.flag)
+        videos = checks.check_shards(source, self.clip, self.enlarge)
+        data = LabelledData(videos, read_labels(videos))
+        return data.restrict(self.ids_file) if self.ids_file else data
+
+
+def read_task(train: DataChoice, test: DataChoice, allow_overlap: bool = False) -> Task:
+    """Finds and checks labelled records before any long work.
+
+    Args:
+      train: the videos to train on.
+      test: the videos to test on.
+      allow_overlap: whether all test videos may be training videos.
 
     Raises:
-      InputError: as `lookup.find_source` and `checks.check_shards`.
+      InputError: as `DataChoice.read`, `labels.check_classes`, `class_names.check_same` and
+        `overlap.check`.
     """
-    videos = checks.check_shards(find_source(name, flag), clip)
-    return LabelledData(videos, read_labels(videos))
+    found = train.read(), test.read()
+    class_names.check_same(train.name, test.name, (train.flag, test.flag))
+    labels = [data.labels for data in found]
+    num_classes = check_classes(train.name, labels[0], test.name, labels[1])
+    shared = overlap.check(*labels, (str(train), str(test)), allow_overlap)
+    names = class_names.name_all(class_names.read(train.name), num_classes)
+    return Task(*found, names, shared)
 
 
 def predict(
@@ -150,6 +164,7 @@ def describe(
         checkpoint=checkpoint,
         train=task.train.describe(),
         test=task.test.describe(),
+        overlap=task.overlap,
         views=views,
         figures=accuracy.classification_figures(probabilities, task.test.labels.labels),
         **about,

@@ -131,6 +131,7 @@ def describe(
         checkpoint=checkpoint,
         train=task.train.describe(),
         test=task.test.describe(),
+        overlap=task.overlap,
         views=views,
         settings={
             "num_neighbors": list(found.num_neighbors),

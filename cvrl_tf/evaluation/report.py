@@ -7,6 +7,8 @@
 | `checkpoint`    | `path` (null where there is none), `step`, `fingerprint`, `kind`               |
 | `train`, `test` | `name` as given, `videos`, `classes`, `fingerprint` of the ids and labels      |
 |                 | used, `ids_file` that chose them, empty for all                                |
+| `overlap`       | test videos that are training videos too: `ids`, by their ids; `contents`, by  |
+|                 | their frames, under other ids                                                  |
 | `views`         | of a test video: `clips`, `crops`, `frames`, `stride`, `size`                  |
 | `settings`      | what else decides the figures                                                  |
 | `figures`       | by name: `value`, `low`, `high`                                                |
@@ -29,10 +31,15 @@ from cvrl_tf import files, text
 from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation import bootstrap
 from cvrl_tf.evaluation.bootstrap import Estimate
+from cvrl_tf.evaluation.overlap import Overlap
 from cvrl_tf.evaluation.views import EvaluationViews
 from cvrl_tf.training.origin import COLOR_HISTOGRAM, Origin
 from cvrl_tf.training.run_directory import RunDirectory
 
+_FIRST_KEYS = (
+    *("protocol", "checkpoint", "train", "test", "overlap"),
+    *("views", "settings", "figures"),
+)
 RESULTS_FILE = "results.json"
 
 
@@ -100,6 +107,7 @@ class Result:
       figures: by name, in the order of the table.
       wall_seconds: of the whole evaluation.
       train: the labelled videos that were learnt from, or that are the neighbours.
+      overlap: test videos that are training videos too.
       settings: what else decides the figures: JSON values by name.
     """
 
@@ -110,16 +118,14 @@ class Result:
     figures: Mapping[str, Estimate]
     wall_seconds: float
     train: Data | None = None
+    overlap: Overlap = Overlap()
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """The content of `results.json`."""
         values = dataclasses.asdict(self)
         values |= {"views": self.views.as_json(), "wall_seconds": round(self.wall_seconds, 2)}
-        first = {
-            name: values.pop(name)
-            for name in ("protocol", "checkpoint", "train", "test", "views", "settings", "figures")
-        }
+        first = {name: values.pop(name) for name in _FIRST_KEYS}
         return {
             "protocol": first.pop("protocol"),
             "version": cvrl_tf.__version__,
@@ -160,20 +166,25 @@ def fingerprint_weights(*models: keras.Model) -> str:
     return digest.hexdigest()[:16]
 
 
-def default_directory(model_dir: str, protocol: str, checkpoint: str | None) -> str:
-    """Where the result of an evaluation goes by default, so that no two checkpoints share it.
+def default_directory(
+    model_dir: str, protocol: str, checkpoint: str | None, ids_files: Sequence[str] = ()
+) -> str:
+    """Where the result of an evaluation goes by default: one place for each of these arguments.
 
     Args:
       model_dir: of the run whose weights are evaluated.
       protocol: name of the evaluation.
       checkpoint: prefix of the checkpoint's files; None for random weights.
+      ids_files: lists of ids that choose the videos, empty where all are used.
 
     Returns:
       `MODEL_DIR/evaluations/PROTOCOL_CHECKPOINT`, such as `runs/first/evaluations/knn_ckpt-500`,
-      and `.../knn_random` for random weights.
+      `.../knn_random` for random weights, and `.../knn_ckpt-500_ids_1pct` for the list
+      `ids_1pct.txt`.
     """
+    lists = (os.path.splitext(os.path.basename(path))[0] for path in ids_files if path)
     name = os.path.basename(checkpoint) if checkpoint else "random"
-    return os.path.join(RunDirectory(model_dir).evaluations, f"{protocol}_{name}")
+    return os.path.join(RunDirectory(model_dir).evaluations, "_".join([protocol, name, *lists]))
 
 
 def make_directory(directory: str) -> None:
@@ -207,6 +218,8 @@ def table(result: Result) -> str:
     for name, data in ("train", result.train), ("test", result.test):
         if data:
             lines.append(f"{name:<5}  {data}")
+    if result.overlap != Overlap():
+        lines.append(f"       of these, training videos: {result.overlap}")
     lines.append(f"views  {result.views}")
     return "\n".join([*lines, "", text.table(figure_rows(result))])
 

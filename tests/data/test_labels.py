@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -11,7 +13,8 @@ from cvrl_tf.errors import InputError
 
 
 def _labels(*values):
-    return RecordLabels(np.array(values), [f"v{number}" for number in range(len(values))])
+    ids = [f"v{number}" for number in range(len(values))]
+    return RecordLabels(np.array(values), ids, np.zeros(len(values), np.int64))
 
 
 def test_labels_are_read_in_the_order_of_the_index(shards):
@@ -35,6 +38,24 @@ def test_frames_are_not_read(tmp_path):
     assert list(result.ids) == ["video_0", "video_1"]
 
 
+def test_contents_are_those_of_the_frames(tmp_path):
+    """Whatever the id, the label and the path; videos with the same first frame differ."""
+    video = make_video(1, num_frames=20, label=1)
+    copy = dataclasses.replace(video, video_id="a longer id", label=0, path="/other/path/x.mp4")
+    black = tf.io.encode_jpeg(np.zeros((40, 48, 3), np.uint8)).numpy()
+    faded = [
+        dataclasses.replace(other, frames=[black, *other.frames[1:]])
+        for other in map(make_video, (2, 3))
+    ]
+    path = write_shard(tmp_path / "shard", [video, copy, make_video(4), *faded])
+    one, same, *others = labels.read_labels(Source("x", [path]).indexed()).contents.tolist()
+    assert one == same > 0 and len({one, *others}) == 4 and 0 not in others
+    # Where only whole records have labels and ids, such as those of TFDS.
+    whole = Source("x", [path], label_and_id=None)
+    one, same, *others = labels.read_labels(whole.indexed()).contents.tolist()
+    assert one == same > 0 and one not in others
+
+
 def test_other_writers_and_damaged_records(tmp_path, monkeypatch):
     """Frames before the context, a context longer than the bytes read, and no example at all."""
     whole = records.serialize(make_video(4, label=5))
@@ -51,6 +72,7 @@ def test_other_writers_and_damaged_records(tmp_path, monkeypatch):
     monkeypatch.setattr(labels, "_HEAD_BYTES", 60)
     result = labels.read_labels(source.indexed())
     assert result.labels.tolist() == [5, UNREADABLE, 5]
+    assert records.content_key(frames + context) == 0 < records.content_key(whole)
 
 
 def test_the_number_of_classes_is_that_of_the_training_labels():

@@ -3,6 +3,8 @@ import pytest
 from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation import class_names
 
+FLAGS = ("train_data", "test_data")
+
 
 @pytest.mark.parametrize(
     "data",
@@ -30,7 +32,7 @@ def test_class_names_are_found_beside_the_first_data_that_has_them(tmp_path):
 def test_a_label_that_means_two_classes_is_named(tmp_path):
     one, other = _write(tmp_path / "a", "dive", "surf"), _write(tmp_path / "b", "dive", "swing")
     with pytest.raises(InputError, match=r"a/labels.txt and .*b/labels.txt\): label 1 is 'surf'"):
-        class_names.check_same(one, other)
-    class_names.check_same(one, one)
-    class_names.check_same(one, _write(tmp_path / "c", "dive"))
-    class_names.check_same(one, "nothing/test-*")
+        class_names.check_same(one, other, FLAGS)
+    class_names.check_same(one, one, FLAGS)
+    class_names.check_same(one, _write(tmp_path / "c", "dive"), FLAGS)
+    class_names.check_same(one, "nothing/test-*", FLAGS)

@@ -12,14 +12,23 @@ from cvrl_tf.data.labels import RecordLabels
 from cvrl_tf.data.source import Source
 from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation import classification, report, views
+from cvrl_tf.evaluation.classification import DataChoice
+from cvrl_tf.evaluation.overlap import Overlap
 from cvrl_tf.evaluation.report import Checkpoint
 from cvrl_tf.evaluation.views import EvaluationViews
 
 CLIP = ClipSpec(frames=4, stride=2, size=32)
 
 
-def _task(shards, **options):
-    return classification.read_task(shards, shards, CLIP, **options)
+def _task(shards, train_ids="", test_ids=""):
+    """A task of which the videos to train on and to test on are the same."""
+    train = DataChoice(shards, "train_data", CLIP, train_ids)
+    test = DataChoice(shards, "test_data", CLIP, test_ids)
+    return classification.read_task(train, test, allow_overlap=True)
+
+
+def _labels(values, ids):
+    return RecordLabels(np.array(values), ids, np.zeros(len(ids), np.int64))
 
 
 def test_predictions_are_the_mean_of_the_softmax_over_views(shards, monkeypatch):
@@ -48,7 +57,7 @@ def test_the_mean_of_the_softmax_by_hand(tmp_path):
         make_video(0, 8, 32, 32), frames=[frame.numpy() for frame in frames]
     )
     source = Source("x", [write_shard(tmp_path / "shard", [video])])
-    data = classification.LabelledData(source.indexed(), RecordLabels(np.array([0]), ["a"]))
+    data = classification.LabelledData(source.indexed(), _labels([0], ["a"]))
 
     def softmax(clips):
         white = tf.reduce_mean(clips, axis=[1, 2, 3])[:, 0]
@@ -98,12 +107,51 @@ def test_data_that_cannot_be_learnt_are_named(tmp_path, train, test, message):
         for name, labels in (("train", train), ("test", test))
     ]
     with pytest.raises(InputError, match=message):
-        classification.read_task(*paths, CLIP)
+        classification.read_task(*(DataChoice(path, "x", CLIP) for path in paths))
 
 
-def test_videos_smaller_than_the_crop_are_named(shards):
+def test_videos_smaller_than_the_clip_are_refused_or_enlarged(shards, capsys):
+    choice = DataChoice(shards, "train_data", ClipSpec(4, 2, 48))
     with pytest.raises(InputError, match=r"48x40 pixels, smaller than crop_size=48"):
-        classification.read_task(shards, shards, ClipSpec(4, 2, 48))
+        choice.read()
+    assert len(dataclasses.replace(choice, enlarge=True).read().videos) == 12
+    assert capsys.readouterr().err == (
+        "note: the first videos of 2 of 2 shards have frames smaller than 48 pixels (48x40): they"
+        " are enlarged.\n"
+    )
+
+
+def test_a_task_counts_test_videos_that_are_training_videos(shards, tmp_path, capsys):
+    """Of four test videos one has the id of a training video, one the frames of another."""
+    copy = dataclasses.replace(make_video(5, label=1), video_id="copy", path="/elsewhere/copy.mp4")
+    videos = [make_video(20, label=0), make_video(3, label=1), copy, make_video(21, label=1)]
+    test = DataChoice(write_shard(tmp_path / "test", videos), "test_data", CLIP)
+    train = DataChoice(shards, "train_data", CLIP)
+    assert classification.read_task(train, test).overlap == Overlap(ids=1, contents=1)
+    names = f"videos of --test_data={test.name} are also in --train_data={shards}"
+    assert capsys.readouterr().err == (
+        f"note: 1 of 4 {names}, by their ids (first: 'video_3'): figures are higher than on other"
+        " videos.\n"
+        f"note: 1 of 4 {names}, by their frames, under other ids (first: 'copy'): figures are"
+        " higher than on other videos.\n"
+    )
+    # Only what is used counts.
+    ids = tmp_path / "ids.txt"
+    subset.write_ids(str(ids), ["video_0", "video_1"])
+    few = classification.read_task(dataclasses.replace(train, ids_file=str(ids)), test)
+    assert few.overlap == Overlap() and capsys.readouterr().err == ""
+
+
+def test_a_test_on_training_videos_only_is_refused(shards):
+    choices = DataChoice(shards, "train_data", CLIP), DataChoice(shards, "eval_data", CLIP)
+    with pytest.raises(InputError) as caught:
+        classification.read_task(*choices)
+    assert str(caught.value) == (
+        f"All 12 videos of --eval_data={shards} are also in --train_data={shards} (12 by id, 0 by"
+        " content under another id): the figures would not hold for other videos. Give test videos"
+        " that are not trained on, or --allow_overlap."
+    )
+    assert classification.read_task(*choices, allow_overlap=True).overlap == Overlap(12, 0)
 
 
 def test_the_result_and_its_picture(shards, tmp_path):
@@ -126,5 +174,6 @@ def test_the_result_and_its_picture(shards, tmp_path):
     assert result["figures"]["top1"]["value"] == result["figures"]["mean_class_accuracy"]["value"]
     assert result["figures"]["top1"]["value"] == 0.5 and "top5" not in result["figures"]
     assert (result["train"]["videos"], result["test"]["classes"]) == (12, 2)
+    assert result["overlap"] == {"ids": 12, "contents": 0}
     assert (result["settings"], result["wall_seconds"]) == ({"dropout": 0.5}, 12.35)
     assert (tmp_path / "confusion.png").read_bytes().startswith(b"\x89PNG")

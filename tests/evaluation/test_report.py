@@ -8,6 +8,7 @@ from cvrl_tf.data.clips import ClipSpec
 from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation import report
 from cvrl_tf.evaluation.bootstrap import Estimate
+from cvrl_tf.evaluation.overlap import Overlap
 from cvrl_tf.evaluation.views import EvaluationViews
 from cvrl_tf.models import build_backbone
 
@@ -17,6 +18,7 @@ RESULT = report.Result(
     train=report.Data("records/train-*", 12, 2, "0a", "ids.txt"),
     test=report.Data("records/test-*", 4, 2, "0b"),
     views=EvaluationViews(ClipSpec(8, 2, 64), num_clips=3),
+    overlap=Overlap(contents=2),
     settings={"temperature": 0.07},
     figures={"top1": Estimate(0.75, 0.25, 1.0), "recall_at_1": Estimate(0.5, 0.0, 1.0)},
     wall_seconds=1.504,
@@ -49,6 +51,7 @@ def test_results_json(tmp_path):
             "fingerprint": "0b",
             "ids_file": "",
         },
+        "overlap": {"ids": 0, "contents": 2},
         "views": {"clips": 3, "crops": 1, "frames": 8, "stride": 2, "size": 64},
         "settings": {"temperature": 0.07},
         "figures": {
@@ -77,6 +80,7 @@ def test_the_table():
         "knn: runs/first/checkpoints/ckpt-6 (step 6)",
         "train  records/train-* (ids.txt): 12 videos, 2 classes",
         "test   records/test-*: 4 videos, 2 classes",
+        "       of these, training videos: 0 by id, 2 by content under another id",
         "views  3 clips x 1 crop, 8 frames at stride 2, 64x64 pixels",
         "",
         "figure        value     95 % interval",
@@ -112,3 +116,11 @@ def test_weights_are_told_by_their_values():
 )
 def test_each_checkpoint_has_a_directory_of_its_own(checkpoint, expected):
     assert report.default_directory("runs/first", "knn", checkpoint) == expected
+    assert report.default_directory("runs/first", "knn", checkpoint, ("", "")) == expected
+
+
+def test_each_list_of_ids_has_a_directory_of_its_own():
+    lists = ("lists/ids_1pct.txt", "held_out")
+    assert report.default_directory("run", "knn", "x/ckpt-5", lists) == (
+        "run/evaluations/knn_ckpt-5_ids_1pct_held_out"
+    )
