@@ -196,7 +196,7 @@ def test_five_videos_in_batches_of_four_on_two_replicas(two_replicas, tmp_path, 
     config = dataclasses.replace(
         CONFIG, train_data=path, num_classes=2, frozen=frozen, epochs=4.0, warmup_epochs=0.0
     )
-    data = classification.read_data(path, "train_data", config.clip)
+    data = classification.DataChoice(path, "train_data", config.clip).read()
     with two_replicas.scope():
         backbone = build_backbone("r3d_small")
     directory = str(tmp_path / "run")
