@@ -73,7 +73,8 @@ def test_a_command_works_to_its_end(command, tmp_path):
 
 def test_help_is_piped_into_something_that_stops_reading(tmp_path):
     done, _ = _shell("{ work; echo $? >status; } | head -1", tmp_path, "--help")
-    assert done.stdout == "Works.\n" and done.stderr == ""
+    assert done.stdout.startswith("Works. Works.") and done.stdout.count("\n") == 1
+    assert done.stderr == ""
     assert _status(tmp_path) == "0"
 
 
