@@ -204,52 +204,29 @@ def print_versions() -> None:
 
 
 def _wrapped(text: str, width: int) -> str:
-    """Wraps paragraphs; those with an indented line, examples, are left as they are."""
-    paragraphs = text.strip().split("\n\n")
-    return "\n\n".join(
-        part if part.startswith(" ") or "\n " in part else textwrap.fill(part, width)
-        for part in paragraphs
-    )
+    """Wraps prose; indented lines are examples and stay as they are."""
+    wrapped: list[str] = []
+    prose: list[str] = []
+    for line in [*text.strip().splitlines(), ""]:
+        if line[:1] not in ("", " "):
+            prose.append(line)
+            continue
+        wrapped += [*_fill(" ".join(prose), width), line]
+        prose = []
+    return "\n".join(wrapped[:-1])
 
 
 def _indented(text: str, width: int) -> list[str]:
-    return textwrap.wrap(text, width, initial_indent=" " * 6, subsequent_indent=" " * 6)
+    return _fill(text, width, " " * 6)
 
 
-# Tools that still define absl's global flags; `Command` replaces all of this.
-
-FlagGroups = Mapping[str, Sequence[flags.FlagHolder]]
-
-
-def run(
-    main: Callable[..., int | None],
-    groups: FlagGroups,
-    description: str,
-    argument: Argument | None = None,
-) -> None:
-    """Parses absl's global flags, calls `main` and exits."""
-    declared = {
-        heading: [
-            Flag(holder.name, flag.default, flag.help, str if flag.default is None else None)
-            for holder in holders
-            for flag in [flags.FLAGS[holder.name]]
-        ]
-        for heading, holders in groups.items()
-    }
-
-    class OldCommand(Command):
-        def parse(self, *arguments: str) -> tuple[str, ...]:  # type: ignore[override]
-            try:
-                _, *found = flags.FLAGS(["command", *arguments])
-            except (flags.Error, ValueError) as error:
-                said = str(error).removeprefix("ERROR:: ")
-                raise InputError(f"{said}; --help lists the flags.") from None
-            self._check(found)
-            return tuple(found)
-
-    OldCommand(main, description, declared, argument).run()
-
-
-def given(holder: flags.FlagHolder) -> bool:
-    """Whether the user set this flag, on the command line or in a flagfile."""
-    return not flags.FLAGS[holder.name].using_default_value
+def _fill(text: str, width: int, indent: str = "") -> list[str]:
+    """Lines of a paragraph; flags, paths and compounds are not broken."""
+    return textwrap.wrap(
+        text,
+        width,
+        initial_indent=indent,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

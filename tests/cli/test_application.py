@@ -172,12 +172,11 @@ def test_one_or_more_positional_arguments(capsys):
 
 
 def test_help_wraps_paragraphs_and_leaves_examples_alone():
-    description = "One. " * 9 + "\n\n  python -m one \\\n      --two=" + "x" * 30 + "\n\nEnd."
+    description = "One. " * 9 + "\nOne:\n  python -m one \\\n      --two=" + "x" * 30 + "\n\nEnd."
     lines = Command(print, description, {}).help_text(width=30).splitlines()
-    assert lines[:7] == [
+    assert lines[:6] == [
         "One. One. One. One. One. One.",
-        "One. One. One.",
-        "",
+        "One. One. One.  One:",
         "  python -m one \\",
         "      --two=" + "x" * 30,
         "",
