@@ -53,7 +53,8 @@ def check(name: str, ids: Sequence[str], labels: np.ndarray) -> None:
       labels: (N,) class indices, negative where there is none.
 
     Raises:
-      InputError: records without a label or an id, or several with the same.
+      InputError: records without a label or an id, several with the same, or an id of more than
+        one line.
     """
     unlabelled = np.flatnonzero(np.asarray(labels) < 0)
     if unlabelled.size:
@@ -69,15 +70,21 @@ def check(name: str, ids: Sequence[str], labels: np.ndarray) -> None:
             f" {counts.max()} times '{different[np.argmax(counts)]}': expected an id of its own for"
             " each, by which a subset can name it; cvrl_tf.make_tfrecords writes such ids."
         )
+    broken = [record_id for record_id in ids if record_id.splitlines() != [record_id]]
+    if broken:
+        raise InputError(
+            f"{len(broken)} ids of {name} have line breaks, the first is {broken[0]!a}: expected"
+            " ids of one line, for a list has one per line; rename the videos and convert again."
+        )
 
 
 def write_ids(path: str, ids: Sequence[str]) -> None:
-    """Writes ids to a text file, one to a line, atomically."""
+    """Writes ids to a text file, one per line, atomically."""
     files.write_atomically(path, "".join(f"{record_id}\n" for record_id in ids))
 
 
 def read_ids(path: str) -> list[str]:
-    """Reads the ids of a text file, one to a line.
+    """Reads the ids of a text file, one per line.
 
     Raises:
       InputError: the file cannot be read, is empty, or names an id twice.

@@ -116,6 +116,11 @@ def test_ids_that_do_not_fit_the_records_are_named():
         (["a", "b", "c"], [0, -1, -2], "2 of 3 records of data have no label, the first is 'b'"),
         (["a", "b", "a"], [0, 1, 1], "3 records of data have 2 different ids, such as 2 times 'a'"),
         (["a", ""], [0, 1], "have 2 different ids, such as 1 times ''"),
+        (
+            ["a", "b\nc", "d\u2028"],
+            [0, 1, 1],
+            r"2 ids of data have line breaks.* is 'b\\nc': expec",
+        ),
     ],
 )
 def test_records_of_which_no_subset_can_be_made_are_named(ids, labels, message):
