@@ -70,12 +70,11 @@ def _knn_top1(model_dir: str, config: PretrainConfig, records: str, pretrained: 
     else:
         backbone, about = untrained(config.backbone, config.width_multiplier, seed=config.seed)
     name = "pretrained" if pretrained else "random init"
-    task = classification.read_task(
-        *(
-            DataChoice(os.path.join(records, f"{split}-*"), f"{split}_data", config.clip)
-            for split in VIDEOS_PER_CLASS
-        )
+    train, test = (
+        DataChoice(os.path.join(records, f"{split}-*"), f"{split}_data", config.clip)
+        for split in VIDEOS_PER_CLASS
     )
+    task = classification.read_task(train, test)
     views = EvaluationViews(config.clip, NUM_CLIPS)
     neighbors = [NUM_NEIGHBORS]
     found = knn.evaluate(backbone, task, views, neighbors, description=f"{name}, features of")

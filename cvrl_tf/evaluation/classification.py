@@ -113,13 +113,13 @@ def read_task(train: DataChoice, test: DataChoice, allow_overlap: bool = False) 
       InputError: as `DataChoice.read`, `labels.check_classes`, `class_names.check_same` and
         `overlap.check`.
     """
-    found = train.read(), test.read()
+    train_data, test_data = train.read(), test.read()
     class_names.check_same(train.name, test.name, (train.flag, test.flag))
-    labels = [data.labels for data in found]
-    num_classes = check_classes(train.name, labels[0], test.name, labels[1])
-    shared = overlap.check(*labels, (str(train), str(test)), allow_overlap)
+    labels, test_labels = train_data.labels, test_data.labels
+    num_classes = check_classes(train.name, labels, test.name, test_labels)
+    shared = overlap.check(labels, test_labels, (str(train), str(test)), allow_overlap)
     names = class_names.name_all(class_names.read(train.name), num_classes)
-    return Task(*found, names, shared)
+    return Task(train_data, test_data, names, shared)
 
 
 def predict(
