@@ -145,7 +145,8 @@ def train(
         checkpoints.remove_temporaries()
     checkpoints.restore()
     done = int(trainer.checkpoint.step.numpy())
-    bad_records = _BadRecords(data, state.bad_records, options.max_bad_records, run.model_dir)
+    path = RunDirectory(run.model_dir).bad_records(workers.share.index)
+    bad_records = _BadRecords(data, state.bad_records, options.max_bad_records, path)
     writer = MetricsWriter(run.model_dir, done) if workers.is_chief else None
     if writer:
         run.begin(writer, done)
@@ -235,12 +236,11 @@ class _BadRecords:
       data: what is read.
       known: numbers of the records that are known already; new ones are added to it.
       most: maximum number of records to skip.
-      model_dir: where the list of them is written.
+      path: of the list of them; no two workers share one.
     """
 
-    def __init__(self, data: TrainingData, known: set[int], most: int, model_dir: str):
-        self._data, self._known, self._most = data, known, most
-        self._path = RunDirectory(model_dir).bad_records
+    def __init__(self, data: TrainingData, known: set[int], most: int, path: str):
+        self._data, self._known, self._most, self._path = data, known, most, path
 
     def add(self, positions: list[int], progress: Progress) -> None:
         """Adds the records at positions of the stream.

@@ -60,10 +60,10 @@ class RunDirectory:
         """`clip_pairs.png`."""
         return os.path.join(self.path, PAIRS_FILE)
 
-    @property
-    def bad_records(self) -> str:
-        """`bad_records.txt`."""
-        return os.path.join(self.path, BAD_RECORDS_FILE)
+    def bad_records(self, worker: int = 0) -> str:
+        """`bad_records.txt`; of several workers each but the first has one with its number."""
+        name = BAD_RECORDS_FILE if worker == 0 else f"bad_records_worker_{worker}.txt"
+        return os.path.join(self.path, name)
 
     @property
     def evaluations(self) -> str:

@@ -229,7 +229,7 @@ class Campaign:
         records = data.render(self._path("damaged"), damaged)
         with self._start(directory, records) as training:
             lost, _ = expect_end(training, 0)
-        path = RunDirectory(directory).bad_records
+        path = RunDirectory(directory).bad_records()
         named = files.read_text(path).splitlines() if os.path.exists(path) else []
         origins = sorted(line.partition(": ")[0] for line in named)
         if origins != sorted(data.origin(records, number) for number in damaged):
