@@ -6,9 +6,9 @@
   stored = np.load("features.npz")  # features (N, V, D), ids (N,), labels (N,)
 
 Axis 1 of the features is the views of a video, all crops of its first clip first: take the mean
-over it for one feature per video. They are the pooled outputs of the backbone, not normalised. The
-same command resumes after any stop; unfinished features are kept in OUTPUT.partial. A video that
-cannot be decoded is skipped and listed in OUTPUT.failures.csv. The paper's views are
+over it for one feature per video. The features are the pooled outputs of the backbone, not
+normalised. The same command resumes after any stop; unfinished features are kept in OUTPUT.partial.
+A video that cannot be decoded is skipped and listed in OUTPUT.failures.csv. The paper's views are
 --num_frames=32 --stride=2 --crop_size=256 --num_clips=10 --num_crops=3.
 """
 

@@ -156,7 +156,8 @@ def load_file_systems(*paths: str) -> None:
         reason = reasons[0].strip().splitlines()[0] if reasons else "it does not know them"
         raise InputError(
             f"Found a path with {missing[0]}://, which needs tensorflow-io ({reason}): expected"
-            f" TensorFlow 2.17 or older (found {tf.__version__}) and pip install 'cvrl-tf[remote]'."
+            f" TensorFlow 2.17 or older (found {tf.__version__}) and pip install -e '.[remote]' in"
+            " the clone of this package."
         )
 
 

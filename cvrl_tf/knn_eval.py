@@ -3,10 +3,11 @@
   python -m cvrl_tf.knn_eval --model_dir=runs/first \\
       --train_data='records/train-*' --test_data='records/test-*' --html=neighbors.html
 
-A video's feature is the mean over its views of the normalised features. Its K nearest training
-videos vote for its class (knn_K_top1) and are what is retrieved for it (recall_at_K: any of the K
-has its class). Figures have 95 % intervals over the test videos. The paper's views are
---num_frames=32 --stride=2 --crop_size=256 --num_clips=10 --num_crops=3.
+A video's feature is the mean over its views of the normalised features. Its nearest training videos
+vote for its class: knn_K_top1 for each K of --num_neighbors. recall_at_K is the fraction of test
+videos that have their class among the K nearest training videos, for K = 1, 5, 10, 20 and 50.
+Metrics have 95 % intervals over the test videos. The paper's views are --num_frames=32 --stride=2
+--crop_size=256 --num_clips=10 --num_crops=3.
 """
 
 import time

@@ -47,8 +47,8 @@ INPUT = (
     Flag(
         "video_dir",
         None,
-        "Directory of the videos. All folders in it are searched; for --dataset=folder, those that"
-        " it holds are the classes.",
+        "Directory of the videos, searched recursively; for --dataset=folder, its direct subfolders"
+        " are the classes, and videos below these are skipped.",
     ),
     Flag(
         "files",
@@ -114,8 +114,8 @@ FLAGS = {
             "max_failures",
             str(convert.MAX_FAILURES),
             "Maximum number of videos of a split that may fail: a count such as 20, or a fraction"
-            " such as 0.1. With more the command ends with an error, after the others are"
-            " converted.",
+            " such as 0.1. If more fail, the remaining videos are still converted, then the command"
+            " fails.",
         ),
     ),
     "Speed": (
@@ -206,8 +206,8 @@ def _executor(flags: Values) -> workers.Executor:
     except ImportError as error:
         raise InputError(
             f"--runner={flags.runner} needs Apache Beam ({error}): run pip install -r"
-            " requirements.txt 'cvrl-tf[beam]', one command for all, which finds versions that go"
-            " together."
+            " requirements.txt -e '.[beam]' in the clone of this package, one command for all,"
+            " which finds versions that go together."
         ) from None
     # Its jobs are those of shards, which return nothing.
     pipeline: Any = BeamPipeline(flags.runner, shlex.split(flags.runner_arguments), flags.timeout)

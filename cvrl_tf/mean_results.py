@@ -1,4 +1,4 @@
-"""The mean of figures over several results.json: over the splits of a data set, or over seeds.
+"""The mean of metrics over several results.json: over the splits of a data set, or over seeds.
 
   python -m cvrl_tf.mean_results 'runs/k600_ucf101_split*/results.json'
 

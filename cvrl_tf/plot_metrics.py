@@ -1,9 +1,9 @@
-"""Draws what runs wrote to metrics.jsonl, one panel for each figure, to compare runs by step.
+"""Draws what runs wrote to metrics.jsonl, one panel for each metric, to compare runs by step.
 
   python -m cvrl_tf.plot_metrics runs/first --output=metrics.png
   python -m cvrl_tf.plot_metrics runs/first runs/second --output=metrics.png
 
-A run may still be training. Figures that only one of the runs has are drawn for that run alone.
+A run may still be training. Metrics that only one of the runs has are drawn for that run alone.
 """
 
 import io

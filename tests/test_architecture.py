@@ -1,4 +1,4 @@
-"""Imports between the rooms of the package follow the picture in docs/architecture.md."""
+"""Imports between the subpackages of the package follow the picture in docs/architecture.md."""
 
 import ast
 import configparser
@@ -11,13 +11,13 @@ import pytest
 CHECKOUT = pathlib.Path(__file__).parents[1]
 PACKAGE = CHECKOUT / "cvrl_tf"
 MAX_PARAMETERS, MAX_LINES = 6, 60  # of a function, without its docstring
-ENTRY, GROUND = "entry", "ground"  # nodes of the picture for modules outside of rooms
+ENTRY, GROUND = "entry", "ground"  # nodes of the picture for modules outside of subpackages
 
 
 def imports_of(package: pathlib.Path) -> dict[str, set[str]]:
     """The modules that each module of a package imports, also from other packages.
 
-    An import inside a function counts like any other. `from package.room import module` is an
+    An import inside a function counts like any other. `from package.subpackage import module` is an
     arrow to that module; so is `from package.module import name`.
     """
     modules = {}
@@ -54,7 +54,7 @@ def console_modules() -> set[str]:
     return {re.split("[=:]", script)[1].strip() for script in scripts if script}
 
 
-def room_of(module: str, entry_points: set[str]) -> str:
+def node_of(module: str, entry_points: set[str]) -> str:
     """The node of the picture that a module belongs to: its folder, ENTRY or GROUND."""
     name = module.removeprefix("cvrl_tf").strip(".").split(".")[0]
     if name and (PACKAGE / name).is_dir():
@@ -87,24 +87,24 @@ def below(arrows: dict[str, set[str]], node: str) -> set[str]:
 def upward_arrows(
     imports: dict[str, set[str]], allowed: dict[str, set[str]], entry_points: set[str]
 ) -> set[tuple[str, str]]:
-    """Imports between rooms that no path of the picture allows."""
+    """Imports between subpackages that no path of the picture allows."""
     found = set()
     for module, targets in imports.items():
-        room = room_of(module, entry_points)
+        node = node_of(module, entry_points)
         for target in targets & imports.keys():
-            target_room = room_of(target, entry_points)
-            if target_room != room and target_room not in below(allowed, room):
+            target_node = node_of(target, entry_points)
+            if target_node != node and target_node not in below(allowed, node):
                 found.add((module, target))
-            if room == target_room == ENTRY:  # entry points share code in cli, not with each other
+            if node == target_node == ENTRY:  # entry points share code in cli, not with each other
                 found.add((module, target))
     return found
 
 
-def test_the_picture_has_no_circle_and_names_every_room():
+def test_the_picture_has_no_circle_and_names_every_subpackage():
     arrows = picture()
     list(graphlib.TopologicalSorter(arrows).static_order())
-    rooms = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").is_file()}
-    assert {ENTRY, *below(arrows, ENTRY)} == rooms | {ENTRY, GROUND}
+    subpackages = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").is_file()}
+    assert {ENTRY, *below(arrows, ENTRY)} == subpackages | {ENTRY, GROUND}
     assert "models" not in below(arrows, "data") and "data" not in below(arrows, "models")
 
 
@@ -125,7 +125,7 @@ def test_only_entry_points_and_cli_know_flags():
         module
         for module, targets in imports_of(PACKAGE).items()
         if any(target.startswith("absl.flags") for target in targets)
-        and room_of(module, entry_points) not in {ENTRY, "cli"}
+        and node_of(module, entry_points) not in {ENTRY, "cli"}
     }
     assert users == set()
 
@@ -162,7 +162,7 @@ def test_an_arrow_that_the_picture_lacks_is_found(tmp_path, file, line, arrow):
 
 
 def test_functions_are_short_and_have_few_parameters():
-    modules = [path for room in (PACKAGE, CHECKOUT / "tools") for path in room.rglob("*.py")]
+    modules = [path for folder in (PACKAGE, CHECKOUT / "tools") for path in folder.rglob("*.py")]
     large = []
     for path in modules:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

@@ -53,8 +53,8 @@ FLAGS = (
     Flag(
         "width_multiplier",
         1,
-        "Factor of the number of filters of all layers; applies only to --backbone; otherwise it is"
-        " read from the checkpoint.",
+        "Multiplies the number of filters of every layer; applies only to --backbone; otherwise it"
+        " is read from the checkpoint.",
         lower=1,
     ),
 )

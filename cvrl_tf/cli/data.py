@@ -1,4 +1,4 @@
-"""The flags by which the evaluations on labels choose the videos to learn from and to test on."""
+"""The flags by which the evaluations on labels choose training and test videos."""
 
 from cvrl_tf.cli.flag import Flag, Values
 from cvrl_tf.data.clips import ClipSpec
@@ -9,27 +9,27 @@ from cvrl_tf.evaluation.classification import DataChoice, Task
 ALLOW_OVERLAP = Flag(
     "allow_overlap",
     False,
-    "Evaluate even if all videos to test on are videos to learn from, by their ids or their frames."
-    " A partial overlap is only noted.",
+    "Evaluate even if all test videos are also training videos (same id or same first frame). A"
+    " partial overlap is only noted.",
 )
 FLAGS = (
     Flag(
         "train_data",
         "",
-        "Labelled TFRecord shards to learn from: a glob pattern or tfds:NAME:SPLIT, as in"
+        "Labelled TFRecord shards of the training videos: a glob pattern or tfds:NAME:SPLIT, as in"
         " pre-training. Their largest label determines the number of classes.",
     ),
     Flag(
         "train_ids",
         "",
-        "Learn from these records only: a text file with one id per line, as python -m"
+        "Train on these videos only: a text file with one id per line, as python -m"
         " cvrl_tf.make_subset writes it for evaluations with 1 % and 10 % of the labels.",
     ),
-    Flag("test_data", "", "Labelled TFRecord shards to test on, named as in --train_data."),
+    Flag("test_data", "", "Labelled TFRecord shards of the test videos, named as in --train_data."),
     Flag(
         "test_ids",
         "",
-        "Test on these records only, listed as in --train_ids. To choose settings, test on training"
+        "Test on these videos only, listed as in --train_ids. To choose settings, test on training"
         " videos that --train_ids does not list: give --test_data the value of --train_data.",
     ),
     ALLOW_OVERLAP,
@@ -37,7 +37,7 @@ FLAGS = (
 
 
 def check_given(flags: Values) -> None:
-    """Raises InputError if the data to learn from or to test on are missing."""
+    """Raises InputError if the training or the test data are missing."""
     for name in ("train_data", "test_data"):
         if not flags[name].value:
             raise InputError(f"--{name} is missing; --help shows an example.")
@@ -48,9 +48,8 @@ def read_task(flags: Values, test_clip: ClipSpec, train_clip: ClipSpec | None = 
 
     Args:
       flags: of a command that has `FLAGS`.
-      test_clip: the clips to take of the videos to test on.
-      train_clip: the clips to train on; None where the videos to learn from are seen as those to
-        test on.
+      test_clip: the clips to take of the test videos.
+      train_clip: the clips to train on; None where training videos are seen as test videos are.
 
     Raises:
       InputError: as `check_given` and `classification.read_task`.

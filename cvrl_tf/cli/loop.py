@@ -12,8 +12,9 @@ STRATEGY = Flag(
     "auto",
     f"Devices to train on: {', '.join(STRATEGIES)} or {TPU}NAME. one_device: the first GPU, or the"
     " CPU. mirrored: all GPUs of this machine. multi_worker: the machines of the environment"
-    " variable TF_CONFIG; start the same command on each of them, where it reaches the same files."
-    " auto: multi_worker if TF_CONFIG names several workers, otherwise mirrored.",
+    " variable TF_CONFIG; start the same command on each; all must have access to the same files."
+    " auto: multi_worker if TF_CONFIG names several workers, mirrored if there are several GPUs,"
+    " otherwise one_device.",
 )
 OUTPUT = (
     *flags_of(

@@ -67,8 +67,8 @@ class Settings:
     )
     fps: float | None = setting(
         None,
-        "Thin out to this many frames per second, by their timestamps; frames are never repeated."
-        " Without it all frames are kept.",
+        "Subsample to this number of frames per second, using the timestamps; frames are never"
+        " repeated. Without it all frames are kept.",
         lower=0.001,
     )
     max_seconds: float | None = setting(

@@ -1,8 +1,8 @@
 """Temporally consistent spatial augmentation: one draw for a clip, applied alike to each frame.
 
 `random_crop_window` and `random_flip` decide where a clip's pixels come from; `draw` and `apply`
-change their colours. `apply` computes closed forms on separate channels, compiled by XLA: per frame
-that costs about a sixth of the same operations of `tf.image` on a CPU.
+change their colours. `apply` computes closed forms on separate channels, compiled by XLA;
+docs/performance.md compares their cost with that of the operations of `tf.image`.
 
 Source: paper section 3.3, algorithm 2, with the values and the asymmetry between the two views of
 the authors' released code.

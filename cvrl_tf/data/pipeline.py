@@ -1,11 +1,11 @@
 """The tf.data graphs of training: TFRecord shards in, batches of clips out.
 
-Phases: order -> read -> parse -> sample clips -> decode and crop -> augment -> batch; the
-augmentation may also happen in the training step, on an accelerator. Pre-training takes two
-augmented views of a video, supervised training one clip and the label.
-The order is drawn before anything is read (`stream`), so that there is no shuffle buffer. Every
-random number comes from a seed folded from (run seed, epoch, record, view, purpose), so a batch
-depends neither on parallelism nor on restarts.
+Phases: order -> read -> parse -> sample clips -> decode and crop -> augment colours -> batch. The
+colours may also change before the training step, in a function of their own, on the device that
+trains. Pre-training takes two augmented views of a video, supervised training one clip and the
+label. The order is computed before anything is read (`stream`), so there is no shuffle buffer.
+Every random number comes from a seed folded from (run seed, epoch, record, view, purpose), so a
+batch depends neither on parallelism nor on restarts.
 """
 
 import dataclasses

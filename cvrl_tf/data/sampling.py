@@ -7,7 +7,11 @@ import tensorflow as tf
 
 
 class Purpose(enum.IntEnum):
-    """What a random number is drawn for. A value is never reused (0 was): it would change runs."""
+    """What a random number is drawn for.
+
+    Values must not change, nor be given to another purpose, because runs would change. 0 belonged
+    to a purpose of an earlier version.
+    """
 
     SHUFFLE = 1
     INTERVAL = 2
@@ -44,7 +48,7 @@ def num_starts(num_frames: tf.Tensor, clip_frames: int, stride: int) -> tf.Tenso
     Args:
       num_frames: scalar int32, L, frames of the video.
       clip_frames: frames of a clip.
-      stride: frames from one frame of a clip to the next.
+      stride: distance in video frames between consecutive frames of a clip.
 
     Returns:
       Scalar int32; zero or negative when the video is shorter than a clip.
@@ -86,8 +90,9 @@ class IntervalDistribution:
         Source: paper section 3.2.
         """
         first, second = tf.unstack(tf.random.stateless_uniform([2], seed))
-        # y has density (power + 1) y^power, and x uniform on [0, y] then has
-        # (power + 1) / power * (1 - x^power): no inverse is needed, which most powers do not have.
+        # For `decreasing`, y = second^(1 / (power + 1)) has density (power + 1) y^power, and
+        # x = first * y, uniform on [0, y], then has (power + 1) / power * (1 - x^power). No
+        # inverse is needed, which most powers do not have.
         x = {
             "decreasing": lambda: first * second ** (1.0 / (self.power + 1.0)),
             "uniform": lambda: first,
@@ -115,7 +120,7 @@ def draw_start_pair(
     Args:
       num_frames: scalar int32, L >= 1, frames of the video.
       clip_frames: frames of a clip.
-      stride: frames from one frame of a clip to the next.
+      stride: distance in video frames between consecutive frames of a clip.
       seed: (2,) int32, of this video in this epoch.
       distribution: of the interval between the starts.
 
@@ -152,7 +157,7 @@ def draw_start(num_frames: tf.Tensor, clip_frames: int, stride: int, seed: tf.Te
     Args:
       num_frames: scalar int32, L >= 1, frames of the video.
       clip_frames: frames of the clip.
-      stride: frames from one frame of the clip to the next.
+      stride: distance in video frames between consecutive frames of the clip.
       seed: (2,) int32, of this video in this epoch.
 
     Returns:
@@ -174,7 +179,7 @@ def clip_indices(
       start: scalar int32.
       num_frames: scalar int32, frames of the video.
       clip_frames: frames of a clip.
-      stride: frames from one frame of a clip to the next.
+      stride: distance in video frames between consecutive frames of a clip.
 
     Returns:
       (clip_frames,) int32 in [0, num_frames - 1].
@@ -192,7 +197,7 @@ def even_starts(num_frames: tf.Tensor, num_clips: int, clip_frames: int, stride:
       num_frames: scalar int32, frames of the video.
       num_clips: clips to take.
       clip_frames: frames of a clip.
-      stride: frames from one frame of a clip to the next.
+      stride: distance in video frames between consecutive frames of a clip.
 
     Returns:
       (num_clips,) int32, all 0 in a video shorter than a clip.

@@ -175,6 +175,7 @@ def read_stream(
             lambda kept, position, tick: (finish(kept), position, tick),
             num_parallel_calls=PARALLEL_CALLS,
         )
+        # Skips records that cannot be read, parsed or decoded; `Gaps` finds their positions.
         .ignore_errors()
         .scan(tf.constant(0), check_epoch)
         .filter(lambda element, position, tick: tf.logical_not(tick))

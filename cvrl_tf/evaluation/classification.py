@@ -48,11 +48,11 @@ class LabelledData:
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """Videos to train on, videos to test on, and their classes.
+    """Training videos, test videos, and their classes.
 
     Attributes:
-      train: to train on.
-      test: to test on.
+      train: the training videos.
+      test: the test videos.
       class_names: of the C classes: all labels up to the largest of `train`.
       overlap: test videos that are training videos too.
     """
@@ -105,8 +105,8 @@ def read_task(train: DataChoice, test: DataChoice, allow_overlap: bool = False) 
     """Finds and checks labelled records before any long work.
 
     Args:
-      train: the videos to train on.
-      test: the videos to test on.
+      train: the training videos.
+      test: the test videos.
       allow_overlap: whether all test videos may be training videos.
 
     Raises:

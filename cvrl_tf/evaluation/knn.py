@@ -94,7 +94,7 @@ def evaluate(
 
     Args:
       backbone: from clips (N, T, H, W, 3) to features (N, D); run in inference mode.
-      task: the videos to learn from and those to classify.
+      task: the training videos, and the test videos to classify.
       views: the views of each video; its feature is the mean over them.
       num_neighbors: how many training videos vote, one or several numbers.
       logistic_regression: whether to fit one too.

@@ -81,8 +81,8 @@ def _as_images(inputs: tf.Tensor) -> tf.Tensor:
     """(N, ..., C) as images for the fused kernel.
 
     On CPUs the kernel is fastest when each position is an image of one pixel. On accelerators that
-    batch is too large: cuDNN has refused more than 65,535 images in inference and 880,801 in
-    training. There, only the frames of clips are folded into the batch.
+    batch may be too large: others reported that cuDNN refuses more than 65,535 images in inference
+    and 880,801 in training. There, only the frames of clips are folded into the batch.
     """
     if placement.on_cpu():
         return tf.reshape(inputs, [-1, 1, 1, inputs.shape[-1]])

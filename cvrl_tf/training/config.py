@@ -41,12 +41,14 @@ class NetworkConfig:
     kind: ClassVar[str] = "network"
 
     num_frames: int = setting(16, "Frames of a clip.", lower=1)
-    stride: int = setting(2, "Frames of the video from one frame of a clip to the next.", lower=1)
+    stride: int = setting(
+        2, "Distance in video frames between consecutive frames of a clip.", lower=1
+    )
     crop_size: int = setting(224, "Height and width of a clip in pixels.", lower=32)
     backbone: str = setting(
         "r3d_50", "Network architecture; r3d_small is meant for CPUs.", choices=BACKBONES
     )
-    width_multiplier: int = setting(1, "Factor of the number of filters of all layers.", lower=1)
+    width_multiplier: int = setting(1, "Multiplies the number of filters of every layer.", lower=1)
     init_checkpoint: str = setting(
         "",
         "Initial weights instead of random ones: a directory of cvrl_tf.train or"
@@ -88,7 +90,10 @@ class RunConfig(NetworkConfig):
     )
     warmup_epochs: float = setting(5.0, "Epochs of linear warm-up.", lower=0, upper=MAX_EPOCHS)
     weight_decay: float = setting(
-        0.0, "Factor of half the sum of the squared kernels, which is added to the loss.", lower=0
+        0.0,
+        "Weight decay: this factor times half the sum of squared kernel weights is added to the"
+        " loss.",
+        lower=0,
     )
 
     @property
@@ -185,7 +190,7 @@ class PretrainConfig(RunConfig):
         choices=INTERVALS,
     )
     interval_power: float = setting(
-        1.0, "The power in that density; the paper compares 0.5, 1 and 2.", lower=0.01
+        1.0, "Power in the density of --interval; the paper compares 0.5, 1 and 2.", lower=0.01
     )
 
     @property

@@ -22,7 +22,7 @@ class ContrastiveTrainer(Trainer):
     With `accumulate` of K, the embeddings of K micro-batches are computed first, then the loss of
     all and its gradient in the embeddings, then the gradients micro-batch by micro-batch from their
     part of it (gradient caching, Gao et al., arXiv 2101.06983): exactly the loss of the whole batch
-    in the memory of a micro-batch, for a second forward pass. PairBatch normalisation takes its
+    in the memory of a micro-batch, for a second forward pass. Batch normalisation takes its
     statistics from micro-batches.
 
     Args:

@@ -26,7 +26,10 @@ from cvrl_tf.training.trainer import Trainer
 
 @dataclasses.dataclass(frozen=True)
 class LoopOptions:
-    """How a run is recorded and which faults it tolerates; nothing here changes what it computes.
+    """How a run is recorded, and whether it continues after faults or with other settings.
+
+    `max_bad_records` and `on_nan` decide whether a run continues after a fault, and `override`
+    whether it resumes with the settings given now. The others do not change what it computes.
 
     Attributes:
       profile: first and last step of a profile for TensorBoard; None for no profile.

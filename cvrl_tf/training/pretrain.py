@@ -31,10 +31,11 @@ class Execution:
 
     augment_on: str = setting(
         "auto",
-        "Where colours are augmented. host: in the input pipeline. device: in the training step,"
-        " which halves the work of the host and sends a quarter of the bytes. auto: on the device"
-        " if it is a GPU. device_without_xla: there too, but not compiled: the same colours, more"
-        " slowly. Use it when training hangs or fails in XLA.",
+        "Where colours are augmented. host: in the input pipeline. device: before the step, in a"
+        " function of their own on the device that trains, which halves the work of the host and"
+        " sends a quarter of the bytes. auto: on the device if it is a GPU. device_without_xla:"
+        " there too, but not compiled: the same colours, more slowly. Use it when training hangs or"
+        " fails in XLA.",
         choices=AUGMENT_ON,
     )
     remat: bool = setting(

@@ -38,9 +38,9 @@ def prepare_devices() -> None:
     if not gpus and not hidden and any(os.path.exists(path) for path in NVIDIA_DRIVER):
         print(
             f"note: this machine has an NVIDIA driver, but TensorFlow {tf.__version__} finds no GPU"
-            " and computes on the CPU: install its CUDA libraries, pip install 'cvrl-tf[gpu]' (and"
-            " give a container access to the card), or set CUDA_VISIBLE_DEVICES='' to compute on"
-            " the CPU without this note.",
+            " and computes on the CPU: install its CUDA libraries, pip install -e '.[gpu]' in the"
+            " clone of this package (and give a container access to the card), or set"
+            " CUDA_VISIBLE_DEVICES='' to compute on the CPU without this note.",
             file=sys.stderr,
         )
 

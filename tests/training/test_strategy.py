@@ -183,9 +183,9 @@ def test_a_gpu_that_tensorflow_does_not_see_is_noted_once(
         strategies.prepare_devices()
     assert capsys.readouterr().err == (
         f"note: this machine has an NVIDIA driver, but TensorFlow {tf.__version__} finds no GPU and"
-        " computes on the CPU: install its CUDA libraries, pip install 'cvrl-tf[gpu]' (and give a"
-        " container access to the card), or set CUDA_VISIBLE_DEVICES='' to compute on the CPU"
-        " without this note.\n"
+        " computes on the CPU: install its CUDA libraries, pip install -e '.[gpu]' in the clone of"
+        " this package (and give a container access to the card), or set CUDA_VISIBLE_DEVICES='' to"
+        " compute on the CPU without this note.\n"
     )
     for hidden in ("", "-1"):
         strategies.prepare_devices.cache_clear()
