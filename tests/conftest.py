@@ -1,6 +1,7 @@
 """Fixtures: small records and videos that the tests make themselves."""
 
 import pathlib
+import signal
 
 import cvrl_tf  # noqa: F401 - before TensorFlow, whose log it prepares
 
@@ -14,6 +15,14 @@ from small_records import make_video, write_shard
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
 )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def hang_up_signal():
+    """SIGHUP as in a terminal: under nohup it is ignored, here and in the processes of tests."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 @pytest.fixture(scope="session")

@@ -69,7 +69,7 @@ def test_keras_json_of_the_user_changes_nothing(model_dir, tmp_path):
         [json.loads(line)["loss"] for line in (path / "metrics.jsonl").read_text().splitlines()]
         for path in (model_dir, again)
     )
-    assert one == two and len(one) > 1
+    assert one == two != []
     # Reloaded, by a process that reads this keras.json, it gives the same features.
     flags = [f"--model_dir={model_dir}", f"--output_dir={exported}"]
     result = _run("cvrl_tf.export", *flags, **options)

@@ -169,9 +169,12 @@ def test_training_lowers_the_loss_on_a_fixed_batch(config, one_replica):
 def test_bfloat16_trains_like_float32(config, one_replica):
     half = dataclasses.replace(config, precision="bfloat16")
     losses, weights = _train(half, one_replica, num_steps=3)
-    exact, _ = _train(config, one_replica, num_steps=1)
-    # Eight clips, differences divided by a temperature of 0.1: rounding shows.
-    assert losses[0] == pytest.approx(exact[0], rel=0.15)
+    # Eight clips, differences divided by a temperature of 0.1: rounding changes the loss of a batch
+    # by up to a fifth, the mean of eight batches (on the initial weights) by less.
+    fixed = {"learning_rate": 0.0, "weight_decay": 0.0}
+    rounded, _ = _train(dataclasses.replace(half, **fixed), one_replica, num_steps=8)
+    exact, _ = _train(dataclasses.replace(config, **fixed), one_replica, num_steps=8)
+    assert np.mean(rounded) == pytest.approx(np.mean(exact), rel=0.15)
     assert losses[0] != exact[0]
     assert np.isfinite(losses).all()
     assert {value.dtype for path, value in weights.items() if "seed" not in path} == {
