@@ -3,12 +3,16 @@
 import contextlib
 import glob
 import importlib.metadata
+import io
 import os
 import platform
 import statistics
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+import matplotlib
+from matplotlib.figure import Figure
 
 from cvrl_tf import environment, files, text
 from cvrl_tf.cli.flag import Flag, Values
@@ -182,30 +186,18 @@ def line_chart(points: Sequence[tuple[float, float]], x_name: str, y_name: str) 
       x_name: what x is, with its unit.
       y_name: what y is, with its unit.
     """
-    width, height, left, bottom, top = 640, 300, 60, 40, 20
-    x_end, y_end = (max(values) or 1.0 for values in zip(*points, strict=True))
-
-    def place(x: float, y: float) -> tuple[float, float]:
-        across = left + (width - left - 20) * x / x_end
-        return across, height - bottom - (height - bottom - top) * y / y_end
-
-    line = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(*point) for point in points))
-    (x0, y0), (x1, _), (_, y1) = place(0, 0), place(x_end, 0), place(0, y_end)
-    text = "".join(
-        f'<text x="{x:.0f}" y="{y:.0f}" text-anchor="{anchor}">{content}</text>'
-        for x, y, anchor, content in [
-            (x0, height - 22, "middle", "0"),
-            (x1, height - 22, "end", f"{x_end:,.0f}"),
-            ((x0 + x1) / 2, height - 8, "middle", x_name),
-            (x0 - 6, y1 + 4, "end", f"{y_end:,.0f}"),
-            (x0 - 6, y0 + 4, "end", "0"),
-            (x0, y1 - 8, "start", y_name),
-        ]
-    )
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-size="12"'
-        ' font-family="sans-serif" fill="#808080">\n'
-        f'<path d="M{x0:.0f} {y1:.0f}V{y0:.0f}H{x1:.0f}" stroke="#808080" fill="none"/>\n'
-        f'<polyline points="{line}" stroke="#2f7ed8" stroke-width="1.5" fill="none"/>\n'
-        f"{text}\n</svg>\n"
-    )
+    gray = "#808080"
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "line_chart"}):
+        figure = Figure(figsize=(6.4, 3.0), layout="constrained")
+        axes = figure.add_subplot()
+        axes.plot(*zip(*points, strict=True), color="#2f7ed8")
+        axes.set_xlim(left=0)
+        axes.set_ylim(bottom=0)
+        axes.set_xlabel(x_name, color=gray)
+        axes.set_ylabel(y_name, color=gray)
+        axes.tick_params(colors=gray, which="both")
+        for spine in axes.spines.values():
+            spine.set_color(gray)
+        output = io.StringIO()
+        figure.savefig(output, format="svg", transparent=True, metadata={"Date": None})
+    return output.getvalue()

@@ -63,3 +63,9 @@ def test_json_has_machine_and_versions(tmp_path):
     assert content["settings"] == {"runs": 1}
     assert content["machine"].keys() == {"cpu", "cores", "memory_gb", "system", "load_average"}
     assert content["versions"]["python"].startswith("3.")
+
+
+def test_line_chart_is_the_same_every_time_and_names_its_axes():
+    charts = [report.line_chart([(0, 900), (5, 950), (10, 940)], "seconds", "MB") for _ in "ab"]
+    assert charts[0] == charts[1]
+    assert ">seconds</text>" in charts[0] and ">MB</text>" in charts[0]
