@@ -15,7 +15,7 @@ class Purpose(enum.IntEnum):
 
     SHUFFLE = 1
     INTERVAL = 2
-    FIRST_START = 3
+    FIRST_START = 3  # of the earlier clip; of both in a video shorter than a clip
     VIEW_ORDER = 4
     CROP = 5
     FLIP = 6
@@ -209,7 +209,8 @@ def even_starts(num_frames: tf.Tensor, num_clips: int, clip_frames: int, stride:
 
 
 def spaced(total: int, count: int) -> list[int]:
-    """`count` indices below `total`, evenly spaced from the first to the last; 0 for all."""
+    """`count` indices below `total`, evenly spaced from the first to the last; all of them
+    if `count` is 0."""
     if count <= 0 or count >= total:
         return list(range(total))
     return [round(index * (total - 1) / max(count - 1, 1)) for index in range(count)]

@@ -144,8 +144,8 @@ def read_stream(
         elements = tf.data.Dataset.range(begin, end, share.count).map(
             lambda position: (position, numbers(position - first), epoch_seed)
         )
-        # A tick ends the epoch, a record that needs no file: see `check_epoch`. Its position is the
-        # number of videos of a whole epoch.
+        # After the videos of an epoch comes a marker, not a video: its `position` holds the number
+        # of videos of a whole epoch, 0 for a partial one, which `check_epoch` needs.
         expected = tf.where(first >= share.first, elements.cardinality(), tf.constant(0, tf.int64))
         tick = tf.data.Dataset.from_tensors((expected, tf.constant(-1, tf.int64), epoch_seed))
         return elements.concatenate(tick)
@@ -189,7 +189,7 @@ def _readable_record(
     sample: Callable[[tf.Tensor, tf.Tensor], Sample],
     finish: Callable[[Sample], Any],
 ) -> tf.Tensor:
-    """The first record that can be used."""
+    """The first record that can be used; it stands in for the marker, which has no record."""
     for number in range(len(index)):
         try:
             serialized = index.read(tf.constant(number))

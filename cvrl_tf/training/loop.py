@@ -46,8 +46,8 @@ class LoopOptions:
     log_every_steps: int = setting(10, "Steps between lines of metrics.jsonl.", lower=1)
     max_bad_records: int = setting(
         100,
-        "Maximum number of unreadable records to skip; one more stops training. Each is listed in"
-        " bad_records.txt.",
+        "Maximum number of unreadable records that a worker skips; one more stops training. Each is"
+        " listed in bad_records.txt.",
         lower=0,
     )
     on_nan: str = setting(
@@ -233,7 +233,9 @@ def _read(
 
 
 class _BadRecords:
-    """Reports and counts the records at positions that are missing from the stream, each once.
+    """Reports, counts and lists the records at positions that are missing from the stream.
+
+    Each is reported once. More than `most` of them stop the run.
 
     Args:
       data: what is read.
