@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import tensorflow as tf
 
 from cvrl_tf.conversion.catalogs.catalog import Catalog, Entry
-from cvrl_tf.data import records, tfds_source, tfrecords
+from cvrl_tf.data import records, stream, tfds_source, tfrecords
 from cvrl_tf.data.source import IndexedSource
 from cvrl_tf.errors import InputError
 from cvrl_tf.progress import Progress
@@ -49,8 +49,9 @@ def tfds(name: str) -> Catalog:
         records.naming_bad_records(name),
     ):
         found = tf.data.Dataset.range(len(videos)).map(
-            lambda number: _label_and_id(videos, number), num_parallel_calls=tf.data.AUTOTUNE
+            lambda number: _label_and_id(videos, number), num_parallel_calls=stream.PARALLEL_CALLS
         )
+        found = found.with_options(stream.steady_options())
         for number, (label, video_id) in enumerate(found.as_numpy_iterator()):
             path, offset = index.paths[index.shards[number]], index.offsets[number]
             label = int(label) if label >= 0 else None

@@ -8,6 +8,7 @@ import tensorflow as tf
 from cvrl_tf import environment
 from cvrl_tf.data import records
 from cvrl_tf.data.source import IndexedSource
+from cvrl_tf.data.stream import steady_options
 from cvrl_tf.evaluation.views import EvaluationViews, sample_view_pixels
 from cvrl_tf.progress import Progress
 
@@ -88,6 +89,7 @@ def map_videos(
         videos.map(read, num_parallel_calls=int(np.clip(at_once, 1, environment.granted_cpus())))
         .rebatch(int(np.clip(BATCH_PIXELS // view_pixels, 1, BATCH_VIEWS)))
         .prefetch(1)
+        .with_options(steady_options())
     )
     values: list[tuple[np.ndarray, int, bytes]] = []
     for pixels, labels, ids in batches:
