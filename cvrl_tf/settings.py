@@ -12,8 +12,11 @@ text and bounds are those of the class that it derives from.
 """
 
 import dataclasses
+import math
 from collections.abc import Iterable
 from typing import Any
+
+from cvrl_tf.errors import InputError
 
 KEY = "setting"  # of the metadata of a field
 
@@ -27,12 +30,14 @@ class Setting:
       lower: smallest value allowed; None for no bound.
       upper: largest value allowed; None for no bound.
       choices: the values allowed; empty for all.
+      increasing: whether the second of two numbers must not be smaller than the first.
     """
 
     help: str
     lower: float | None = None
     upper: float | None = None
     choices: tuple[str | int, ...] = ()
+    increasing: bool = False
 
 
 def setting(
@@ -42,9 +47,10 @@ def setting(
     lower: float | None = None,
     upper: float | None = None,
     choices: Iterable[str | int] = (),
+    increasing: bool = False,
 ) -> Any:
     """A field of a dataclass that is a setting; see `Setting`. Required without a `default`."""
-    about = Setting(help, lower, upper, tuple(choices))
+    about = Setting(help, lower, upper, tuple(choices), increasing)
     return dataclasses.field(default=default, metadata={KEY: about})
 
 
@@ -59,3 +65,26 @@ def about(cls: type, name: str) -> Setting:
         if field is not None and KEY in field.metadata:
             return field.metadata[KEY]
     raise KeyError(f"{cls.__name__}.{name} is no setting")
+
+
+def check(values: Any) -> None:
+    """Checks the numbers of a dataclass whose fields are settings.
+
+    Raises:
+      InputError: a number outside its bounds, or two in the wrong order.
+    """
+    for field in dataclasses.fields(values):
+        of_field, value = about(type(values), field.name), getattr(values, field.name)
+        numbers = value if isinstance(value, tuple) else (value,)
+        written = f"{field.name}={','.join(map(str, numbers))}"
+        lower = -math.inf if of_field.lower is None else of_field.lower
+        upper = math.inf if of_field.upper is None else of_field.upper
+        if not all(lower <= number <= upper and math.isfinite(number) for number in numbers):
+            bounds = (
+                f"of at least {lower}" if of_field.upper is None else f"from {lower} to {upper}"
+            )
+            raise InputError(f"{written}: expected numbers {bounds}.")
+        if of_field.increasing and numbers[0] > numbers[1]:
+            raise InputError(
+                f"{written}: expected a range, the smaller number first; exchange the two."
+            )

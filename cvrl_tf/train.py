@@ -13,6 +13,7 @@ import sys
 
 import keras
 
+from cvrl_tf.cli import augmentation as augmentation_flags
 from cvrl_tf.cli import data as data_flags
 from cvrl_tf.cli import loop as loop_flags
 from cvrl_tf.cli.application import Command
@@ -41,8 +42,9 @@ FLAGS = {
     ),
     "Views": (
         *flags_of(PretrainConfig, "num_frames", "stride", "crop_size"),
-        *flags_of(PretrainConfig, "interval", "interval_power", "augmentation"),
+        *flags_of(PretrainConfig, "interval", "interval_power"),
     ),
+    "Augmentation": augmentation_flags.FLAGS,
     "Network": flags_of(PretrainConfig, "backbone", "width_multiplier", "init_checkpoint"),
     "Batch and length": flags_of(PretrainConfig, "batch_size", "accumulate", "epochs", "steps"),
     "Optimization": (
@@ -98,7 +100,7 @@ def main(flags: Values) -> None:
             "--train_data is given without --model_dir: name a directory for checkpoints and"
             " metrics, such as --model_dir=runs/first."
         )
-    config = flags.make(PretrainConfig)
+    config = flags.make(PretrainConfig, augmentation=augmentation_flags.chosen(flags))
     pretrain(
         config,
         flags.model_dir,

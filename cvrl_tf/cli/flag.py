@@ -12,10 +12,16 @@ from absl import flags
 from cvrl_tf import settings
 
 LARGEST_INTEGER = 2**31 - 1  # of TensorFlow's int32; no flag needs a larger one
-VALUE_NAMES = {int: "INTEGER", float: "NUMBER", str: "TEXT", list: "TEXT,TEXT"}
+VALUE_NAMES = {
+    int: "INTEGER",
+    float: "NUMBER",
+    str: "TEXT",
+    list: "TEXT,TEXT",
+    tuple: "NUMBER,NUMBER",
+}
 
 T = TypeVar("T")
-Value = bool | int | float | str | Sequence[str] | None
+Value = bool | int | float | str | Sequence[str] | tuple[float, float] | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,9 +30,10 @@ class Flag:
 
     Attributes:
       name: without dashes.
-      default: the value of a command line without the flag; a list for values with commas.
+      default: the value of a command line without the flag; a list for values with commas, a tuple
+        for two numbers.
       help: what it sets, its unit, and when to change it.
-      kind: bool, int, float, str or list; only needed where `default` is None.
+      kind: bool, int, float, str, list or tuple; only needed where `default` is None.
       lower: smallest number allowed.
       upper: largest number allowed.
       choices: the values allowed, if not all of the type are.
@@ -42,7 +49,7 @@ class Flag:
 
     @property
     def value_type(self) -> type:
-        """The type of its values: bool, int, float, str or list."""
+        """The type of its values: bool, int, float, str, list or tuple."""
         return self.kind or (str if self.default is None else type(self.default))
 
     def define(self, values: flags.FlagValues, default: Any) -> None:
@@ -55,6 +62,9 @@ class Flag:
         choices: Any = self.choices  # of the parser's type
         if self.value_type in (int, float):
             parser = _NumberParser(self.value_type, self.lower, self.upper, choices)
+        elif self.value_type is tuple:
+            number = _NumberParser(float, self.lower, self.upper, ())
+            parser, serializer = _PairParser(number), flags.CsvListSerializer(",")
         elif self.value_type is list:
             parser, serializer = flags.ListParser(), flags.CsvListSerializer(",")
         elif self.choices:
@@ -84,16 +94,16 @@ def flags_of(cls: type, *names: str) -> tuple[Flag, ...]:
     for name in names:
         about = settings.about(cls, name)
         default: Any = None if defaults[name] is dataclasses.MISSING else defaults[name]
-        kind = _without_none(annotations[name])
+        kind = _kind(annotations[name])
         made.append(Flag(name, default, about.help, kind, about.lower, about.upper, about.choices))
     return tuple(made)
 
 
-def _without_none(annotation: Any) -> type:
-    """`float` of `float | None`."""
+def _kind(annotation: Any) -> type:
+    """`float` of `float | None`, `tuple` of `tuple[float, float]`."""
     if isinstance(annotation, types.UnionType):
         (annotation,) = (part for part in typing.get_args(annotation) if part is not type(None))
-    return annotation
+    return typing.get_origin(annotation) or annotation
 
 
 class Values(flags.FlagValues):
@@ -172,3 +182,17 @@ class _NumberParser(flags.ArgumentParser):
         if self._upper is not None:
             return f"{noun} of at most {self._upper}"
         return f"{noun}, not nan or inf" if self._kind is float else noun
+
+
+class _PairParser(flags.ArgumentParser):
+    """Two numbers within the bounds of `number`, with a comma between them."""
+
+    def __init__(self, number: _NumberParser):
+        self._number = number
+
+    def parse(self, argument: str | tuple[float, float]) -> tuple[float, ...]:
+        """See the base class."""
+        parts = argument.split(",") if isinstance(argument, str) else argument
+        if len(parts) != 2:
+            raise ValueError("expected two numbers with a comma between them, such as 0.2,0.8")
+        return tuple(self._number.parse(part) for part in parts)

@@ -13,6 +13,7 @@ from cvrl_tf.cli import data as data_flags
 from cvrl_tf.cli import loop as loop_flags
 from cvrl_tf.cli import views as view_flags
 from cvrl_tf.cli.flag import Flag, Values, flags_of
+from cvrl_tf.data.augment import Geometry
 from cvrl_tf.data.clips import ClipSpec
 from cvrl_tf.evaluation import classification, report
 from cvrl_tf.evaluation.classification import Task
@@ -24,7 +25,10 @@ from cvrl_tf.training.origin import Origin
 from cvrl_tf.training.precision import DTYPE_POLICIES
 from cvrl_tf.training.strategy import Workers, make_strategy
 
-TRAINING_CLIPS = flags_of(SupervisedConfig, "num_frames", "stride", "crop_size")
+TRAINING_CLIPS = (
+    *flags_of(SupervisedConfig, "num_frames", "stride", "crop_size"),
+    *flags_of(Geometry, "crop_area", "flip_probability"),
+)
 TRAINING = flags_of(
     SupervisedConfig,
     "batch_size",
@@ -83,6 +87,7 @@ class Evaluation:
             width_multiplier=config.width_multiplier,
             init=self.origin.kind,
             init_checkpoint=self.origin.checkpoint,
+            geometry=self.flags.make(Geometry),
         )
 
     def train_and_test(self, protocol: str, config: SupervisedConfig, output_dir: str) -> None:

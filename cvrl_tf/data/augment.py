@@ -1,8 +1,9 @@
 """Temporally consistent spatial augmentation: one draw for a clip, applied alike to each frame.
 
-`random_crop_window` and `random_flip` decide where a clip's pixels come from; `draw` and `apply`
-change their colours. `apply` computes closed forms on separate channels, compiled by XLA;
-docs/performance.md compares their cost with that of the operations of `tf.image`.
+An `Augmentation` holds all ranges and probabilities. `crop_window` and `random_flip` decide where a
+clip's pixels come from; `draw` and `apply` change their colours. A clip whose frames have draws of
+their own is treated as clips of one frame each. `apply` computes closed forms on separate channels,
+compiled by XLA; docs/performance.md compares their cost with that of the operations of `tf.image`.
 
 Source: paper section 3.3, algorithm 2, with the values and the asymmetry between the two views of
 the authors' released code.
@@ -12,50 +13,176 @@ import dataclasses
 import functools
 import os
 import tempfile
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Self
 
 import tensorflow as tf
 
+from cvrl_tf import settings
 from cvrl_tf.data.sampling import Purpose, fold
+from cvrl_tf.settings import setting
 
-CROP_AREA = (0.3, 1.0)
-CROP_ASPECT_RATIO = (0.5, 2.0)
-FLIP_PROBABILITY = 0.5
-JITTER_PROBABILITY = 0.8
-BRIGHTNESS = CONTRAST = SATURATION = (0.2, 1.8)  # factors
-HUE = (-0.2, 0.2)  # turns
-GRAYSCALE_PROBABILITY = 0.2
-BLUR_SIGMA = (0.1, 2.0)  # pixels
+MIN_OBJECT_COVERED = 0.1  # fraction of the frame in every random crop
 # Use the smallest of these radii whose discarded tail weighs at most BLUR_TOLERANCE.
 BLUR_RADII = (2, 4, 6, 8)
 BLUR_TOLERANCE = 1e-6
 LUMA = (0.2989, 0.5870, 0.1140)  # of red, green and blue, as in tf.image
+HALF_TURN = 0.5  # of the hue; a larger range holds the same colours
+
+Pair = tuple[float, float]
 
 
-@dataclasses.dataclass(frozen=True)
-class ViewAugmentation:
-    """How the colours of one view of a video change: all that differs between the two views.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Geometry:
+    """Where the pixels of a clip come from: a window of its frames, and a flip.
 
-    Attributes:
-      blur_probability: in [0, 1], of the Gaussian blur.
-      solarize_probability: in [0, 1], of solarisation.
+    The defaults are those of the released code.
+
+    Raises:
+      InputError: a value outside its bounds, or a range whose first number is the larger one.
     """
 
-    blur_probability: float
-    solarize_probability: float
+    random_crop: bool = setting(
+        True,
+        "Crop a random window. --norandom_crop crops the largest square in the centre, without"
+        " regard to --crop_area and --crop_aspect.",
+    )
+    crop_area: Pair = setting(
+        (0.3, 1.0),
+        "Smallest and largest area of a random crop, as fractions of the area of the frame.",
+        lower=0.01,
+        upper=1,
+        increasing=True,
+    )
+    crop_aspect: Pair = setting(
+        (0.5, 2.0),
+        "Smallest and largest aspect ratio of a random crop, width / height.",
+        lower=0.01,
+        upper=100,
+        increasing=True,
+    )
+    flip_probability: float = setting(
+        0.5,
+        "Probability that a clip is flipped from left to right. Set 0 where left and right matter,"
+        " as in gestures, sign language and traffic.",
+        lower=0,
+        upper=1,
+    )
+
+    def __post_init__(self) -> None:
+        settings.check(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """The inverse of `dataclasses.asdict`, after JSON has made lists of tuples.
+
+        Raises:
+          TypeError: a name that this version does not know.
+        """
+        return cls(**{k: tuple(x) if isinstance(x, list) else x for k, x in values.items()})
 
 
-# The two views, as in the released code, and as in the paper's algorithm, which has neither blur
-# nor solarisation.
-AUGMENTATIONS = {
-    "released": (ViewAugmentation(1.0, 0.0), ViewAugmentation(0.1, 0.2)),
-    "paper": (ViewAugmentation(0.0, 0.0), ViewAugmentation(0.0, 0.0)),
+RELEASED_GEOMETRY = Geometry()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Augmentation(Geometry):
+    """How the views of a video are augmented; the defaults are those of the released code.
+
+    The first number of a pair for the views is that of the first view, the second that of all
+    others.
+
+    Source: paper section 3.3; the strengths and the asymmetry of the views of the released code.
+    """
+
+    jitter_probability: float = setting(0.8, "Probability of the colour jitter.", lower=0, upper=1)
+    brightness: float = setting(
+        0.8,
+        "Strength of the jitter of brightness: values are multiplied by a factor in [1 - strength,"
+        " 1 + strength], at least 0.",
+        lower=0,
+    )
+    contrast: float = setting(
+        0.8,
+        "Strength of the jitter of contrast: the factor, in the same range, of the distance to the"
+        " mean colour of the clip.",
+        lower=0,
+    )
+    saturation: float = setting(
+        0.8,
+        "Strength of the jitter of saturation, a factor in the same range.",
+        lower=0,
+    )
+    hue: float = setting(
+        0.2,
+        "Strength of the jitter of hue: the largest change, in turns.",
+        lower=0,
+        upper=HALF_TURN,
+    )
+    color_strength: float = setting(
+        1.0,
+        "Multiplies the four strengths of the colour jitter; that of the hue stays at most half a"
+        " turn.",
+        lower=0,
+    )
+    grayscale_probability: float = setting(
+        0.2, "Probability that a clip is turned to grey.", lower=0, upper=1
+    )
+    blur_probability: Pair = setting(
+        (1.0, 0.1),
+        "Probability of the Gaussian blur, of the first view and of the others.",
+        lower=0,
+        upper=1,
+    )
+    blur_sigma: Pair = setting(
+        (0.1, 2.0),
+        "Smallest and largest standard deviation of the Gaussian blur in pixels.",
+        lower=0.01,
+        increasing=True,
+    )
+    solarize_probability: Pair = setting(
+        (0.0, 0.2),
+        "Probability that values of 0.5 and more are inverted, of the first view and of the"
+        " others.",
+        lower=0,
+        upper=1,
+    )
+    consistent: bool = setting(
+        True,
+        "Draw crop, flip and colours once for each clip. --noconsistent draws them for each frame.",
+    )
+
+    @property
+    def jitter_ranges(self) -> tuple[Pair, Pair, Pair, Pair]:
+        """Of the factors of brightness, contrast and saturation, and of the change of hue."""
+        strengths = (self.brightness, self.contrast, self.saturation)
+        scaled = [strength * self.color_strength for strength in strengths]
+        first, second, third = ((max(0.0, 1.0 - x), 1.0 + x) for x in scaled)
+        hue = min(self.hue * self.color_strength, HALF_TURN)
+        return first, second, third, (-hue, hue)
+
+
+PRESETS: Mapping[str, Augmentation] = {
+    "released": Augmentation(),
+    # The paper's algorithm 2 has neither blur nor solarisation.
+    "paper": Augmentation(blur_probability=(0.0, 0.0), solarize_probability=(0.0, 0.0)),
+    "none": Augmentation(
+        random_crop=False,
+        flip_probability=0.0,
+        jitter_probability=0.0,
+        grayscale_probability=0.0,
+        blur_probability=(0.0, 0.0),
+        solarize_probability=(0.0, 0.0),
+    ),
+    "inconsistent": Augmentation(consistent=False),
+    "strong": Augmentation(crop_area=(0.2, 0.766)),
 }
 
 
 class Parameters(NamedTuple):
     """What `apply` does to a clip, drawn by `draw`. All are tensors.
+
+    Parameters of each frame of a clip have the frames as a leading axis.
 
     Attributes:
       jitter: scalar bool, whether the colour jitter happens.
@@ -75,37 +202,54 @@ class Parameters(NamedTuple):
     solarize: tf.Tensor
 
 
-def random_crop_window(height: tf.Tensor, width: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """Draws the window of a random resized crop: area 0.3 to 1 of the frame, aspect 0.5 to 2.
+PARAMETERS = Parameters(  # of one clip
+    jitter=tf.TensorSpec([], tf.bool),
+    factors=tf.TensorSpec([4], tf.float32),
+    order=tf.TensorSpec([4], tf.int32),
+    grayscale=tf.TensorSpec([], tf.bool),
+    sigma=tf.TensorSpec([], tf.float32),
+    solarize=tf.TensorSpec([], tf.bool),
+)
+
+
+def crop_window(
+    geometry: Geometry, height: tf.Tensor, width: tf.Tensor, seed: tf.Tensor
+) -> tf.Tensor:
+    """The window of a clip: of a random resized crop, or the largest square in the centre.
 
     Args:
+      geometry: how the window is drawn.
       height: scalar int32, pixels of the frame.
       width: scalar int32, pixels of the frame.
-      seed: (2,) int32.
+      seed: (2,) int32, of this clip in this epoch.
 
     Returns:
-      (4,) int32: top, left, height and width of the window in pixels, inside the frame.
+      (4,) int32: top, left, height and width of the window in pixels, inside the frame. In a frame
+      so long that no window fits the ranges, the whole frame.
     """
+    if not geometry.random_crop:
+        side = tf.minimum(height, width)
+        return tf.stack([(height - side) // 2, (width - side) // 2, side, side])
     begin, size, _ = tf.image.stateless_sample_distorted_bounding_box(
         tf.stack([height, width, 3]),
         bounding_boxes=tf.constant([[[0.0, 0.0, 1.0, 1.0]]]),
-        seed=seed,
-        min_object_covered=0.1,
-        aspect_ratio_range=CROP_ASPECT_RATIO,
-        area_range=CROP_AREA,
+        seed=fold(seed, Purpose.CROP),
+        min_object_covered=min(MIN_OBJECT_COVERED, geometry.crop_area[0]),
+        aspect_ratio_range=geometry.crop_aspect,
+        area_range=geometry.crop_area,
         max_attempts=100,
         use_image_if_no_bounding_boxes=True,
     )
     return tf.concat([begin[:2], size[:2]], axis=0)
 
 
-def _uniform(seed: tf.Tensor, bounds: tuple[float, float] = (0.0, 1.0)) -> tf.Tensor:
+def _uniform(seed: tf.Tensor, bounds: Pair = (0.0, 1.0)) -> tf.Tensor:
     return tf.random.stateless_uniform([], seed, *bounds)
 
 
-def random_flip(seed: tf.Tensor) -> tf.Tensor:
+def random_flip(geometry: Geometry, seed: tf.Tensor) -> tf.Tensor:
     """Draws whether a clip is flipped from left to right, a scalar bool; `seed` is (2,) int32."""
-    return _uniform(fold(seed, Purpose.FLIP, 0)) < FLIP_PROBABILITY
+    return _uniform(fold(seed, Purpose.FLIP, 0)) < geometry.flip_probability
 
 
 @tf.function(jit_compile=True)
@@ -114,27 +258,30 @@ def flip(clip: tf.Tensor) -> tf.Tensor:
     return tf.reverse(clip, [2])
 
 
-def draw(view: ViewAugmentation, seed: tf.Tensor) -> Parameters:
+def draw(augmentation: Augmentation, view: int, seed: tf.Tensor) -> Parameters:
     """Draws the parameters of one clip.
 
     Args:
-      view: the probabilities of the view that the clip is.
+      augmentation: ranges and probabilities.
+      view: number of the view that the clip is, from 0.
       seed: (2,) int32, of this clip in this epoch.
     """
 
     def happens(purpose: Purpose, probability: float) -> tf.Tensor:
         return _uniform(fold(seed, purpose, 0)) < probability
 
+    of_view = min(view, 1)  # the first view is one of its own, all others are alike
     jitter = fold(seed, Purpose.COLOR_JITTER, 1)
-    bounds = (BRIGHTNESS, CONTRAST, SATURATION, HUE)
-    sigma = _uniform(fold(seed, Purpose.BLUR, 1), BLUR_SIGMA)
+    bounds = augmentation.jitter_ranges
+    sigma = _uniform(fold(seed, Purpose.BLUR, 1), augmentation.blur_sigma)
+    blurred = happens(Purpose.BLUR, augmentation.blur_probability[of_view])
     return Parameters(
-        jitter=happens(Purpose.COLOR_JITTER, JITTER_PROBABILITY),
+        jitter=happens(Purpose.COLOR_JITTER, augmentation.jitter_probability),
         factors=tf.stack([_uniform(fold(jitter, index), bounds[index]) for index in range(4)]),
         order=tf.random.experimental.stateless_shuffle(tf.range(4), fold(jitter, 4)),
-        grayscale=happens(Purpose.GRAYSCALE, GRAYSCALE_PROBABILITY),
-        sigma=tf.where(happens(Purpose.BLUR, view.blur_probability), sigma, 0.0),
-        solarize=happens(Purpose.SOLARIZE, view.solarize_probability),
+        grayscale=happens(Purpose.GRAYSCALE, augmentation.grayscale_probability),
+        sigma=tf.where(blurred, sigma, 0.0),
+        solarize=happens(Purpose.SOLARIZE, augmentation.solarize_probability[of_view]),
     )
 
 
@@ -306,16 +453,28 @@ def start_compiler(device: str = "/CPU:0") -> str:
 
 @tf.function
 def apply(clip: tf.Tensor, parameters: Parameters, compiled: bool = True) -> tf.Tensor:
-    """Colour jitter, grayscale, Gaussian blur and solarisation, in this order, one draw for a clip.
+    """Colour jitter, grayscale, Gaussian blur and solarisation, in this order.
 
     Args:
       clip: (T, H, W, 3) uint8 of static shape.
-      parameters: of `draw`.
+      parameters: of the clip; or of each of its frames, with a leading axis of T.
       compiled: whether XLA compiles the operations; otherwise TensorFlow runs the same ones.
 
     Returns:
       (T, H, W, 3) float32 in [0, 1].
     """
+    if parameters.sigma.shape.rank == 0:
+        return _apply(clip, parameters, compiled)
+    frames = tf.map_fn(
+        lambda frame: _apply(*frame, compiled),
+        (clip[:, tf.newaxis], parameters),
+        fn_output_signature=tf.TensorSpec([1, *clip.shape[1:]], tf.float32),
+    )
+    return tf.squeeze(frames, axis=1)
+
+
+def _apply(clip: tf.Tensor, parameters: Parameters, compiled: bool) -> tf.Tensor:
+    """`apply` with one set of parameters."""
     channels = tf.cond(
         parameters.jitter,
         lambda: _color(clip, parameters, True, compiled=compiled),

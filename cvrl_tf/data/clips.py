@@ -5,7 +5,7 @@ import dataclasses
 import tensorflow as tf
 
 from cvrl_tf.data import augment
-from cvrl_tf.data.sampling import Purpose, fold
+from cvrl_tf.data.augment import Geometry
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,19 +45,20 @@ def resize(frames: tf.Tensor, height: int | tf.Tensor, width: int | tf.Tensor) -
     return tf.cast(tf.image.resize(tf.cast(frames, tf.float32), [height, width]), tf.uint8)
 
 
-def crop_clip(frames: tf.Tensor, size: int, seed: tf.Tensor) -> tf.Tensor:
-    """Decodes a random window, the same for all frames of a clip, resizes it and flips it or not.
+def crop_clip(frames: tf.Tensor, size: int, seed: tf.Tensor, geometry: Geometry) -> tf.Tensor:
+    """Decodes a window, the same for all frames of a clip, resizes it and flips it or not.
 
     Args:
       frames: (T,) string, JPEGs of one size.
       size: pixels, height and width of the result.
       seed: (2,) int32, of this clip in this epoch.
+      geometry: how window and flip are drawn.
 
     Returns:
       (T, size, size, 3) uint8.
     """
     shape = tf.io.extract_jpeg_shape(frames[0])
-    window = augment.random_crop_window(shape[0], shape[1], fold(seed, Purpose.CROP))
+    window = augment.crop_window(geometry, shape[0], shape[1], seed)
     # Frame by frame in sequence: the pixels stay in the cache, and the parallel work is on
     # several videos.
     pixels = tf.map_fn(
@@ -67,4 +68,5 @@ def crop_clip(frames: tf.Tensor, size: int, seed: tf.Tensor) -> tf.Tensor:
         fn_output_signature=tf.TensorSpec([size, size, 3], tf.uint8),
     )
     pixels = tf.ensure_shape(pixels, [frames.shape[0], size, size, 3])
-    return tf.cond(augment.random_flip(seed), lambda: augment.flip(pixels), lambda: pixels)
+    flipped = augment.random_flip(geometry, seed)
+    return tf.cond(flipped, lambda: augment.flip(pixels), lambda: pixels)

@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from cvrl_tf.data import augment, sampling
+from cvrl_tf.data.augment import RELEASED_GEOMETRY, Augmentation, Geometry
 from cvrl_tf.data.clips import ClipSpec, crop_clip
-from cvrl_tf.data.sampling import fold
+from cvrl_tf.data.sampling import Purpose, fold
 from cvrl_tf.data.source import IndexedSource
 from cvrl_tf.data.stream import WHOLE, Order, Share, read_stream
 
@@ -27,14 +28,12 @@ class PairSpec:
     Attributes:
       clip: the clip that each view shows.
       interval: distribution of the time between the two clips.
-      augmentations: how the colours of the first and of the second view change.
+      augmentation: how crop, flip and colours are drawn.
     """
 
     clip: ClipSpec
     interval: sampling.IntervalDistribution = sampling.IntervalDistribution()
-    augmentations: tuple[augment.ViewAugmentation, augment.ViewAugmentation] = (
-        augment.AUGMENTATIONS["released"]
-    )
+    augmentation: Augmentation = Augmentation()
 
 
 def record_seed(record: dict[str, tf.Tensor], epoch_seed: tf.Tensor) -> tf.Tensor:
@@ -87,11 +86,34 @@ def crop_pair(sample: dict[str, tf.Tensor], pair: PairSpec) -> tuple[CroppedClip
     """Decodes, crops, resizes and flips both clips of `sample_pair`; draws their augmentation."""
 
     def crop(index: int) -> CroppedClip:
-        frames, seed = sample["frames"][index], fold(sample["seed"], index)
-        pixels = crop_clip(frames, pair.clip.size, seed)
-        return CroppedClip(pixels, augment.draw(pair.augmentations[index], seed))
+        return _crop_view(sample["frames"][index], index, fold(sample["seed"], index), pair)
 
     return crop(0), crop(1)
+
+
+def _crop_view(frames: tf.Tensor, view: int, seed: tf.Tensor, pair: PairSpec) -> CroppedClip:
+    """The clip of one view, from its JPEGs, (T,) string, with the draws of `seed`."""
+    augmentation, size = pair.augmentation, pair.clip.size
+
+    def crop(frames: tf.Tensor, seed: tf.Tensor) -> CroppedClip:
+        pixels = crop_clip(frames, size, seed, augmentation)
+        return CroppedClip(pixels, augment.draw(augmentation, view, seed))
+
+    if augmentation.consistent:
+        return crop(frames, seed)
+
+    def crop_frame(number: tf.Tensor) -> CroppedClip:
+        return crop(frames[number, tf.newaxis], fold(seed, Purpose.FRAME, number))
+
+    cropped = tf.map_fn(
+        crop_frame,
+        tf.range(pair.clip.frames),
+        fn_output_signature=CroppedClip(
+            tf.TensorSpec([1, size, size, 3], tf.uint8), augment.PARAMETERS
+        ),
+        parallel_iterations=1,
+    )
+    return cropped._replace(clip=tf.squeeze(cropped.clip, axis=1))
 
 
 def augment_batch(batch: CroppedClip, compiled: bool = True) -> tf.Tensor:
@@ -189,6 +211,7 @@ def labelled_batches(
     batch_size: int,
     order: Order,
     share: Share = WHOLE,
+    geometry: Geometry = RELEASED_GEOMETRY,
 ) -> tf.data.Dataset:
     """Endless batches of a random clip of each video, cropped and flipped, and its label.
 
@@ -200,6 +223,7 @@ def labelled_batches(
       batch_size: videos of a batch.
       order: of the run.
       share: what this worker reads of the stream.
+      geometry: how crop and flip are drawn.
 
     Returns:
       Dataset of `LabelledBatch`.
@@ -221,7 +245,8 @@ def labelled_batches(
         }
 
     def finish(sample: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-        return crop_clip(sample["frames"], clip.size, sample["seed"]), sample["label"]
+        pixels = crop_clip(sample["frames"], clip.size, sample["seed"], geometry)
+        return pixels, sample["label"]
 
     return (
         read_stream(videos.index, order, sample, finish, share)

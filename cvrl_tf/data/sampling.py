@@ -25,6 +25,7 @@ class Purpose(enum.IntEnum):
     SOLARIZE = 10
     DROPOUT = 11
     SUBSET = 12
+    FRAME = 13
 
 
 def fold(seed: tf.Tensor, *values: int | tf.Tensor) -> tf.Tensor:

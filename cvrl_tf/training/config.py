@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 import keras
 
-from cvrl_tf.data import augment
+from cvrl_tf.data.augment import PRESETS, Augmentation, Geometry
 from cvrl_tf.data.clips import ClipSpec
 from cvrl_tf.data.pipeline import PairSpec
 from cvrl_tf.data.sampling import INTERVALS, IntervalDistribution
@@ -143,7 +143,11 @@ class RunConfig(NetworkConfig):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PretrainConfig(RunConfig):
-    """Everything that decides what a pre-training run computes."""
+    """Everything that decides what a pre-training run computes.
+
+    Attributes:
+      augmentation: of the views; flags choose one of `augment.PRESETS` and change its values.
+    """
 
     kind: ClassVar[str] = "pretrain"
 
@@ -174,13 +178,6 @@ class PretrainConfig(RunConfig):
     temperature: float = setting(
         0.1, "Temperature that divides the cosine similarities in the loss.", lower=1e-3
     )
-    augmentation: str = setting(
-        "released",
-        "released: as in the authors' code, the first view always blurred, the second rarely"
-        " blurred and sometimes solarised. paper: crop, flip, colour jitter and grayscale for both"
-        " views.",
-        choices=augment.AUGMENTATIONS,
-    )
     interval: str = setting(
         "decreasing",
         "Distribution of the time interval x between the two clips of a video, from 0 to the"
@@ -192,6 +189,7 @@ class PretrainConfig(RunConfig):
     interval_power: float = setting(
         1.0, "Power in the density of --interval; the paper compares 0.5, 1 and 2.", lower=0.01
     )
+    augmentation: Augmentation = Augmentation()
 
     @property
     def micro_batches(self) -> int:
@@ -202,7 +200,7 @@ class PretrainConfig(RunConfig):
     def pair(self) -> PairSpec:
         """How the two views of a video are made."""
         interval = IntervalDistribution(self.interval, self.interval_power)
-        return PairSpec(self.clip, interval, augment.AUGMENTATIONS[self.augmentation])
+        return PairSpec(self.clip, interval, self.augmentation)
 
     @property
     def peak_learning_rate(self) -> float:
@@ -240,6 +238,7 @@ class SupervisedConfig(RunConfig):
       train_ids: text file with the ids of the records to train on; all when empty.
       init: where the initial weights come from: `Origin.kind`.
       init_checkpoint: their file; empty when they do not come from one.
+      geometry: how crop and flip of the training clips are drawn.
     """
 
     kind: ClassVar[str] = "supervised"
@@ -269,11 +268,14 @@ class SupervisedConfig(RunConfig):
     )
     train_ids: str = ""
     init: str = "random"
+    geometry: Geometry = Geometry()
 
 
 KINDS: Mapping[str, type[NetworkConfig]] = {
     config.kind: config for config in (NetworkConfig, PretrainConfig, SupervisedConfig)
 }
+# Settings that are dataclasses of settings.
+NESTED: Mapping[str, type[Geometry]] = {"augmentation": Augmentation, "geometry": Geometry}
 RETIRED = ("shuffle_buffer",)  # settings of earlier versions that no network depends on
 
 
@@ -285,7 +287,8 @@ def to_json(config: NetworkConfig) -> dict[str, Any]:
 def from_json(values: Mapping[str, Any]) -> NetworkConfig:
     """The configuration that a `config.json` holds.
 
-    Earlier versions wrote no `kind`, and not all of today's settings; those had their defaults.
+    Earlier versions wrote no `kind`, the name of a preset instead of the values of an augmentation,
+    and not all of today's settings; those had their defaults.
 
     Raises:
       InputError: a setting or kind that this version does not know, or a missing one.
@@ -294,7 +297,14 @@ def from_json(values: Mapping[str, Any]) -> NetworkConfig:
     kind = kept.pop("kind", "supervised" if "num_classes" in kept else "pretrain")
     if kind not in KINDS:
         raise InputError(f"kind={kind}, expected {', '.join(KINDS)}")
+    preset = kept.get("augmentation")
+    if isinstance(preset, str):
+        if preset not in PRESETS:
+            raise InputError(f"augmentation={preset}, expected {', '.join(PRESETS)}")
+        kept["augmentation"] = dataclasses.asdict(PRESETS[preset])
     try:
+        for name in NESTED.keys() & kept.keys():
+            kept[name] = NESTED[name].from_json(kept[name])
         return KINDS[kind](**kept)
     except TypeError as error:
         raise InputError(str(error).partition("() ")[2]) from None

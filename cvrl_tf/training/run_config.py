@@ -78,7 +78,7 @@ class RunState:
 
         Data of the same content may have moved: the settings that name them may then differ.
         """
-        before, given = dataclasses.asdict(self.config), dataclasses.asdict(now.config)
+        before, given = _flat(self.config), _flat(now.config)
         same_records = now.records is not None and now.records == self.records
         differing = [
             f"{name}={before[name]} (now {given[name]})"
@@ -185,6 +185,17 @@ def load_config(model_dir: str) -> NetworkConfig:
       InputError: no run there, or its configuration cannot be read.
     """
     return _load(model_dir).config
+
+
+def _flat(config: NetworkConfig) -> dict[str, Any]:
+    """All values of a configuration by the names of their settings, those of nested ones too."""
+    values: dict[str, Any] = {}
+    for name, value in dataclasses.asdict(config).items():
+        values |= value if isinstance(value, dict) else {name: value}
+    return {
+        name: ",".join(map(str, value)) if isinstance(value, tuple) else value
+        for name, value in values.items()
+    }
 
 
 def _load(model_dir: str) -> RunState:

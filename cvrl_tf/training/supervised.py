@@ -160,7 +160,9 @@ def train(
             videos,
             order,
             config.batch_size,
-            lambda size, share: pipeline.labelled_batches(videos, config.clip, size, order, share),
+            lambda size, share: pipeline.labelled_batches(
+                videos, config.clip, size, order, share, config.geometry
+            ),
         )
         loop.train(trainer, data, Run(output_dir, total_steps, description), options)
     return trainer

@@ -96,6 +96,17 @@ def test_numbers_to_choose_from():
         values(["command", "--crops=2"])
 
 
+def test_pairs_of_numbers():
+    values = Values([Flag("area", (0.3, 1.0), "Area.", lower=0, upper=1)], {})
+    values(["command", "--area=0.25, 1"])
+    assert (values.area, values.flagfile()) == ((0.25, 1.0), "--area=0.25,1.0\n")
+    assert Flag("area", (0.3, 1.0), "Area.").usage() == "--area=NUMBER,NUMBER"
+    with pytest.raises(absl_flags.IllegalFlagValueError, match="--area=1,2: expected a number fr"):
+        values(["command", "--area=1,2"])
+    with pytest.raises(absl_flags.IllegalFlagValueError, match="--area=1: expected two numbers"):
+        values(["command", "--area=1"])
+
+
 def test_lists_and_free_numbers():
     values = Values([Flag("steps", [], "Steps."), Flag("x", 0.5, "Number.")], {})
     values(["command", "--steps=3,5", "--x=-2"])

@@ -5,17 +5,24 @@ import re
 
 import pytest
 
+from cvrl_tf.data.augment import PRESETS
 from cvrl_tf.training.config import PretrainConfig, SupervisedConfig
 
 ROOT = pathlib.Path(__file__).parents[2]
-TYPES = {name: type(value) for name, value in vars(PretrainConfig(train_data="")).items()}
+# Flags that choose a preset of a setting, or that are settings of one.
+OF_NESTED = {"augmentation": PRESETS.__getitem__}
+TYPES = {
+    name: OF_NESTED.get(name, type(value))
+    for name, value in vars(PretrainConfig(train_data="")).items()
+}
 
 
 def _values(name, config):
     """The flags of a flagfile, with the types that they have in a configuration."""
     lines = (ROOT / "flags" / name).read_text().splitlines()
     pairs = [line.removeprefix("--").split("=", 1) for line in lines if not line.startswith("#")]
-    return {flag: type(vars(config).get(flag, ""))(value) for flag, value in pairs}
+    types = TYPES | {name: type(value) for name, value in vars(config).items()} | OF_NESTED
+    return {flag: types.get(flag, str)(value) for flag, value in pairs}
 
 
 def _flags(name):
@@ -84,7 +91,7 @@ def test_the_released_hyper_parameters():
         "crop_size": 224,
         "interval": "decreasing",
         "interval_power": 1.0,
-        "augmentation": "released",
+        "augmentation": PRESETS["released"],
         "batch_size": 1024,
         "epochs": 200.0,
         "warmup_epochs": 5.0,

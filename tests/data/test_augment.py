@@ -1,4 +1,5 @@
 import colorsys
+import dataclasses
 
 import numpy as np
 import pytest
@@ -6,8 +7,9 @@ import tensorflow as tf
 from scipy import stats
 
 from cvrl_tf.data import augment, sampling
+from cvrl_tf.errors import InputError
 
-VIEWS = augment.AUGMENTATIONS["released"]
+RELEASED = augment.PRESETS["released"]
 
 
 @pytest.fixture
@@ -38,20 +40,23 @@ def _apply(
     return augment.apply(tf.constant(clip), parameters).numpy()
 
 
-def _draw(view, count, seed=0):
+def _draw(augmentation, view, count, seed=0):
     """Parameters of many clips, each an array with a leading axis of `count`."""
     seeds = tf.stack([tf.range(count), tf.fill([count], seed)], axis=1)
-    signature = tf.nest.map_structure(tf.type_spec_from_value, augment.draw(view, seeds[0]))
     draw_all = tf.function(
-        lambda: tf.map_fn(lambda s: augment.draw(view, s), seeds, fn_output_signature=signature)
+        lambda: tf.map_fn(
+            lambda seed: augment.draw(augmentation, view, seed),
+            seeds,
+            fn_output_signature=augment.PARAMETERS,
+        )
     )
     return tf.nest.map_structure(lambda value: value.numpy(), draw_all())
 
 
-def _windows(count, height, width):
+def _windows(count, height, width, geometry=RELEASED):
     seeds = tf.stack([tf.range(count), tf.zeros(count, tf.int32)], axis=1)
     return tf.map_fn(
-        lambda seed: augment.random_crop_window(height, width, seed),
+        lambda seed: augment.crop_window(geometry, height, width, seed),
         seeds,
         fn_output_signature=tf.int32,
     ).numpy()
@@ -253,12 +258,12 @@ def test_the_steps_come_in_the_order_of_the_released_code(clip):
     np.testing.assert_allclose(result, expected, atol=2e-5)
 
 
-@pytest.mark.parametrize("view", sum(augment.AUGMENTATIONS.values(), ()))
+@pytest.mark.parametrize("view", [0, 1])
 def test_identical_frames_stay_identical(clip, view):
     still = np.repeat(clip[:1], 4, axis=0)
     changed = 0
     for index in range(12):
-        parameters = augment.draw(view, tf.constant([index, 0]))
+        parameters = augment.draw(RELEASED, view, tf.constant([index, 0]))
         result = augment.apply(tf.constant(still), parameters).numpy()
         np.testing.assert_allclose(result, np.repeat(result[:1], 4, axis=0), atol=1e-6)
         assert result.min() >= 0.0 and result.max() <= 1.0
@@ -266,23 +271,130 @@ def test_identical_frames_stay_identical(clip, view):
     assert changed >= 7
 
 
+@pytest.mark.parametrize("compiled", [True, False])
+def test_parameters_of_each_frame_make_of_it_a_clip_of_its_own(clip, compiled):
+    drawn = [augment.draw(RELEASED, 1, tf.constant([index, 7])) for index in range(len(clip))]
+    parameters = tf.nest.map_structure(lambda *values: tf.stack(values), *drawn)
+    result = augment.apply(tf.constant(clip), parameters, compiled=compiled)
+    assert result.shape == clip.shape
+    for frame, of_frame, expected in zip(result, drawn, clip, strict=True):
+        alone = augment.apply(tf.constant(expected[None]), of_frame, compiled=compiled)
+        np.testing.assert_array_equal(frame, alone[0])
+
+
+def test_values_of_the_presets():
+    presets = {name: dataclasses.asdict(preset) for name, preset in augment.PRESETS.items()}
+    released = presets.pop("released")
+    assert released == {
+        "random_crop": True,
+        "crop_area": (0.3, 1.0),
+        "crop_aspect": (0.5, 2.0),
+        "flip_probability": 0.5,
+        "jitter_probability": 0.8,
+        "brightness": 0.8,
+        "contrast": 0.8,
+        "saturation": 0.8,
+        "hue": 0.2,
+        "color_strength": 1.0,
+        "grayscale_probability": 0.2,
+        "blur_probability": (1.0, 0.1),
+        "blur_sigma": (0.1, 2.0),
+        "solarize_probability": (0.0, 0.2),
+        "consistent": True,
+    }
+    colors = {"blur_probability": (0.0, 0.0), "solarize_probability": (0.0, 0.0)}
+    others = {"flip_probability": 0.0, "jitter_probability": 0.0, "grayscale_probability": 0.0}
+    assert {name: dict(preset.items() - released.items()) for name, preset in presets.items()} == {
+        "paper": colors,
+        "none": {"random_crop": False, **others, **colors},
+        "inconsistent": {"consistent": False},
+        "strong": {"crop_area": (0.2, 0.766)},
+    }
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"flip_probability": 1.5}, "flip_probability=1.5: expected numbers from 0 to 1."),
+        ({"crop_area": (0.0, 1.0)}, "crop_area=0.0,1.0: expected numbers from 0.01 to 1."),
+        ({"blur_probability": (1.0, 2)}, "blur_probability=1.0,2: expected numbers from 0 to 1."),
+        ({"contrast": -1.0}, "contrast=-1.0: expected numbers of at least 0."),
+        ({"brightness": np.nan}, "brightness=nan: expected numbers of at least 0."),
+        (
+            {"crop_aspect": (2.0, 0.5)},
+            "crop_aspect=2.0,0.5: expected a range, the smaller number first; exchange the two.",
+        ),
+    ],
+)
+def test_values_that_an_augmentation_cannot_have_are_named(values, message):
+    with pytest.raises(InputError) as caught:
+        augment.Augmentation(**values)
+    assert str(caught.value) == message
+
+
+def test_probabilities_of_the_views_need_no_order():
+    augmentation = augment.Augmentation(blur_probability=(0.0, 1.0))
+    assert not augment.draw(augmentation, 0, tf.constant([1, 2])).sigma
+    assert augment.draw(augmentation, 1, tf.constant([1, 2])).sigma > 0
+    assert augment.draw(augmentation, 3, tf.constant([1, 2])).sigma > 0
+
+
+def test_crops_follow_their_ranges():
+    geometry = augment.Geometry(crop_area=(0.02, 0.06), crop_aspect=(1.0, 1.5))
+    top, left, tall, wide = _windows(300, 200, 300, geometry).T
+    share, aspect = tall * wide / (200 * 300), wide / tall
+    assert 0.019 < share.min() < 0.025 and 0.055 < share.max() < 0.061
+    assert 0.97 < aspect.min() < 1.05 and 1.45 < aspect.max() < 1.53
+    assert (top + tall).max() > 150 and left.min() < 30
+
+
+def test_without_a_random_crop_the_window_is_the_square_in_the_centre():
+    none = augment.PRESETS["none"]
+    assert _windows(3, 40, 48, none).tolist() == [[0, 4, 40, 40]] * 3
+    assert _windows(1, 51, 30, none).tolist() == [[10, 0, 30, 30]]
+    assert not any(bool(augment.random_flip(none, tf.constant([n, 0]))) for n in range(50))
+
+
+def test_without_augmentation_only_the_numbers_change(clip):
+    for view in range(2):
+        parameters = augment.draw(augment.PRESETS["none"], view, tf.constant([1, view]))
+        np.testing.assert_allclose(
+            augment.apply(tf.constant(clip), parameters), clip / 255, atol=1e-7
+        )
+
+
+def test_a_color_strength_scales_the_jitter():
+    half = augment.Augmentation(color_strength=0.5, contrast=0.4, hue=0.1)
+    assert np.array(half.jitter_ranges) == pytest.approx(
+        np.array([(0.6, 1.4), (0.8, 1.2), (0.6, 1.4), (-0.05, 0.05)])
+    )
+    # Factors are never negative, and half a turn in either direction is every hue.
+    strong = augment.Augmentation(color_strength=4.0)
+    assert np.array(strong.jitter_ranges) == pytest.approx(
+        np.array([(0.0, 4.2), (0.0, 4.2), (0.0, 4.2), (-0.5, 0.5)])
+    )
+    drawn = _draw(half, 0, 500).factors
+    assert drawn[:, 1].min() >= 0.8 and drawn[:, 1].max() <= 1.2
+    assert stats.kstest(drawn[:, 3], stats.uniform(-0.05, 0.1).cdf).pvalue > 1e-3
+
+
 def test_first_view_is_always_blurred_and_never_solarized():
-    first, second = (_draw(view, 1000) for view in VIEWS)
+    first, second = (_draw(RELEASED, view, 1000) for view in range(2))
     assert (first.sigma > 0).all() and not first.solarize.any()
     assert stats.binomtest(int((second.sigma > 0).sum()), 1000, 0.1).pvalue > 1e-3
     assert stats.binomtest(int(second.solarize.sum()), 1000, 0.2).pvalue > 1e-3
 
 
 def test_the_variant_of_the_paper_neither_blurs_nor_solarizes():
-    for view in augment.AUGMENTATIONS["paper"]:
-        parameters = _draw(view, 300)
+    for view in range(2):
+        parameters = _draw(augment.PRESETS["paper"], view, 300)
         assert not parameters.sigma.any() and not parameters.solarize.any()
         assert stats.binomtest(int(parameters.jitter.sum()), 300, 0.8).pvalue > 1e-3
 
 
 def test_probabilities_are_those_of_the_paper():
-    parameters = _draw(VIEWS[0], 1000, seed=5)
-    flips = [bool(augment.random_flip(tf.constant([index, 5]))) for index in range(1000)]
+    parameters = _draw(RELEASED, 0, 1000, seed=5)
+    flips = [bool(augment.random_flip(RELEASED, tf.constant([index, 5]))) for index in range(1000)]
     for happened, probability in [
         (parameters.jitter, 0.8),
         (parameters.grayscale, 0.2),
@@ -292,7 +404,7 @@ def test_probabilities_are_those_of_the_paper():
 
 
 def test_factors_and_orders_are_those_of_the_paper():
-    parameters = _draw(VIEWS[0], 2000, seed=2)
+    parameters = _draw(RELEASED, 0, 2000, seed=2)
     ranges = [(0.2, 1.8), (0.2, 1.8), (0.2, 1.8), (-0.2, 0.2)]
     for draws, (low, high) in zip(parameters.factors.T, ranges, strict=True):
         assert stats.kstest(draws, stats.uniform(low, high - low).cdf).pvalue > 1e-3
@@ -310,17 +422,17 @@ def test_draws_of_different_purposes_have_different_seeds():
     assert len(seeds) == len(sampling.Purpose)
 
 
-@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("view", [0, 1])
 def test_colours_without_xla_are_those_with_it(clip, view):
     for index in range(6):
-        parameters = augment.draw(view, tf.constant([index, 1]))
+        parameters = augment.draw(RELEASED, view, tf.constant([index, 1]))
         plain = augment.apply(tf.constant(clip), parameters, compiled=False)
         np.testing.assert_allclose(plain, augment.apply(clip, parameters), atol=2e-6)
 
 
 @pytest.mark.parametrize("compiled", [True, False])
 def test_xla_is_in_the_graph_only_if_it_is_wanted(clip, compiled):
-    parameters = augment.draw(VIEWS[0], tf.constant([0, 1]))
+    parameters = augment.draw(RELEASED, 0, tf.constant([0, 1]))
     function = augment.apply.get_concrete_function(tf.constant(clip), parameters, compiled=compiled)
     library = function.graph.as_graph_def().library.function
     assert any(one.attr["_XlaMustCompile"].b for one in library) == compiled

@@ -1,18 +1,20 @@
 import itertools
 
 import numpy as np
+import pytest
 import tensorflow as tf
 from small_records import make_video
 
 from cvrl_tf.data import augment, clips, pipeline, records, sampling, stream
+from cvrl_tf.data.augment import Augmentation
 from cvrl_tf.data.clips import ClipSpec
 from cvrl_tf.data.lookup import find_source
 from cvrl_tf.data.pipeline import PairSpec
-from cvrl_tf.data.sampling import Purpose
 from cvrl_tf.data.stream import Order, Share
 
 CLIP = ClipSpec(frames=4, stride=2, size=32)
 PAIR = PairSpec(CLIP)
+RELEASED = augment.PRESETS["released"]
 EPOCH_SEED = tf.constant([5, 6], tf.int32)
 
 
@@ -91,11 +93,10 @@ def test_crops_are_windows_of_the_frames_resized_and_flipped():
         sample = pipeline.sample_pair(record, PAIR, tf.constant([epoch, 0]))
         for index, view in enumerate(pipeline.crop_pair(sample, PAIR)):
             seed = sampling.fold(sample["seed"], index)
-            crop_seed = sampling.fold(seed, sampling.Purpose.CROP)
-            window = augment.random_crop_window(40, 48, crop_seed)
+            window = augment.crop_window(RELEASED, 40, 48, seed)
             pixels = clips.decode_and_crop(sample["frames"][index], window)
             expected = np.floor(tf.image.resize(pixels, [32, 32]))
-            flipped = bool(augment.random_flip(seed))
+            flipped = bool(augment.random_flip(RELEASED, seed))
             flips.add(flipped)
             np.testing.assert_array_equal(view.clip, expected[:, :, ::-1] if flipped else expected)
     assert flips == {False, True}
@@ -118,9 +119,55 @@ def test_a_batch_is_augmented_as_its_clips_are():
         np.testing.assert_allclose(clip, augment.apply(*sample), rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("preset", augment.PRESETS)
+def test_frames_of_a_still_video_stay_identical_where_a_preset_is_consistent(preset):
+    pair = PairSpec(CLIP, augmentation=augment.PRESETS[preset])
+    record = records.parse(tf.constant(records.serialize(make_video(0, num_frames=1))))
+    differing = 0
+    for epoch in range(3):
+        for view in _views(record, pair, tf.constant([epoch, 0])):
+            differing += np.abs(view - view[:1]).mean(axis=(1, 2, 3))[1:].min() > 0.01
+            if preset != "inconsistent":
+                np.testing.assert_allclose(view, np.repeat(view[:1], 4, axis=0), atol=1e-6)
+    assert differing == (6 if preset == "inconsistent" else 0)
+
+
+def test_inconsistent_frames_have_draws_of_their_own():
+    pair = PairSpec(CLIP, augmentation=augment.PRESETS["inconsistent"])
+    record = records.parse(tf.constant(records.serialize(make_video(0))))
+    flips = set()
+    for epoch in range(3):
+        sample = pipeline.sample_pair(record, pair, tf.constant([epoch, 0]))
+        for index, view in enumerate(pipeline.crop_pair(sample, pair)):
+            for number, frame in enumerate(sample["frames"][index]):
+                seed = sampling.fold(sample["seed"], index, sampling.Purpose.FRAME, number)
+                alone = clips.crop_clip(frame[None], CLIP.size, seed, RELEASED)
+                np.testing.assert_array_equal(view.clip[number], alone[0])
+                drawn = augment.draw(RELEASED, index, seed)
+                for found, expected in zip(view.parameters, drawn, strict=True):
+                    np.testing.assert_array_equal(found[number], expected)
+                flips.add((index, epoch, bool(augment.random_flip(RELEASED, seed))))
+    # Both kinds in most clips: 3 epochs, 2 views.
+    assert len(flips) > 8
+
+
+def test_a_batch_of_inconsistent_clips_is_augmented_as_they_are():
+    pair = PairSpec(CLIP, augmentation=augment.PRESETS["inconsistent"])
+    cropped = []
+    for index in range(2):
+        record = records.parse(tf.constant(records.serialize(make_video(index))))
+        cropped.append(pipeline.crop_pair(pipeline.sample_pair(record, pair, EPOCH_SEED), pair)[1])
+    batch = tf.nest.map_structure(lambda *values: tf.stack(values), *cropped)
+    for compiled in (True, False):
+        result = pipeline.augment_batch(batch, compiled)
+        for clip, view in zip(result, cropped, strict=True):
+            np.testing.assert_allclose(clip, augment.apply(*view), rtol=0, atol=2e-6)
+
+
 def test_the_two_views_draw_independently():
     # One view setting, one frame: equal draws would give equal views, and an easy, empty task.
-    same = PairSpec(CLIP, augmentations=(augment.ViewAugmentation(0.1, 0.2),) * 2)
+    alike = Augmentation(blur_probability=(0.1, 0.1), solarize_probability=(0.2, 0.2))
+    same = PairSpec(CLIP, augmentation=alike)
     record = records.parse(tf.constant(records.serialize(make_video(0, num_frames=1))))
     for epoch in range(8):
         views = _views(record, same, tf.constant([epoch, 0]))
@@ -187,11 +234,12 @@ def test_views_and_intervals_are_those_that_are_asked_for():
         sample = pipeline.sample_pair(record, pair, tf.constant([epoch, 0]))
         starts = [int(tf.where(record["frames"] == frames[0])[0, 0]) for frames in sample["frames"]]
         assert sorted(starts) == [0, 13]  # 14 starts: the longest interval
-    always = PairSpec(
-        CLIP, augmentations=(augment.ViewAugmentation(0.0, 1.0), augment.ViewAugmentation(0.0, 0.0))
-    )
-    never = PairSpec(
-        CLIP, augmentations=(augment.ViewAugmentation(0.0, 0.0), augment.ViewAugmentation(0.0, 1.0))
+    always, never = (
+        PairSpec(
+            CLIP,
+            augmentation=Augmentation(blur_probability=(0.0, 0.0), solarize_probability=solarize),
+        )
+        for solarize in ((1.0, 0.0), (0.0, 1.0))
     )
     one, two = (_views(record, which, EPOCH_SEED) for which in (always, never))
     # Same seeds: the views differ by solarisation alone.
@@ -219,12 +267,12 @@ def test_labelled_clips_are_windows_of_their_videos_in_the_order_of_the_stream(s
             start = int(sampling.draw_start(20, 4, 2, seed))
             assert 0 <= start < 14
             seed = sampling.fold(seed, 0)
-            crop = augment.random_crop_window(40, 48, sampling.fold(seed, Purpose.CROP))
+            crop = augment.crop_window(RELEASED, 40, 48, seed)
             top, left, height, width = crop.numpy()
             frames = tf.stack([tf.io.decode_jpeg(frame) for frame in video.frames[start::2][:4]])
             window = frames[:, top : top + height, left : left + width]
             expected = tf.image.resize(window, [32, 32]).numpy()
-            flips.append(bool(augment.random_flip(seed)))
+            flips.append(bool(augment.random_flip(RELEASED, seed)))
             if flips[-1]:
                 expected = expected[:, :, ::-1]
             # A window that is decoded alone differs a little at its border.
@@ -234,3 +282,19 @@ def test_labelled_clips_are_windows_of_their_videos_in_the_order_of_the_stream(s
     whole, later = list(batches(0)), list(batches(4))
     np.testing.assert_array_equal(whole[1].clips, later[0].clips)
     np.testing.assert_array_equal(whole[2].labels, later[1].labels)
+
+
+def test_labelled_clips_follow_their_geometry(shards):
+    videos = find_source(shards, "train_data").indexed()
+    still = augment.Geometry(random_crop=False, flip_probability=0.0)
+    dataset = pipeline.labelled_batches(videos, CLIP, 4, Order(1), geometry=still)
+    (batch,) = dataset.take(1)
+    whole = [
+        tf.image.resize(tf.io.decode_jpeg(frame)[:, 4:44], [32, 32])
+        for index in range(12)
+        for frame in make_video(index, label=index % 3).frames
+    ]
+    for frame in tf.cast(batch.clips[:, 0], tf.float32):
+        # One frame of one of the videos, not flipped; its border is decoded a little differently.
+        nearest = min(np.abs(frame - other)[4:-4, 4:-4].max() for other in whole)
+        assert nearest <= 1.0 + 1e-3

@@ -37,8 +37,9 @@ def test_purposes_are_fixed():
         "SOLARIZE",
         "DROPOUT",
         "SUBSET",
+        "FRAME",
     ]
-    assert list(sampling.Purpose) == list(range(1, 13))
+    assert list(sampling.Purpose) == list(range(1, 14))
 
 
 LINEAR = sampling.IntervalDistribution()

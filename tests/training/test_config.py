@@ -1,7 +1,9 @@
 import dataclasses
+import json
 
 import pytest
 
+from cvrl_tf.data import augment
 from cvrl_tf.errors import InputError
 from cvrl_tf.settings import about
 from cvrl_tf.training import config as configurations
@@ -10,7 +12,11 @@ from cvrl_tf.training.config import NetworkConfig, PretrainConfig, RunConfig, Su
 CONFIGS = [
     NetworkConfig(backbone="r3d_small", width_multiplier=2, init_checkpoint="theirs/ckpt-9"),
     PretrainConfig("records/train-*", batch_size=8, interval="uniform"),
+    PretrainConfig("records/train-*", augmentation=augment.PRESETS["strong"]),
     SupervisedConfig("records/train-*", num_classes=5, frozen=True, init="run", dropout=0.5),
+    SupervisedConfig(
+        "x", num_classes=5, frozen=False, geometry=augment.Geometry(flip_probability=0.0)
+    ),
 ]
 
 
@@ -25,7 +31,19 @@ def test_a_configuration_comes_back_from_json(config):
             SupervisedConfig: "supervised",
         }[type(config)]
     )
-    assert configurations.from_json(values) == config
+    assert configurations.from_json(json.loads(json.dumps(values))) == config
+
+
+@pytest.mark.parametrize("preset", ["released", "paper"])
+def test_earlier_versions_wrote_the_name_of_a_preset(preset):
+    expected = PretrainConfig("x", augmentation=augment.PRESETS[preset])
+    assert configurations.from_json({"train_data": "x", "augmentation": preset}) == expected
+
+
+def test_config_json_holds_the_values_of_the_augmentation():
+    values = configurations.to_json(PretrainConfig("x", augmentation=augment.PRESETS["strong"]))
+    assert values["augmentation"]["crop_area"] == (0.2, 0.766)
+    assert values["augmentation"]["blur_probability"] == (1.0, 0.1)
 
 
 @pytest.mark.parametrize("config", CONFIGS[1:])
@@ -40,6 +58,18 @@ def test_configurations_of_earlier_versions_have_no_kind(config):
     [
         ({"kind": "video"}, "kind=video, expected network, pretrain, supervised"),
         ({"train_data": "x", "depth": 50}, "unexpected keyword argument 'depth'"),
+        (
+            {"train_data": "x", "augmentation": "weak"},
+            "augmentation=weak, expected released, paper, none, inconsistent, strong",
+        ),
+        (
+            {"train_data": "x", "augmentation": {"zoom": 2}},
+            "unexpected keyword argument 'zoom'",
+        ),
+        (
+            {"train_data": "x", "augmentation": {"flip_probability": 2}},
+            "flip_probability=2: expected numbers from 0 to 1",
+        ),
         ({"kind": "supervised", "train_data": "x"}, "missing 2 required keyword-only arguments"),
     ],
 )
@@ -49,9 +79,10 @@ def test_what_is_no_configuration_is_named(values, message):
 
 
 def test_every_setting_of_training_has_help_that_ends_in_a_period():
-    for cls in (PretrainConfig, SupervisedConfig):
+    skipped = ("num_classes", "frozen", "train_ids", "init", *configurations.NESTED)
+    for cls in (PretrainConfig, SupervisedConfig, augment.Augmentation):
         for field in dataclasses.fields(cls):
-            if field.name not in ("num_classes", "frozen", "train_ids", "init"):
+            if field.name not in skipped:
                 assert about(cls, field.name).help.endswith("."), field.name
 
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from small_records import make_video, write_shard
 
+from cvrl_tf.data import augment
 from cvrl_tf.data.lookup import find_source
 from cvrl_tf.data.stream import ARRAY_ORDER, INDEX_ORDER, Order
 from cvrl_tf.errors import InputError
@@ -63,6 +64,27 @@ def test_prepare_names_what_differs_and_changes_nothing(tmp_path):
     ):
         run_config.prepare(str(tmp_path), other)
     assert (tmp_path / "config.json").read_bytes() == before
+
+
+def test_single_values_of_an_augmentation_are_named(tmp_path):
+    run_config.prepare(str(tmp_path), CONFIG)
+    still = augment.Augmentation(crop_area=(0.2, 0.766), flip_probability=0.0)
+    with pytest.raises(
+        InputError,
+        match=r"holds a run with crop_area=0.3,1.0 \(now 0.2,0.766\), flip_probability=0.5"
+        r" \(now 0.0\): resume",
+    ):
+        run_config.prepare(str(tmp_path), dataclasses.replace(CONFIG, augmentation=still))
+
+
+def test_a_run_of_a_version_that_kept_the_name_of_its_augmentation_is_resumed(tmp_path):
+    run_config.prepare(str(tmp_path), CONFIG)
+    values = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(values | {"augmentation": "released"}))
+    run_config.prepare(str(tmp_path), CONFIG)
+    paper = dataclasses.replace(CONFIG, augmentation=augment.PRESETS["paper"])
+    with pytest.raises(InputError, match=r"blur_probability=1.0,0.1 \(now 0.0,0.0\), solarize"):
+        run_config.prepare(str(tmp_path), paper)
 
 
 def test_prepare_refuses_the_directory_of_something_else(tmp_path):

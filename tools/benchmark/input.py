@@ -36,7 +36,7 @@ from cvrl_tf.data.augment import Parameters
 from cvrl_tf.data.clips import ClipSpec
 from cvrl_tf.data.lookup import find_source
 from cvrl_tf.data.pipeline import PairSpec
-from cvrl_tf.data.sampling import Purpose, fold
+from cvrl_tf.data.sampling import fold
 from cvrl_tf.data.source import IndexedSource
 from cvrl_tf.data.stream import Order
 from cvrl_tf.errors import InputError
@@ -215,7 +215,7 @@ def _measure_phases(name: str, num_records: int, clip: ClipSpec, num_videos: int
         for index in range(2):
             frames, seed = sample["frames"][index], fold(sample["seed"], index)
             shape = tf.io.extract_jpeg_shape(frames[0])
-            window = augment.random_crop_window(shape[0], shape[1], fold(seed, Purpose.CROP))
+            window = augment.crop_window(pair.augmentation, shape[0], shape[1], seed)
             views.append(clips.decode_and_crop(frames, window))
         return views
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 from cvrl_tf.data import augment
 from cvrl_tf.data.augment import Parameters
 from cvrl_tf.data.pipeline import PairSpec
-from cvrl_tf.data.sampling import Purpose, fold
+from cvrl_tf.data.sampling import fold
 
 
 def apply(clip: tf.Tensor, parameters: Parameters) -> tf.Tensor:
@@ -61,9 +61,12 @@ def _blur(clip: tf.Tensor, sigma: tf.Tensor, size: int) -> tf.Tensor:
 
 
 def make_views(sample: dict[str, tf.Tensor], pair: PairSpec) -> tuple[tf.Tensor, tf.Tensor]:
-    """The two augmented views of a sample, with the same draws as `pipeline.crop_pair`."""
+    """The two augmented views of a sample, with the same draws as `pipeline.crop_pair`.
+
+    Of a consistent augmentation only.
+    """
     views = []
-    for index, augmentation in enumerate(pair.augmentations):
+    for index in range(2):
         frames, seed = sample["frames"][index], fold(sample["seed"], index)
         pixels = tf.map_fn(
             lambda frame: tf.io.decode_jpeg(frame, channels=3),
@@ -71,13 +74,12 @@ def make_views(sample: dict[str, tf.Tensor], pair: PairSpec) -> tuple[tf.Tensor,
             fn_output_signature=tf.TensorSpec([None, None, 3], tf.uint8),
         )
         height, width = tf.shape(pixels)[1], tf.shape(pixels)[2]
-        window = augment.random_crop_window(height, width, fold(seed, Purpose.CROP))
+        window = augment.crop_window(pair.augmentation, height, width, seed)
         top, left, tall, wide = tf.unstack(window)
         pixels = pixels[:, top : top + tall, left : left + wide]
         pixels = tf.cast(tf.image.resize(pixels, [pair.clip.size] * 2), tf.uint8)
-        pixels = tf.cond(
-            augment.random_flip(seed), lambda x=pixels: tf.reverse(x, [2]), lambda x=pixels: x
-        )
+        flipped = augment.random_flip(pair.augmentation, seed)
+        pixels = tf.cond(flipped, lambda x=pixels: tf.reverse(x, [2]), lambda x=pixels: x)
         pixels = tf.ensure_shape(pixels, [pair.clip.frames, pair.clip.size, pair.clip.size, 3])
-        views.append(apply(pixels, augment.draw(augmentation, seed)))
+        views.append(apply(pixels, augment.draw(pair.augmentation, index, seed)))
     return tuple(views)
