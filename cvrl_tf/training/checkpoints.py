@@ -1,6 +1,7 @@
 """Checkpoints of a run: complete or ignored; a run resumes from the newest intact one."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import re
@@ -10,7 +11,30 @@ import tensorflow as tf
 
 from cvrl_tf import files, progress
 from cvrl_tf.errors import InputError, reason
-from cvrl_tf.training.run_directory import RunDirectory
+from cvrl_tf.training.run_directory import BEST, CHECKPOINTS
+
+
+@dataclasses.dataclass
+class Best:
+    """The best evaluation of a run so far.
+
+    Attributes:
+      step: after which it was made; 0 when there is none yet.
+      value: its figure; larger is better.
+      since: number of evaluations after it, none of which was better.
+    """
+
+    step: int = 0
+    value: float = 0.0
+    since: int = 0
+
+    def add(self, step: int, value: float) -> bool:
+        """Takes note of an evaluation after `step`; returns whether it is the best so far."""
+        if self.step and value <= self.value:
+            self.since += 1
+            return False
+        self.step, self.value, self.since = step, value, 0
+        return True
 
 
 class LoopState(tf.train.experimental.PythonState):
@@ -20,11 +44,13 @@ class LoopState(tf.train.experimental.PythonState):
       positions: the next position of the input stream, for each worker.
       bad_records: numbers of the records that could not be used so far.
       pending: figures of finished steps that are not in a line of metrics yet.
+      best: the best evaluation.
     """
 
     def __init__(self):
         self.positions: list[int] = []
         self.bad_records: set[int] = set()
+        self.best = Best()
         self.pending: list[dict[str, float]] = []
 
     def serialize(self) -> str:
@@ -34,6 +60,7 @@ class LoopState(tf.train.experimental.PythonState):
                 "positions": self.positions,
                 "bad_records": sorted(self.bad_records),
                 "pending": self.pending,
+                "best": dataclasses.asdict(self.best),
             }
         )
 
@@ -42,29 +69,32 @@ class LoopState(tf.train.experimental.PythonState):
         values = json.loads(text)
         self.positions, self.pending = values["positions"], values["pending"]
         self.bad_records = set(values["bad_records"])
+        self.best = Best(**values.get("best", {}))  # earlier versions had none
 
 
 class RunCheckpoints:
-    """The checkpoints in the directory of a run.
+    """The checkpoints of one kind in the directory of a run.
 
     Only checkpoints in TensorFlow's list are used. The list is replaced atomically after the files
     of a checkpoint are complete, so incomplete files of a killed process are not in it.
 
     Args:
-      checkpoint: everything that a run resumes from, with `step` and `loop` (a `LoopState`).
+      checkpoint: what is saved: everything that a run resumes from, with `step` and `loop` (a
+        `LoopState`), or the weights of the best evaluation.
       model_dir: the directory of the run.
       keep: the number of newest checkpoints that are kept.
+      name: of the directory of the checkpoints in it.
     """
 
-    def __init__(self, checkpoint: tf.train.Checkpoint, model_dir: str, keep: int):
+    def __init__(
+        self, checkpoint: tf.train.Checkpoint, model_dir: str, keep: int, name: str = CHECKPOINTS
+    ):
         self._checkpoint = checkpoint
-        self._directory = RunDirectory(model_dir).checkpoints
+        self._directory = os.path.join(model_dir, name)
         # The manager looks for what to delete by patterns.
         self._links = contextlib.ExitStack()
         literal = self._links.enter_context(files.literal_path(model_dir))
-        self._manager = tf.train.CheckpointManager(
-            checkpoint, RunDirectory(literal).checkpoints, keep
-        )
+        self._manager = tf.train.CheckpointManager(checkpoint, os.path.join(literal, name), keep)
 
     @property
     def latest(self) -> str | None:
@@ -162,13 +192,17 @@ def _reading(prefix: str) -> Iterator[str]:
 
 
 def latest(model_dir: str) -> str | None:
-    """The prefix of the newest checkpoint in the directory of a run; None when there is none.
+    """The prefix of the checkpoint that a run's directory stands for; None when there is none.
 
-    Like `tf.train.latest_checkpoint`, which takes the path for a pattern.
+    It is the best one of a run that selects one, otherwise the newest.
     """
-    state = tf.train.get_checkpoint_state(RunDirectory(model_dir).checkpoints)
-    prefix = state.model_checkpoint_path if state else ""
-    return prefix if prefix and tf.io.gfile.exists(f"{prefix}.index") else None
+    # Like `tf.train.latest_checkpoint`, which takes the path for a pattern.
+    for name in (BEST, CHECKPOINTS):
+        state = tf.train.get_checkpoint_state(os.path.join(model_dir, name))
+        prefix = state.model_checkpoint_path if state else ""
+        if prefix and tf.io.gfile.exists(f"{prefix}.index"):
+            return prefix
+    return None
 
 
 def holds(prefix: str, part: str) -> bool:
@@ -186,7 +220,7 @@ def locate(path: str) -> tuple[str, str | None]:
     """Finds the run and the checkpoint that a path means.
 
     Args:
-      path: a directory that `train` or `import_checkpoint` has written, which means its newest
+      path: a directory that `train` or `import_checkpoint` has written, which means its `latest`
         checkpoint, or the prefix of one in there, such as `runs/first/checkpoints/ckpt-500`.
 
     Returns:

@@ -12,7 +12,8 @@ from cvrl_tf.progress import Progress
 from cvrl_tf.training.metrics import MetricsWriter
 
 ON_NAN = ("stop", "skip")
-SHOWN = ("loss", "contrast_accuracy", "accuracy")  # beside the progress bar
+# Beside the progress bar; the last two are figures of evaluations, shown until the next one.
+SHOWN = ("loss", "contrast_accuracy", "accuracy", "knn_top1", "validation_accuracy")
 # Single steps without effect are tolerated; more than this many in a row are not.
 MOST_SKIPPED_IN_A_ROW = 50
 
@@ -44,6 +45,7 @@ class Log:
         self._new: list[tuple[int, dict[str, tf.Tensor]]] = []
         self._values: dict[str, list[np.ndarray]] = {}
         self._skipped_in_a_row = 0
+        self._shown: dict[str, float] = {}
         self._begin()
 
     def _begin(self) -> None:
@@ -55,6 +57,13 @@ class Log:
         start = time.monotonic()
         yield
         self._waited += time.monotonic() - start
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Excludes the time of this block, of an evaluation or a checkpoint, from the speed."""
+        start = time.monotonic()
+        yield
+        self._start += time.monotonic() - start
 
     def add(
         self, step: int, figures: dict[str, tf.Tensor], values: dict[str, np.ndarray] | None = None
@@ -134,7 +143,8 @@ class Log:
             )
             for name, arrays in self._values.items():
                 self._writer.write_histogram(step, name, np.concatenate(arrays))
-        shown = {name: means[name] for name in SHOWN if name in means}
-        self._progress.update(0, **shown, videos_per_second=videos_per_second)
+        found = means | figures
+        self._shown |= {name: found[name] for name in SHOWN if name in found}
+        self._progress.update(0, **self._shown, videos_per_second=videos_per_second)
         self._checked, self._values = [], {}
         self._begin()

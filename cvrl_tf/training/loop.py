@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from cvrl_tf import files
+from cvrl_tf import files, progress
 from cvrl_tf.data import records
+from cvrl_tf.data.clips import ClipSpec
 from cvrl_tf.data.source import IndexedSource
 from cvrl_tf.data.stream import Gaps, Order, Share
 from cvrl_tf.errors import InputError, Stopped
@@ -19,6 +20,7 @@ from cvrl_tf.training.checkpoints import LoopState, RunCheckpoints
 from cvrl_tf.training.log import ON_NAN, Log
 from cvrl_tf.training.metrics import MetricsWriter
 from cvrl_tf.training.run_directory import RunDirectory
+from cvrl_tf.training.selection import Selection, Selector
 from cvrl_tf.training.signals import StopRequest
 from cvrl_tf.training.strategy import Workers
 from cvrl_tf.training.trainer import Trainer
@@ -92,6 +94,7 @@ class Run:
       total_steps: steps of the whole run.
       description: for the progress bar, such as "pre-training".
       evaluation: what is measured during training; None for nothing.
+      selection: how the evaluations decide which weights are kept and when the run ends.
       begin: called once, with the step to resume from, by the process that writes.
     """
 
@@ -99,6 +102,7 @@ class Run:
     total_steps: int
     description: str
     evaluation: Evaluation | None = None
+    selection: Selection | None = None
     begin: Callable[[MetricsWriter, int], None] = lambda writer, step: None
 
 
@@ -113,6 +117,7 @@ class TrainingData:
       batches: the batches of one worker, endless, from the batch size of a replica and the worker's
         share of the stream; batches have an attribute `positions`.
       histograms: from a batch to values whose distribution TensorBoard shows, by name.
+      clip: that is taken of a video, for messages.
     """
 
     videos: IndexedSource
@@ -120,6 +125,7 @@ class TrainingData:
     batch_size: int
     batches: Callable[[int, Share], tf.data.Dataset]
     histograms: Callable[[Any], dict[str, tf.Tensor]] = lambda batch: {}
+    clip: ClipSpec | None = None
 
 
 def train(
@@ -143,6 +149,7 @@ def train(
     workers = Workers(trainer.strategy)
     state = trainer.checkpoint.loop = LoopState()
     checkpoints = RunCheckpoints(trainer.checkpoint, run.model_dir, options.keep_checkpoints)
+    selector = Selector(run.selection, trainer, run.model_dir, state)
     if workers.is_chief:
         files.remove_temporaries(run.model_dir)
         checkpoints.remove_temporaries()
@@ -152,51 +159,83 @@ def train(
     bad_records = _BadRecords(data, state.bad_records, options.max_bad_records, path)
     writer = MetricsWriter(run.model_dir, done) if workers.is_chief else None
     if writer:
+        progress.note(_described(run, data, trainer.strategy, done))
+        selector.begin(done)
         run.begin(writer, done)
     batches, gaps = _read(data, trainer.strategy, workers.share, state.positions)
     timer = _SaveTimer(options)
     with (
         StopRequest() as stop,
-        Progress(run.description, run.total_steps, "step", initial=done) as progress,
+        Progress(run.description, run.total_steps, "step", initial=done) as bar,
         _Profile(options.profile if writer else None, run.model_dir) as profile,
         workers.naming_lost_workers(lambda: checkpoints.latest),
     ):
-        log = Log(
-            writer, progress, data.batch_size, len(data.videos), options.on_nan, state.pending
-        )
-        for step in range(done + 1, run.total_steps + 1):
+        log = Log(writer, bar, data.batch_size, len(data.videos), options.on_nan, state.pending)
+        for step in range(done + 1, 1 + (done if selector.ended else run.total_steps)):
             profile.before(step)
             with log.waiting(), records.naming_bad_records(data.videos.name):
                 batch = next(batches)
             positions = workers.local_values(batch.positions)
-            bad_records.add(gaps.missing(positions), progress)
+            bad_records.add(gaps.missing(positions), bar)
             figures = trainer.step(batch)
             log.add(step, figures, _values(workers, data.histograms(batch)))
-            progress.update()
+            bar.update()
             profile.after(step)
 
             last = step == run.total_steps
-            evaluates = run.evaluation is not None and run.evaluation.due(step, last)
-            if last or evaluates or step % options.log_every_steps == 0:
-                log.write(
-                    step,
-                    float(trainer.schedule(step - 1)),
-                    checkpoints.latest,
-                    bad_records=len(state.bad_records),
-                    **(run.evaluation.measure() if run.evaluation and evaluates and writer else {}),
-                )
-            stopping, state.positions = workers.agree(bool(stop.received), gaps.next_position)
-            if last or stopping or timer.due(step):
+            evaluated = run.evaluation is not None and run.evaluation.due(step, last)
+            measured = _measure(run, log, checkpoints.latest) if evaluated and writer else {}
+            improved = selector.add(step, measured)
+            if last or evaluated or step % options.log_every_steps == 0:
+                rate, bad = float(trainer.schedule(step - 1)), len(state.bad_records)
+                log.write(step, rate, checkpoints.latest, bad_records=bad, **measured)
+            stopping, ended, state.positions = workers.agree(
+                bool(stop.received), selector.ended, gaps.next_position
+            )
+            last = last or ended
+            if last or stopping or improved or timer.due(step):
                 state.pending = log.pending(checkpoints.latest)
                 if writer:
-                    checkpoints.save(step)
+                    with log.paused():
+                        checkpoints.save(step)
+                        if improved:
+                            selector.keep(step)
                 timer.restart()
-            if stopping and not last:
+            if last:
+                break
+            if stopping:
                 raise Stopped(
                     f"Stopped at step {step} of {run.total_steps} by"
                     f" {stop.received or 'a signal'}, saved to {run.model_dir}: the same command"
                     " resumes from there."
                 )
+    if selector.ended:
+        progress.note(selector.reason)
+
+
+def _described(run: Run, data: TrainingData, strategy: tf.distribute.Strategy, done: int) -> str:
+    """What runs, in one line."""
+    number, devices = len(data.videos), strategy.num_replicas_in_sync
+    clip = data.clip
+    parts = [
+        f"{number} videos",
+        f"{number / data.batch_size:.3g} steps an epoch",
+        f"{run.total_steps} steps",
+        *([f"{clip.frames} frames of {clip.size}x{clip.size}"] if clip else []),
+        f"{devices} device{'s' * (devices > 1)}",
+    ]
+    if done >= run.total_steps:
+        parts.append("all of them done")
+    elif done:
+        parts.append(f"resuming from step {done}")
+    return f"{run.description}: {', '.join(parts)}"
+
+
+def _measure(run: Run, log: Log, last_checkpoint: str | None) -> dict[str, float]:
+    """The figures of the evaluation; its time does not count as training."""
+    log.pending(last_checkpoint)  # waits for the steps, and finds those that are not finite
+    with log.paused():
+        return run.evaluation.measure() if run.evaluation else {}
 
 
 def _values(workers: Workers, histograms: dict[str, tf.Tensor]) -> dict[str, np.ndarray]:
@@ -247,7 +286,7 @@ class _BadRecords:
     def __init__(self, data: TrainingData, known: set[int], most: int, path: str):
         self._data, self._known, self._most, self._path = data, known, most, path
 
-    def add(self, positions: list[int], progress: Progress) -> None:
+    def add(self, positions: list[int], bar: Progress) -> None:
         """Adds the records at positions of the stream.
 
         Raises:
@@ -262,7 +301,7 @@ class _BadRecords:
             line = f"{videos.index.origin(number)}: {videos.problem(number)}"
             lines = files.read_text(self._path).splitlines() if self._exists() else []
             files.write_if_changed(self._path, "\n".join(sorted({*lines, line})) + "\n")
-            progress.note(f"skipped: {line}")
+            bar.note(f"skipped: {line}")
             if len(self._known) > self._most:
                 raise InputError(
                     f"{len(self._known)} records cannot be used, more than max_bad_records="

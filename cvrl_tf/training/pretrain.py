@@ -136,6 +136,7 @@ def pretrain(
                 videos, config.pair, size, order, share, place == "host"
             ),
             histograms=lambda batch: {"interval": batch.intervals},
+            clip=config.clip,
         )
         measured = None
         if evaluation:
@@ -146,7 +147,7 @@ def pretrain(
             total_steps,
             "pre-training",
             measured,
-            lambda writer, step: _write_pairs(writer, step, config, videos, order),
+            begin=lambda writer, step: _write_pairs(writer, step, config, videos, order),
         )
         loop.train(trainer, data, run, options)
 

@@ -4,6 +4,8 @@ config.json      the configuration and the data (`cvrl_tf.training.run_config`),
                  commands build the same network
 flags.txt        the same as a flagfile, to run it again
 checkpoints/     everything that the run resumes from (`cvrl_tf.training.checkpoints`)
+best/            the weights of the best evaluation of a fine-tuning with validation videos; other
+                 commands then use these
 metrics.jsonl    figures every few steps (`cvrl_tf.training.metrics`); TensorBoard events beside it
 clip_pairs.png   a few pairs of clips as the network sees them
 evaluations/     results of evaluations of its checkpoints (`cvrl_tf.evaluation.report`)
@@ -17,7 +19,8 @@ import os
 
 CONFIG_FILE, FLAGS_FILE, LOCK_FILE = "config.json", "flags.txt", "lock"
 METRICS_FILE, PAIRS_FILE, BAD_RECORDS_FILE = "metrics.jsonl", "clip_pairs.png", "bad_records.txt"
-CHECKPOINTS, EVALUATIONS, FEATURES = "checkpoints", "evaluations", "features"
+CHECKPOINTS, BEST = "checkpoints", "best"
+EVALUATIONS, FEATURES = "evaluations", "features"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +52,11 @@ class RunDirectory:
     def checkpoints(self) -> str:
         """The directory `checkpoints`."""
         return os.path.join(self.path, CHECKPOINTS)
+
+    @property
+    def best(self) -> str:
+        """The directory `best`."""
+        return os.path.join(self.path, BEST)
 
     @property
     def metrics(self) -> str:

@@ -135,23 +135,25 @@ class Workers:
         local = self._strategy.experimental_local_results(values)
         return np.concatenate([value.numpy() for value in local])
 
-    def agree(self, stop: bool, position: int) -> tuple[bool, list[int]]:
-        """Tells all workers what each of them knows; every worker calls it after every step.
+    def agree(self, stop: bool, ended: bool, position: int) -> tuple[bool, bool, list[int]]:
+        """Shares among all workers what each of them knows; all call it after every step.
 
         Args:
           stop: whether this worker has received a request to stop.
+          ended: whether this worker, which evaluates, finds that the run ends early.
           position: its next position in the input.
 
         Returns:
-          Whether any worker has received such a request; the positions of all.
+          Whether any worker has received such a request; whether any ends the run; the positions of
+          all.
         """
         if self.share.count == 1:
-            return stop, [position]
-        known = tf.constant([[int(stop), position]], tf.int64)
+            return stop, ended, [position]
+        known = tf.constant([[int(stop), int(ended), position]], tf.int64)
         all_known = self._gather(known).numpy()
         # One row for each replica, those of a worker side by side.
         rows = all_known[:: len(all_known) // self.share.count]
-        return bool(rows[:, 0].any()), rows[:, 1].tolist()
+        return bool(rows[:, 0].any()), bool(rows[:, 1].any()), rows[:, 2].tolist()
 
     @tf.function
     def _gather(self, row: tf.Tensor) -> tf.Tensor:

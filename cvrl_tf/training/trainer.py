@@ -28,6 +28,7 @@ class Trainer(abc.ABC):
 
     Attributes:
       checkpoint: everything that a run resumes from; `checkpoint.step` counts finished steps.
+      weights: the networks and the step alone.
       schedule: the learning rate.
       strategy: in whose scope it was created.
     """
@@ -47,12 +48,10 @@ class Trainer(abc.ABC):
         self.variables = [variable for model in models for variable in model.trainable_variables]
         self.optimizer = build_optimizer(optimizer, models, schedule, weight_decay)
         self._loss_scale = LossScale(precision)
+        parts = trained | (frozen or {}) | {"step": tf.Variable(0, dtype=tf.int64)}
+        self.weights = tf.train.Checkpoint(**parts)
         self.checkpoint = tf.train.Checkpoint(
-            **trained,
-            **(frozen or {}),
-            optimizer=self.optimizer,
-            loss_scale=self._loss_scale,
-            step=tf.Variable(0, dtype=tf.int64),
+            optimizer=self.optimizer, loss_scale=self._loss_scale, **parts
         )
 
     @abc.abstractmethod

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import time
 from typing import NamedTuple
 
 import keras
@@ -15,9 +16,11 @@ from cvrl_tf.data import records, stream
 from cvrl_tf.data.lookup import find_source
 from cvrl_tf.data.stream import Order
 from cvrl_tf.errors import InputError, Stopped
-from cvrl_tf.training import loop, metrics
+from cvrl_tf.training import checkpoints, loop, metrics
+from cvrl_tf.training.checkpoints import RunCheckpoints
 from cvrl_tf.training.loop import Evaluation, LoopOptions, Run, TrainingData
 from cvrl_tf.training.schedule import WarmupCosine
+from cvrl_tf.training.selection import Selection, Selector
 from cvrl_tf.training.trainer import Trainer
 
 VIDEOS = 10
@@ -92,14 +95,23 @@ def shard(tmp_path_factory):
     return _shard(tmp_path_factory.mktemp("numbers"))
 
 
-def _train(shard, directory, strategy, trainer=None, evaluation=None, begin=None, **options):
+def _train(
+    shard,
+    directory,
+    strategy,
+    trainer=None,
+    evaluation=None,
+    begin=None,
+    selection=None,
+    **options,
+):
     """Trains; returns the final weights."""
     os.makedirs(directory, exist_ok=True)
     with strategy.scope():
         trainer = trainer or LinearTrainer()
     options = LoopOptions(**{"log_every_steps": 2, "save_every_steps": 5} | options)
     begin = begin or (lambda writer, step: None)
-    run = Run(str(directory), STEPS, "testing", evaluation, begin)
+    run = Run(str(directory), STEPS, "testing", evaluation, selection, begin)
     loop.train(trainer, _data(shard), run, options)
     return [variable.numpy() for variable in trainer.variables]
 
@@ -265,6 +277,121 @@ def test_what_is_measured_on_the_way_is_in_the_lines(shard, tmp_path, one_replic
     rows = metrics.read_metrics(str(tmp_path))
     assert [row["step"] for row in rows] == [2, 4, 5, 6, 8, 10, 12]
     assert [row.get("knn_top1") for row in rows] == [None, None, 0.25, None, None, 0.5, 0.75]
+
+
+@pytest.mark.parametrize("log_every_steps", [11, 4])
+def test_the_speed_is_that_of_training_alone(
+    shard, tmp_path, one_replica, monkeypatch, log_every_steps
+):
+    """The last window has one step or four; evaluations and checkpoints take much longer."""
+    save = RunCheckpoints.save
+
+    def slow_save(self, step):
+        time.sleep(1.0)
+        save(self, step)
+
+    def measure():
+        time.sleep(1.0)
+        return {}
+
+    monkeypatch.setattr(RunCheckpoints, "save", slow_save)
+    _train(
+        shard,
+        tmp_path,
+        one_replica,
+        evaluation=Evaluation(12, measure),
+        log_every_steps=log_every_steps,
+        save_every_steps=9,
+    )
+    rows = metrics.read_metrics(str(tmp_path))
+    assert rows[-1]["step"] == 12
+    assert rows[-1]["videos_per_second"] > (12 % log_every_steps or 4) * BATCH / 1.0
+
+
+def test_what_runs_is_said(shard, tmp_path, one_replica, capsys):
+    evaluation = Evaluation(12, lambda: {"knn_top1": 0.75})
+    _train(shard, tmp_path, one_replica, evaluation=evaluation)
+    _train(shard, tmp_path, one_replica)
+    lines = capsys.readouterr().err.splitlines()
+    about = "testing: 10 videos, 2.5 steps an epoch, 12 steps, 1 device"
+    assert lines[0] == about
+    assert lines[1].startswith("testing: 12/12 steps") and " knn_top1=0.75 " in lines[1]
+    assert (
+        lines[2] == "testing: 10 videos, 2.5 steps an epoch, 12 steps, 1 device, all of them done"
+    )
+
+
+def _stop_at(number, strategy):
+    """A trainer whose process gets SIGTERM in its step of that number."""
+    with strategy.scope():
+        trainer = LinearTrainer()
+    step = trainer.step
+
+    def signalled_step(batch):
+        if int(trainer.checkpoint.step.numpy()) + 1 == number:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(batch)
+
+    trainer.step = signalled_step
+    return trainer
+
+
+@pytest.mark.parametrize("stopped_at", [None, 3, 4, 7])
+def test_the_best_weights_are_kept_and_patience_ends_the_run(
+    shard, tmp_path, one_replica, capsys, stopped_at
+):
+    """Whether or not the run is stopped in between: `best` and its count are in the checkpoint."""
+    accuracies = {2: 0.5, 4: 0.75, 6: 0.75, 8: 0.25, 10: 1.0, 12: 1.0}
+    selection = Selection("validation_accuracy", patience=2)
+    weights = {}
+
+    def train(trainer=None):
+        with one_replica.scope():
+            trainer = trainer or LinearTrainer()
+
+        def measure():
+            step = int(trainer.checkpoint.step.numpy())
+            weights[step] = [variable.numpy() for variable in trainer.variables]
+            return {"validation_accuracy": accuracies[step]}
+
+        evaluation = Evaluation(2, measure)
+        _train(shard, tmp_path, one_replica, trainer, evaluation, selection=selection)
+
+    if stopped_at:
+        with pytest.raises(Stopped):
+            train(_stop_at(stopped_at, one_replica))
+    train()
+    train()  # has ended: does not train
+    assert [row["step"] for row in metrics.read_metrics(str(tmp_path))] == [2, 4, 6, 8]
+    assert os.listdir(tmp_path / "best") and _checkpoints(tmp_path)[-1] == 8
+    assert (
+        capsys.readouterr().err.count(
+            "Training ends early: the last 2 evaluations were not better than that of step 4 (0.7500)."
+        )
+        == 2
+    )
+    assert checkpoints.latest(str(tmp_path)) == f"{tmp_path}/best/ckpt-4"
+    with one_replica.scope():
+        best = LinearTrainer()
+    checkpoints.restore(best.weights, f"{tmp_path}/best/ckpt-4")
+    for variable, value in zip(best.variables, weights[4], strict=True):
+        np.testing.assert_array_equal(variable.numpy(), value)
+    assert int(best.checkpoint.step.numpy()) == 4
+
+
+def test_the_best_weights_are_saved_after_a_kill_between_both_checkpoints(
+    shard, tmp_path, one_replica, monkeypatch
+):
+    selection, evaluation = Selection("x"), Evaluation(5, lambda: {"x": 1.0})
+    monkeypatch.setattr(Selector, "keep", lambda self, step: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        _train(shard, tmp_path, one_replica, evaluation=evaluation, selection=selection)
+    monkeypatch.undo()
+    assert _checkpoints(tmp_path) == [5] and not (tmp_path / "best").exists()
+    _train(shard, tmp_path, one_replica, evaluation=evaluation, selection=selection)
+    assert checkpoints.latest(str(tmp_path)) == f"{tmp_path}/best/ckpt-5"
+    _train(shard, tmp_path, one_replica, evaluation=evaluation)  # nothing is selected any more
+    assert checkpoints.latest(str(tmp_path)) == f"{tmp_path}/checkpoints/ckpt-12"
 
 
 def test_checkpoints_by_the_clock(shard, tmp_path, one_replica):

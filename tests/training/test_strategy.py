@@ -108,7 +108,7 @@ def test_without_gpus_it_is_one_device(monkeypatch):
         assert strategy.num_replicas_in_sync == 1
         workers = Workers(strategy)
         assert workers.is_chief and workers.share.count == 1
-        assert workers.agree(True, 7) == (True, [7])
+        assert workers.agree(True, False, 7) == (True, False, [7])
 
 
 @pytest.fixture
