@@ -151,8 +151,7 @@ def train(
     checkpoints = RunCheckpoints(trainer.checkpoint, run.model_dir, options.keep_checkpoints)
     selector = Selector(run.selection, trainer, run.model_dir, state)
     if workers.is_chief:
-        files.remove_temporaries(run.model_dir)
-        checkpoints.remove_temporaries()
+        _remove_temporaries(run.model_dir, checkpoints)
     checkpoints.restore()
     done = int(trainer.checkpoint.step.numpy())
     path = RunDirectory(run.model_dir).bad_records(workers.share.index)
@@ -175,8 +174,7 @@ def train(
             profile.before(step)
             with log.waiting(), records.naming_bad_records(data.videos.name):
                 batch = next(batches)
-            positions = workers.local_values(batch.positions)
-            bad_records.add(gaps.missing(positions), bar)
+            bad_records.add(gaps.missing(workers.local_values(batch.positions)), bar)
             figures = trainer.step(batch)
             log.add(step, figures, _values(workers, data.histograms(batch)))
             bar.update()
@@ -187,30 +185,33 @@ def train(
             measured = _measure(run, log, checkpoints.latest) if evaluated and writer else {}
             improved = selector.add(step, measured)
             if last or evaluated or step % options.log_every_steps == 0:
-                rate, bad = float(trainer.schedule(step - 1)), len(state.bad_records)
-                log.write(step, rate, checkpoints.latest, bad_records=bad, **measured)
-            stopping, ended, state.positions = workers.agree(
-                bool(stop.received), selector.ended, gaps.next_position
-            )
-            last = last or ended
+                measured["bad_records"] = len(state.bad_records)
+                log.write(step, float(trainer.schedule(step - 1)), checkpoints.latest, **measured)
+            request = bool(stop.received), selector.ended, gaps.next_position
+            stopping, ended, state.positions = workers.agree(*request)
+            last |= ended
             if last or stopping or improved or timer.due(step):
                 state.pending = log.pending(checkpoints.latest)
-                if writer:
-                    with log.paused():
+                with log.paused():
+                    if writer:
                         checkpoints.save(step)
-                        if improved:
-                            selector.keep(step)
+                        selector.keep(step)
                 timer.restart()
+            if stopping and not last:
+                raise Stopped(
+                    f"Stopped at step {step} of {run.total_steps} by {stop.received or 'a signal'},"
+                    f" saved to {run.model_dir}: the same command resumes from there."
+                )
             if last:
                 break
-            if stopping:
-                raise Stopped(
-                    f"Stopped at step {step} of {run.total_steps} by"
-                    f" {stop.received or 'a signal'}, saved to {run.model_dir}: the same command"
-                    " resumes from there."
-                )
     if selector.ended:
         progress.note(selector.reason)
+
+
+def _remove_temporaries(model_dir: str, checkpoints: RunCheckpoints) -> None:
+    """Removes what a killed process has left in the directory of the run."""
+    files.remove_temporaries(model_dir)
+    checkpoints.remove_temporaries()
 
 
 def _described(run: Run, data: TrainingData, strategy: tf.distribute.Strategy, done: int) -> str:

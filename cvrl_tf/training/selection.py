@@ -50,9 +50,7 @@ class Selector:
                 tf.io.gfile.rmtree(self._directory)
             return
         self._kept.remove_temporaries()
-        # A checkpoint of the run is written first; a kill may have come between.
-        if step and self._state.best.step == step:
-            self.keep(step)
+        self.keep(step)  # a kill may have come between the checkpoint of the run and this one
 
     def add(self, step: int, figures: Mapping[str, float]) -> bool:
         """Takes note of an evaluation after `step`; returns whether its weights are to be kept."""
@@ -62,8 +60,11 @@ class Selector:
         return improved and self._selection.keep_best
 
     def keep(self, step: int) -> None:
-        """Saves the weights of now as the best; call it after the checkpoint of the run."""
-        if self._kept is not None:
+        """Saves the weights of `step`, those of now, if they are the best.
+
+        Call it after the checkpoint of the run is saved, which holds the same `best`.
+        """
+        if self._kept is not None and self._state.best.step == step > 0:
             self._kept.save(step)
 
     @property
