@@ -26,7 +26,7 @@ FLAGS = {
     "Data": data_flags.FLAGS,
     "Training clips": supervised.TRAINING_CLIPS,
     "Training": (
-        *supervised.TRAINING,
+        *supervised.FINE_TUNING.flags,
         *flags_of(SupervisedConfig, "weight_decay", "dropout", "label_smoothing"),
     ),
     "Test": supervised.TEST,
@@ -48,7 +48,7 @@ def main(flags: Values) -> None:
     """Fine-tunes and tests as the flags say."""
     if not flags.output_dir:
         raise InputError("--output_dir is missing; --help shows an example.")
-    evaluation = supervised.prepare(flags)
+    evaluation = supervised.prepare(flags, supervised.FINE_TUNING, lambda origin: flags.output_dir)
     if evaluation.origin.kind == COLOR_HISTOGRAM:
         raise InputError(
             f"--backbone={COLOR_HISTOGRAM} has no weights to train: evaluate it with python -m"

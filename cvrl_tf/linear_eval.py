@@ -56,7 +56,7 @@ FLAGS = {
         ),
     ),
     "Training clips": supervised.TRAINING_CLIPS,
-    "Training": supervised.TRAINING,
+    "Training": supervised.LINEAR.flags,
     "Test": supervised.TEST,
     "Devices": (loop_flags.STRATEGY,),
     "Fault tolerance": loop_flags.FAULT_TOLERANCE,
@@ -72,7 +72,7 @@ FLAGS = {
         *loop_flags.OUTPUT,
     ),
 }
-DEFAULTS = {"batch_size": 1024, "epochs": 100.0, "learning_rate": 32.0, **supervised.DEFAULTS}
+DEFAULTS = {"epochs": 100.0, **supervised.DEFAULTS}
 
 
 def _output_dir(flags: Values, protocol: str, origin: Origin) -> str:
@@ -90,9 +90,11 @@ def _output_dir(flags: Values, protocol: str, origin: Origin) -> str:
 
 def main(flags: Values) -> None:
     """Evaluates as the flags say."""
-    evaluation = supervised.prepare(flags)
-    config = evaluation.config(frozen=True)
     protocol = f"linear_{flags.mode}"
+    evaluation = supervised.prepare(
+        flags, supervised.LINEAR, lambda origin: _output_dir(flags, protocol, origin)
+    )
+    config = evaluation.config(frozen=True)
     output_dir = _output_dir(flags, protocol, evaluation.origin)
     print(f"backbone: {evaluation.origin.description}", flush=True)
     if flags.mode == "sgd":

@@ -16,14 +16,17 @@ import keras
 from cvrl_tf.cli import augmentation as augmentation_flags
 from cvrl_tf.cli import data as data_flags
 from cvrl_tf.cli import loop as loop_flags
+from cvrl_tf.cli import sizes
 from cvrl_tf.cli.application import Command
 from cvrl_tf.cli.flag import Flag, Values, flags_of
+from cvrl_tf.data import checks
+from cvrl_tf.data.lookup import find_source
 from cvrl_tf.demo import run as demo
 from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation import classification, knn
 from cvrl_tf.evaluation.classification import DataChoice
 from cvrl_tf.evaluation.views import EvaluationViews
-from cvrl_tf.training.config import MAX_EPOCHS, PretrainConfig
+from cvrl_tf.training.config import MAX_EPOCHS, PretrainConfig, fitting_batch_size
 from cvrl_tf.training.pretrain import Evaluation, Execution, pretrain
 from cvrl_tf.training.strategy import make_strategy
 
@@ -46,9 +49,16 @@ FLAGS = {
     ),
     "Augmentation": augmentation_flags.FLAGS,
     "Network": flags_of(PretrainConfig, "backbone", "width_multiplier", "init_checkpoint"),
-    "Batch and length": flags_of(PretrainConfig, "batch_size", "accumulate", "epochs", "steps"),
+    "Batch and length": sizes.derived(
+        flags_of(PretrainConfig, "batch_size", "accumulate", "epochs", "steps"),
+        batch_size=sizes.batch_size_text(PretrainConfig.batch_size),
+    ),
     "Optimization": (
-        *flags_of(PretrainConfig, "optimizer", "learning_rate", "scale_learning_rate"),
+        *sizes.derived(
+            flags_of(PretrainConfig, "optimizer", "learning_rate", "scale_learning_rate"),
+            learning_rate=f"{PretrainConfig.learning_rate}, in proportion to a batch size below"
+            f" {PretrainConfig.batch_size} that is derived",
+        ),
         *flags_of(PretrainConfig, "warmup_epochs", "weight_decay", "temperature", "seed"),
     ),
     "Devices, speed and memory": (
@@ -100,6 +110,9 @@ def main(flags: Values) -> None:
             "--train_data is given without --model_dir: name a directory for checkpoints and"
             " metrics, such as --model_dir=runs/first."
         )
+    else:
+        checks.note_crops(flags.crop_size)
+    _derive_sizes(flags, strategy.num_replicas_in_sync * flags.accumulate)
     config = flags.make(PretrainConfig, augmentation=augmentation_flags.chosen(flags))
     pretrain(
         config,
@@ -119,6 +132,18 @@ def main(flags: Values) -> None:
         f"evaluate: python -m cvrl_tf.knn_eval --model_dir={model_dir} --train_data={train_data}"
         " --test_data='...'"
     )
+
+
+def _derive_sizes(flags: Values, parts: int) -> None:
+    """Batch size and learning rate where they are not given; `parts` are those of a batch."""
+    sizes.follow_run(flags, flags.model_dir, sizes.BATCH)
+    if flags.batch_size is None:
+        number = len(find_source(flags.train_data, "train_data").indexed())
+        fitting = fitting_batch_size(number, parts)
+    else:
+        fitting = flags.batch_size
+    reference = 0 if flags.scale_learning_rate else PretrainConfig.batch_size
+    sizes.follow_data(flags, fitting, PretrainConfig.learning_rate, reference)
 
 
 def _knn_evaluation(flags: Values, config: PretrainConfig) -> Evaluation:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -11,8 +12,10 @@ import tensorflow as tf
 from cvrl_tf.cli import backbone as backbone_flags
 from cvrl_tf.cli import data as data_flags
 from cvrl_tf.cli import loop as loop_flags
+from cvrl_tf.cli import sizes
 from cvrl_tf.cli import views as view_flags
 from cvrl_tf.cli.flag import Flag, Values, flags_of
+from cvrl_tf.data import checks
 from cvrl_tf.data.augment import Geometry
 from cvrl_tf.data.clips import ClipSpec
 from cvrl_tf.evaluation import classification, report
@@ -20,35 +23,66 @@ from cvrl_tf.evaluation.classification import Task
 from cvrl_tf.evaluation.report import Checkpoint, fingerprint_weights
 from cvrl_tf.evaluation.views import EvaluationViews
 from cvrl_tf.training import checkpoints, supervised
-from cvrl_tf.training.config import SupervisedConfig
-from cvrl_tf.training.origin import Origin
+from cvrl_tf.training.config import SupervisedConfig, fitting_batch_size
+from cvrl_tf.training.origin import COLOR_HISTOGRAM, Origin
 from cvrl_tf.training.precision import DTYPE_POLICIES
 from cvrl_tf.training.strategy import Workers, make_strategy
 
+_AS_RUN = "that of the run that the weights come from"
 TRAINING_CLIPS = (
-    *flags_of(SupervisedConfig, "num_frames", "stride", "crop_size"),
+    *sizes.derived(
+        flags_of(SupervisedConfig, *sizes.CLIP),
+        num_frames=f"{_AS_RUN}; 32 with --backbone",
+        stride=f"{_AS_RUN}; 2 with --backbone",
+        crop_size=f"{_AS_RUN}; 224 with --backbone",
+    ),
     *flags_of(Geometry, "crop_area", "flip_probability"),
-)
-TRAINING = flags_of(
-    SupervisedConfig,
-    "batch_size",
-    "epochs",
-    "learning_rate",
-    "warmup_epochs",
-    "precision",
-    "seed",
 )
 TEST = (
     Flag(
         "test_crop_size",
-        256,
+        None,
         "Height and width of a test clip in pixels; the shorter side of each video is resized to"
-        " it, and smaller videos are enlarged.",
+        " it, and smaller videos are enlarged. By default that of the training clips.",
+        kind=int,
         lower=32,
     ),
     *view_flags.NUMBERS,
 )
 DEFAULTS = {"num_clips": 10, "num_crops": 3}
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """What distinguishes the commands before a user sets anything.
+
+    Attributes:
+      batch_size: the largest that is derived from the number of videos.
+      learning_rate: that is made for it.
+      scales: whether a smaller batch size that is derived has a learning rate in proportion.
+    """
+
+    batch_size: int
+    learning_rate: float
+    scales: bool
+
+    @property
+    def flags(self) -> tuple[Flag, ...]:
+        """The flags of batch, schedule and precision."""
+        less = f", in proportion to a batch size that is derived: 1/{self.batch_size} for a video"
+        return sizes.derived(
+            flags_of(
+                SupervisedConfig,
+                *("batch_size", "epochs", "learning_rate", "warmup_epochs", "precision", "seed"),
+            ),
+            batch_size=sizes.batch_size_text(self.batch_size),
+            learning_rate=f"{self.learning_rate:g}{less if self.scales else ''}",
+        )
+
+
+FINE_TUNING = Recipe(SupervisedConfig.batch_size, SupervisedConfig.learning_rate, scales=True)
+# The best of three learning rates at a batch size of 48, too: docs/results.md.
+LINEAR = Recipe(batch_size=1024, learning_rate=32.0, scales=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,22 +183,37 @@ class Evaluation:
         report.print_result(result, written)
 
 
-def prepare(flags: Values) -> Evaluation:
-    """Reads the data and loads the backbone that the user chose.
+def prepare(flags: Values, recipe: Recipe, directory: Callable[[Origin], str]) -> Evaluation:
+    """Loads the backbone that the user chose and reads the data.
+
+    Flags of sizes that are not given get their values here.
 
     Args:
-      flags: of a command that has `backbone.FLAGS`, `data.FLAGS`, `TRAINING_CLIPS`, `TRAINING`,
-        `TEST` and those of `loop`.
+      flags: of a command that has `backbone.FLAGS`, `data.FLAGS`, `TRAINING_CLIPS`, `TEST`, those
+        of `recipe` and those of `loop`.
+      recipe: of the command.
+      directory: the directory of the run from the origin of its initial weights.
 
     Raises:
       InputError: as `data.read_task` and `backbone.load`.
     """
     start = time.monotonic()
+    data_flags.check_given(flags)
     strategy = make_strategy(flags.strategy)
-    train_clip = ClipSpec(flags.num_frames, flags.stride, flags.crop_size)
-    task = data_flags.read_task(flags, _test_clip(flags), train_clip)
     with strategy.scope():
         backbone, origin = backbone_flags.load(flags, DTYPE_POLICIES[flags.precision], flags.seed)
+    sizes.follow_run(flags, directory(origin), sizes.CLIP + sizes.BATCH)
+    untrained = origin.kind in ("random", COLOR_HISTOGRAM)
+    sizes.follow(flags, SupervisedConfig if untrained else origin.config, sizes.CLIP)
+    sizes.fill(flags, {"test_crop_size": flags.crop_size})
+    checks.note_crops(flags.crop_size, flags.test_crop_size)
+    train_clip = ClipSpec(flags.num_frames, flags.stride, flags.crop_size)
+    task = data_flags.read_task(flags, _test_clip(flags), train_clip)
+    number, devices = len(task.train.videos), strategy.num_replicas_in_sync
+    fitting = fitting_batch_size(number, devices, recipe.batch_size)
+    sizes.follow_data(
+        flags, fitting, recipe.learning_rate, recipe.batch_size if recipe.scales else 0
+    )
     return Evaluation(flags, strategy, task, backbone, origin, start)
 
 

@@ -6,6 +6,8 @@ from cvrl_tf.data.clips import ClipSpec
 from cvrl_tf.data.source import IndexedSource, Source
 from cvrl_tf.errors import InputError
 
+MULTIPLE = 32  # pixels, of the height and width of a clip: the networks halve them five times
+
 
 def check_shards(source: Source, clip: ClipSpec, enlarge: bool = False) -> IndexedSource:
     """Checks before any long work that clips can be taken from the shards.
@@ -67,6 +69,22 @@ def check_shards(source: Source, clip: ClipSpec, enlarge: bool = False) -> Index
             f" ({min(lengths)} of {clip.span} frames): their frames are taken cyclically."
         )
     return videos
+
+
+def note_crops(*sizes: int) -> None:
+    """Notes on stderr sizes of clips that the backbones do not divide evenly.
+
+    Args:
+      *sizes: pixels, the height and width of clips.
+    """
+    for size in sorted(set(sizes)):
+        if size % MULTIPLE:
+            lower = max(size // MULTIPLE, 1) * MULTIPLE
+            progress.note(
+                f"note: a crop of {size} pixels is no multiple of {MULTIPLE}: the windows of the"
+                " strided convolutions shift at its edges, and a test at another size than that of"
+                f" training is then less accurate; {lower} and {lower + MULTIPLE} are multiples."
+            )
 
 
 def note_repeated(videos: IndexedSource) -> None:

@@ -36,6 +36,23 @@ BACKBONES = {
 }
 
 
+def outputs_per_pixel(architecture: Architecture) -> float:
+    """The outputs of all convolutions for each pixel of each frame of a clip.
+
+    Proportional to the memory of training; a width multiplier multiplies it.
+    """
+    filters = architecture.filters
+    places = 1 / 8  # outputs of a channel for each pixel: conv1 halves time, height and width
+    total = filters * places
+    places /= 4  # the pooling
+    for stage, blocks in enumerate(architecture.blocks):
+        before, places = places, places / (4 if stage else 1)
+        first = before + places + 2 * BOTTLENECK_EXPANSION * places  # a, b, c and the shortcut
+        others = (2 + BOTTLENECK_EXPANSION) * places
+        total += filters * 2**stage * (first + (blocks - 1) * others)
+    return total
+
+
 class _Builder:
     """Adds named convolutions with batch normalisation, each initialised from its own seed."""
 

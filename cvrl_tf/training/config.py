@@ -96,6 +96,8 @@ class RunConfig(NetworkConfig):
         lower=0,
     )
 
+    _several_times: ClassVar[str] = ""  # what is wrong with a batch that holds a video twice
+
     @property
     def micro_batches(self) -> int:
         """The number of parts of a batch that are computed in sequence."""
@@ -119,6 +121,11 @@ class RunConfig(NetworkConfig):
         Raises:
           InputError: they do not.
         """
+        if self.batch_size > num_videos:
+            raise InputError(
+                f"batch_size={self.batch_size} is more than the {num_videos} videos of"
+                f" {self.train_data}{self._several_times}; lower batch_size."
+            )
         parts = num_replicas * self.micro_batches
         if self.batch_size % parts:
             micro = f" and accumulate={self.micro_batches}" if self.micro_batches > 1 else ""
@@ -141,6 +148,24 @@ class RunConfig(NetworkConfig):
             )
 
 
+def fitting_batch_size(num_videos: int, parts: int = 1, largest: int = REFERENCE_BATCH) -> int:
+    """The largest batch size that suits a number of videos.
+
+    A power of two for each part, with four steps or more in an epoch unless that is less than eight
+    videos: batch normalisation and negatives need some.
+
+    Args:
+      num_videos: of the training data.
+      parts: that a batch is divided into: devices times micro-batches.
+      largest: the maximum.
+    """
+    most = min(max(num_videos // 4, min(8, num_videos)), largest)
+    size = parts
+    while 2 * size <= most:
+        size *= 2
+    return size
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PretrainConfig(RunConfig):
     """Everything that decides what a pre-training run computes.
@@ -150,6 +175,7 @@ class PretrainConfig(RunConfig):
     """
 
     kind: ClassVar[str] = "pretrain"
+    _several_times: ClassVar[str] = ": a batch would hold a video twice, as its own negative"
 
     batch_size: int = setting(
         1024,
@@ -214,12 +240,6 @@ class PretrainConfig(RunConfig):
 
     def check(self, num_videos: int, num_replicas: int) -> None:
         """Checks that batch, data and schedule fit each other; see `RunConfig.check`."""
-        if self.batch_size > num_videos:
-            raise InputError(
-                f"batch_size={self.batch_size} is more than the {num_videos} videos of"
-                f" {self.train_data}: a batch would hold a video twice, as its own negative; lower"
-                " batch_size."
-            )
         if self.batch_size < 2:
             raise InputError(
                 f"batch_size={self.batch_size} has no negatives to contrast with: give 2 or more."

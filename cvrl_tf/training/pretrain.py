@@ -13,7 +13,7 @@ from cvrl_tf.data.lookup import find_source
 from cvrl_tf.data.source import IndexedSource
 from cvrl_tf.data.stream import Order
 from cvrl_tf.settings import setting
-from cvrl_tf.training import loop, run_config, weights
+from cvrl_tf.training import loop, memory, run_config, weights
 from cvrl_tf.training.config import PretrainConfig
 from cvrl_tf.training.contrastive_trainer import ContrastiveTrainer
 from cvrl_tf.training.loop import DEFAULT_OPTIONS, LoopOptions, Run, TrainingData
@@ -108,6 +108,9 @@ def pretrain(
     videos = checks.check_shards(find_source(config.train_data, "train_data"), config.clip)
     checks.note_repeated(videos)
     config.check(len(videos), strategy.num_replicas_in_sync)
+    parts = strategy.num_replicas_in_sync * config.micro_batches
+    num_clips = 2 * config.batch_size // parts
+    memory.check(config, config.precision, num_clips, strategy, execution.remat)
     total_steps = config.total_steps(len(videos))
     is_chief = Workers(strategy).is_chief
     place = execution.place_colors(strategy)

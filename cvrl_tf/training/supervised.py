@@ -8,7 +8,7 @@ from cvrl_tf.data.pipeline import LabelledBatch
 from cvrl_tf.data.sampling import Purpose, fold
 from cvrl_tf.data.source import IndexedSource
 from cvrl_tf.models.heads import build_classifier
-from cvrl_tf.training import loop, run_config
+from cvrl_tf.training import loop, memory, run_config
 from cvrl_tf.training.config import SupervisedConfig
 from cvrl_tf.training.loop import DEFAULT_OPTIONS, LoopOptions, Run, TrainingData
 from cvrl_tf.training.schedule import WarmupCosine
@@ -147,6 +147,9 @@ def train(
       Stopped: a signal ended the run, and a checkpoint is written.
     """
     config.check(len(videos), strategy.num_replicas_in_sync)
+    if not config.frozen:
+        num_clips = config.batch_size // strategy.num_replicas_in_sync
+        memory.check(config, config.precision, num_clips, strategy)
     total_steps = config.total_steps(len(videos))
     with strategy.scope():
         warmup_steps = config.steps_of(config.warmup_epochs, len(videos))

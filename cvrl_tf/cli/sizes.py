@@ -1,0 +1,84 @@
+"""Defaults of flags that follow from the run to start from or to resume, and from the data.
+
+Such a flag is declared `derived`: without a default of its own. Before a command builds a
+configuration, it calls the functions of this module in the order of precedence. What the user gave
+always holds. `flags.txt` of a run has the derived values too.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import tensorflow as tf
+
+from cvrl_tf.cli.flag import Flag, Value, Values
+from cvrl_tf.training import run_config
+from cvrl_tf.training.config import NetworkConfig
+from cvrl_tf.training.run_directory import RunDirectory
+
+CLIP = ("num_frames", "stride", "crop_size")
+BATCH = ("batch_size", "learning_rate")
+
+
+def derived(flags: Sequence[Flag], **defaults: str) -> tuple[Flag, ...]:
+    """The same flags; for each that is named, its help says what the default is derived from.
+
+    Args:
+      flags: of a command.
+      **defaults: by the name of a flag, the end of the sentence "By default ...".
+    """
+    return tuple(
+        dataclasses.replace(
+            flag,
+            default=None,
+            kind=flag.value_type,
+            help=f"{flag.help} By default {defaults[flag.name]}.",
+        )
+        if flag.name in defaults
+        else flag
+        for flag in flags
+    )
+
+
+def fill(flags: Values, values: Mapping[str, Value]) -> None:
+    """Gives values to those of the flags that have none."""
+    for name, value in values.items():
+        if flags[name].value is None:
+            flags.set_default(name, value)
+
+
+def follow(
+    flags: Values, config: NetworkConfig | type[NetworkConfig], names: Sequence[str]
+) -> None:
+    """Gives named flags that have no value that of a configuration, or of a class's defaults."""
+    fill(flags, {name: getattr(config, name) for name in names if hasattr(config, name)})
+
+
+def follow_run(flags: Values, model_dir: str, names: Sequence[str]) -> None:
+    """As `follow`, with the configuration of the run that is in a directory, if there is one.
+
+    Raises:
+      InputError: its configuration cannot be read.
+    """
+    if model_dir and tf.io.gfile.exists(RunDirectory(model_dir).config):
+        follow(flags, run_config.load_config(model_dir), names)
+
+
+def follow_data(flags: Values, batch_size: int, learning_rate: float, reference: int = 0) -> None:
+    """Gives batch size and learning rate values, if they have none.
+
+    Args:
+      flags: of a command with `batch_size` and `learning_rate`.
+      batch_size: that fits the data: `config.fitting_batch_size`.
+      learning_rate: the default.
+      reference: batch size that it is made for: where `batch_size` is used, the learning rate is
+        in proportion; 0 for no scaling.
+    """
+    if flags["batch_size"].value is None:
+        fill(flags, {"batch_size": batch_size})
+        learning_rate *= batch_size / reference if reference else 1.0
+    fill(flags, {"learning_rate": learning_rate})
+
+
+def batch_size_text(largest: int) -> str:
+    """How the default batch size is derived, for `derived`."""
+    return f"the largest power of two that makes four steps an epoch, at most {largest}"
