@@ -15,6 +15,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from cvrl_tf import progress
 from cvrl_tf.errors import InputError, reason
 
 _COPY_BYTES = 8 * 2**20
@@ -50,7 +51,7 @@ def remove_temporaries(directory: str) -> None:
 
 
 @contextlib.contextmanager
-def locked(path: str, what: str) -> Iterator[None]:
+def locked(path: str, what: str, wait: bool = False) -> Iterator[None]:
     """Holds a lock file, which names its holder to other processes.
 
     Remote files, and those of network disks without locks, lock nothing.
@@ -58,9 +59,10 @@ def locked(path: str, what: str) -> Iterator[None]:
     Args:
       path: of the file; its directory exists.
       what: what the holder does, for the message: "training in --model_dir=runs/first".
+      wait: whether to wait, with a note, while another process holds it.
 
     Raises:
-      InputError: another process holds it, or it cannot be written.
+      InputError: another process holds it and `wait` is false, or it cannot be written.
     """
     if is_remote(path):
         yield
@@ -77,10 +79,13 @@ def locked(path: str, what: str) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            raise InputError(
-                f"Another process ({file.read().strip() or 'just started'}) is {what}: wait for it,"
-                " or choose another."
-            ) from None
+            holder = f"({file.read().strip() or 'just started'}) is {what}"
+            if not wait:
+                raise InputError(
+                    f"Another process {holder}: wait for it, or choose another."
+                ) from None
+            progress.note(f"note: another process {holder}; waiting for it")
+            fcntl.flock(file, fcntl.LOCK_EX)
         except OSError:  # a network disk without locks
             pass
         file.truncate(0)

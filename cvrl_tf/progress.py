@@ -48,7 +48,7 @@ class Progress:
 
     Args:
       description: what is being done, such as "pre-training".
-      total: number of items of the whole job.
+      total: number of items of the whole job; None where it is not known.
       unit: name of one item, such as "video".
       initial: items that an earlier run has finished.
       line_seconds: seconds between two plain lines.
@@ -57,7 +57,7 @@ class Progress:
     def __init__(
         self,
         description: str,
-        total: int,
+        total: int | None,
         unit: str,
         initial: int = 0,
         line_seconds: float = 30.0,
@@ -103,9 +103,12 @@ class Progress:
         seconds = self._last_line - self._start
         rate = (self._count - self._initial) / max(seconds, 1e-9)
         speed = f", {rate:.3g} {self._unit}s/s" if rate > 0 else ""
-        left = f", {(self._total - self._count) / rate:.0f} s left" if rate > 0 else ""
+        left = of_all = ""
+        if self._total is not None:
+            of_all = f"/{self._total}"
+            left = f", {(self._total - self._count) / rate:.0f} s left" if rate > 0 else ""
         note(
-            f"{self._description}: {self._count}/{self._total} {self._unit}s"
+            f"{self._description}: {self._count}{of_all} {self._unit}s"
             f" after {seconds:.0f} s{speed}{left} {self._figures}".rstrip()
         )
 

@@ -9,8 +9,10 @@ from typing import Any
 import keras
 
 from cvrl_tf.cli.flag import Flag, Values
+from cvrl_tf.download import CACHE
 from cvrl_tf.errors import InputError
 from cvrl_tf.models import BACKBONES
+from cvrl_tf.models.published import PUBLISHED
 from cvrl_tf.training import origin
 from cvrl_tf.training.origin import Origin
 from cvrl_tf.training.strategy import prepare_devices
@@ -30,8 +32,10 @@ TRAINED = (
     Flag(
         "official",
         "",
-        "Instead of --model_dir, a checkpoint of the authors' released code: the common prefix of"
-        " its files, without .index and .data-00000-of-00001.",
+        f"Instead of --model_dir, weights of the authors: {', '.join(PUBLISHED)}, downloaded once"
+        f" (127 MB) into {CACHE}, by default below the user's cache directory; or the common prefix"
+        " of the files of another checkpoint of their code, without .index and"
+        " .data-00000-of-00001.",
     ),
     Flag(
         "inflate",

@@ -5,7 +5,7 @@ import dataclasses
 import keras
 
 from cvrl_tf.errors import InputError
-from cvrl_tf.models import inflation, official
+from cvrl_tf.models import inflation, official, published
 from cvrl_tf.models.color_histogram import build_color_histogram
 from cvrl_tf.training import checkpoints, run_config, weights
 from cvrl_tf.training.config import NetworkConfig, RunConfig
@@ -20,7 +20,8 @@ class Origin:
     Attributes:
       config: of the run; a bare `NetworkConfig` for weights that do not come from a run. Its `clip`
         is what the backbone is made for.
-      checkpoint: path of the weights; empty or None when they do not come from a file.
+      checkpoint: path of the weights, or the name of a published checkpoint; empty or None when
+        they do not come from a file.
       step: training steps that the weights have seen.
       model_dir: the directory of the run, where its results go; None for all but "run".
       kind: "run", "official", "inflated", "random" or "color_histogram".
@@ -63,22 +64,43 @@ def load_run(path: str, dtype: str = "float32") -> tuple[keras.Model, Origin]:
     return backbone, Origin(run_config.load_config(model_dir), checkpoint, step, model_dir)
 
 
-def load_official(prefix: str, dtype: str = "float32") -> tuple[keras.Model, Origin]:
+def official_config(checkpoint: str) -> tuple[str, NetworkConfig]:
+    """What a checkpoint of the authors' implementation is of.
+
+    Args:
+      checkpoint: as in `load_official`.
+
+    Returns:
+      The prefix of its files; the configuration of its network, of which `init_checkpoint` is the
+      name of a published checkpoint, or the prefix of another.
+
+    Raises:
+      InputError: as `published.locate` and `official.official_architecture`.
+    """
+    prefix = published.locate(checkpoint)
+    name, width_multiplier = official.official_architecture(prefix)
+    checkpoint = checkpoint if checkpoint in published.PUBLISHED else prefix
+    return prefix, NetworkConfig(
+        backbone=name, width_multiplier=width_multiplier, init_checkpoint=checkpoint
+    )
+
+
+def load_official(checkpoint: str, dtype: str = "float32") -> tuple[keras.Model, Origin]:
     """The backbone of a checkpoint of the authors' implementation.
 
     Args:
-      prefix: of the checkpoint's files, with or without .index.
+      checkpoint: a name of `published.PUBLISHED`, which is downloaded if necessary, or the prefix
+        of a checkpoint's files, with or without .index.
       dtype: Keras dtype policy.
 
     Raises:
-      InputError: as `official.official_architecture` and `official.load_official_checkpoint`.
+      InputError: as `official_config` and `official.load_official_checkpoint`.
     """
-    prefix = prefix.removesuffix(".index")
-    name, width_multiplier = official.official_architecture(prefix)
-    config = NetworkConfig(backbone=name, width_multiplier=width_multiplier, init_checkpoint=prefix)
+    prefix, config = official_config(checkpoint)
     backbone = config.build_backbone(dtype)
     official.load_official_checkpoint(backbone, prefix)
-    return backbone, Origin(config, prefix, official.official_step(prefix), kind="official")
+    step = official.official_step(prefix)
+    return backbone, Origin(config, config.init_checkpoint, step, kind="official")
 
 
 def load_inflated(path: str, dtype: str = "float32") -> tuple[keras.Model, Origin]:

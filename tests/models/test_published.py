@@ -1,0 +1,247 @@
+import json
+import os
+import re
+import threading
+
+import numpy as np
+import pytest
+from archive_server import authors_archive, serve
+from official_network import random_weights, write_checkpoint
+
+from cvrl_tf import download
+from cvrl_tf.errors import InputError
+from cvrl_tf.models import build_backbone, load_pretrained, official, published
+from cvrl_tf.models.published import PUBLISHED, Published
+
+# The authors' checkpoint, where it is at hand: too large for this repository.
+REFERENCE = os.environ.get("CVRL_TF_REFERENCE", "")
+NAME, PATH = "k400_800ep", "/cvrl/r3d_1x_k400_800ep.tar.gz"
+FILES = ["backbone-1.data-00000-of-00001", "backbone-1.index", "lock", "record.json"]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Archives in the authors' layout of made weights of r3d_small: two versions and a foreign."""
+    directory = tmp_path_factory.mktemp("made")
+    keys = official.backbone_keys(build_backbone("r3d_small"))
+    shapes = {key: tuple(variable.shape) for key, variable in keys.items()}
+    weights = random_weights(shapes)
+    foreign = {key: value for key, value in weights.items() if "weights-5/" not in key}
+    archives = {}
+    for name, values in [
+        ("first", weights),
+        ("second", random_weights(shapes, seed=1)),
+        ("foreign", foreign),
+    ]:
+        prefix = write_checkpoint(directory / name, values)
+        archives[name] = authors_archive(prefix, "r3d_1x_k400_800ep")
+    return weights, archives
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """The directory of the published checkpoint in an empty cache; they are of r3d_small here."""
+    monkeypatch.setenv("CVRL_TF_CACHE", str(tmp_path / "cache"))
+    small = Published("r3d_1x_k400_800ep.tar.gz", "Kinetics-400", 800, {}, backbone="r3d_small")
+    monkeypatch.setitem(PUBLISHED, NAME, small)
+    return tmp_path / "cache" / "official" / NAME
+
+
+@pytest.fixture
+def server(made, monkeypatch):
+    """A mirror that has the first archive."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr(download, "RETRY_WAITS", (0.0, 0.0))
+    with serve({PATH: made[1]["first"]}) as archives:
+        monkeypatch.setenv("CVRL_TF_MIRROR", f"{archives.url}/cvrl")
+        yield archives
+
+
+def _assert_weights(backbone, weights):
+    for key, variable in official.backbone_keys(backbone).items():
+        np.testing.assert_array_equal(variable.numpy(), weights[key])
+
+
+def test_the_authors_table():
+    assert {name: (x.address, x.figures) for name, x in PUBLISHED.items()} == {
+        name: (f"https://storage.googleapis.com/tf_model_garden/vision/cvrl/{file}", figures)
+        for name, file, figures in [
+            ("imagenet_inflated", "imagenet.tar.gz", {"Kinetics-400": 53.5, "Kinetics-600": 54.7}),
+            ("k400_200ep", "r3d_1x_k400_200ep.tar.gz", {"Kinetics-400": 63.8}),
+            ("k400_800ep", "r3d_1x_k400_800ep.tar.gz", {"Kinetics-400": 66.1}),
+            (
+                "k600_800ep",
+                "r3d_1x_k600_800ep.tar.gz",
+                {"Kinetics-400": 68.5, "Kinetics-600": 70.4},
+            ),
+        ]
+    }
+    assert {x.backbone for x in PUBLISHED.values()} == {"r3d_50"}
+    rows = re.findall(
+        r"^ +\| (\w+) .*\| +([\d.]*) +\| +([\d.]*) +\|$", load_pretrained.__doc__, re.M
+    )
+    assert {name: [x for x in figures if x] for name, *figures in rows} == {
+        name: [str(figure) for figure in x.figures.values()] for name, x in PUBLISHED.items()
+    }
+
+
+def test_it_is_downloaded_once(server, cache, made, capsys):
+    _assert_weights(load_pretrained(NAME), made[0])
+    assert "downloading k400_800ep: " in capsys.readouterr().err
+    assert sorted(os.listdir(cache)) == FILES
+    record = json.loads((cache / "record.json").read_text())
+    assert record["address"] == f"{server.url}{PATH}"
+    assert sorted(record["sha256"]) == [*FILES[:2], "r3d_1x_k400_800ep.tar.gz"]
+    backbone = load_pretrained(NAME, dtype="mixed_bfloat16")
+    _assert_weights(backbone, made[0])
+    assert backbone.get_layer("conv1_conv").compute_dtype == "bfloat16"
+    assert len(server.requests) == 1 and capsys.readouterr().err == ""
+
+
+def test_a_cache_that_cannot_be_written_to_is_read(server, cache, made):
+    published.fetch(NAME)
+    (cache / "lock").unlink()
+    cache.chmod(0o500)
+    try:
+        _assert_weights(load_pretrained(NAME), made[0])
+    finally:
+        cache.chmod(0o700)
+    assert "lock" not in os.listdir(cache)
+
+
+def test_unknown_names_are_answered_with_the_known_ones():
+    names = "imagenet_inflated, k400_200ep, k400_800ep, k600_800ep"
+    with pytest.raises(InputError) as error:
+        load_pretrained("k400")
+    expected = f"'k400' is not the name of a published checkpoint: expected one of {names}."
+    assert str(error.value) == expected
+    with pytest.raises(InputError, match=f"checkpoint k400 cannot be read .* checkpoint, {names}."):
+        published.locate("k400")
+
+
+def test_an_archive_that_was_put_there_by_hand_is_used_without_network(cache, made, monkeypatch):
+    monkeypatch.setenv("CVRL_TF_MIRROR", "http://127.0.0.1:9")
+    monkeypatch.setattr(download, "RETRY_WAITS", ())
+    archive = cache / "r3d_1x_k400_800ep.tar.gz"
+    with pytest.raises(InputError) as error:
+        load_pretrained(NAME)
+    assert "http://127.0.0.1:9/r3d_1x_k400_800ep.tar.gz cannot be downloaded" in str(error.value)
+    assert f"download the file elsewhere and put it at {archive}, or" in str(error.value)
+    archive.write_bytes(made[1]["first"])
+    _assert_weights(load_pretrained(NAME), made[0])
+    assert sorted(os.listdir(cache)) == sorted([*FILES, archive.name])
+
+
+def test_a_download_is_resumed_after_a_cut_connection(server, cache, made):
+    server.cuts = [1_500_000]
+    _assert_weights(load_pretrained(NAME), made[0])
+    assert [bool(wanted) for _, wanted in server.requests] == [False, True]
+
+
+@pytest.mark.parametrize("kind", ["foreign", "cut off", "a page"])
+def test_what_is_not_the_checkpoint_is_not_kept(server, cache, made, kind):
+    whole = server.files[PATH]
+    wrong = {"foreign": made[1]["foreign"], "cut off": whole[:-500], "a page": b"<html></html>"}
+    messages = {
+        "foreign": r"is not the archive of k400_800ep\. Its checkpoint does not hold the weights of"
+        r" this network, nothing was loaded: missing \d+ \(backbone/layer_with_weights-5/",
+        "cut off": r"cannot be used \(damaged: .*end-of-stream marker",
+        "a page": r"cannot be used \(.*header.*\): expected a \.tar\.gz archive",
+    }
+    server.files[PATH] = wrong[kind]
+    with pytest.raises(InputError, match=messages[kind]):
+        load_pretrained(NAME)
+    assert os.listdir(cache) == ["lock"]
+    server.files[PATH] = whole
+    _assert_weights(load_pretrained(NAME), made[0])
+
+
+def test_files_that_have_changed_are_not_used(server, cache, made):
+    prefix = published.fetch(NAME)
+    data = cache / "backbone-1.data-00000-of-00001"
+    whole = data.read_bytes()
+    data.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(
+        InputError, match=r"00001 has changed since its first use \(SHA-256 \w{64},"
+    ):
+        load_pretrained(NAME)
+    data.unlink()
+    assert published.fetch(NAME) == prefix and data.read_bytes() == whole
+    (cache / "record.json").write_text("{")
+    with pytest.raises(InputError, match=r"record\.json is damaged .*: remove .*k400_800ep, and"):
+        load_pretrained(NAME)
+
+
+def test_an_archive_that_is_not_that_of_the_first_use_is_refused(server, cache, made):
+    published.fetch(NAME)
+    (cache / "backbone-1.index").unlink()
+    server.files[PATH] = made[1]["second"]
+    with pytest.raises(InputError) as error:
+        load_pretrained(NAME)
+    assert re.search(r"has SHA-256 \w{64}, expected \w{64}, which was recorded", str(error.value))
+    assert "backbone-1.index" not in os.listdir(cache)
+    (cache / "record.json").unlink()
+    prefix = published.fetch(NAME)
+    backbone = build_backbone("r3d_small")
+    official.load_official_checkpoint(backbone, prefix)
+    key = f"backbone/layer_with_weights-0/kernel{official._VALUE}"
+    assert not np.array_equal(official.backbone_keys(backbone)[key], made[0][key])
+
+
+@pytest.mark.parametrize("what", ["the archive", "the checkpoint", "the directory"])
+def test_a_full_disk(server, cache, made, monkeypatch, what):
+    cache.mkdir(parents=True)
+    if what == "the archive":
+        os.symlink("/dev/full", cache / "r3d_1x_k400_800ep.tar.gz.partial")
+    elif what == "the checkpoint":
+
+        def fail(*_):
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(download.shutil, "copyfileobj", fail)
+    else:
+        cache.rmdir()
+        cache.parent.rmdir()
+        cache.parent.write_text("a file")
+    with pytest.raises(InputError, match=r"k400_800ep cannot be written \(N.*set CVRL_TF_CACHE"):
+        load_pretrained(NAME)
+    monkeypatch.undo()
+    if what != "the directory":
+        assert not {*FILES[:2], "record.json"} & set(os.listdir(cache))
+
+
+def test_a_second_process_waits_for_the_first(server, cache, made, capfd):
+    """Threads here, whose locks of an opened file exclude each other as those of processes do."""
+    server.hold = threading.Event()
+    prefixes, waiting = [], []
+    threads = [
+        threading.Thread(target=lambda: prefixes.append(published.fetch(NAME))) for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    while not waiting:  # until one of them says so
+        waiting = re.findall(r"is downloading k400_800ep; waiting for it", capfd.readouterr().err)
+    server.hold.set()
+    for thread in threads:
+        thread.join()
+    assert prefixes == [f"{cache}/backbone-1"] * 2 and len(server.requests) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not REFERENCE, reason="CVRL_TF_REFERENCE is not set")
+def test_the_features_of_a_downloaded_checkpoint_are_the_authors(tmp_path, monkeypatch):
+    prefix = os.path.join(REFERENCE, "official_backbone", "r3d_1x_backbone-1")
+    values = np.load(os.path.join(REFERENCE, "official_forward.npz"))
+    monkeypatch.setenv("CVRL_TF_CACHE", str(tmp_path))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with serve({PATH: authors_archive(prefix, "r3d_1x_k400_800ep")}) as server:
+        monkeypatch.setenv("CVRL_TF_MIRROR", f"{server.url}/cvrl")
+        backbone = load_pretrained(NAME)
+    direct = build_backbone("r3d_50")
+    official.load_official_checkpoint(direct, prefix)
+    for one, two in zip(backbone.get_weights(), direct.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, two)
+    # In training mode; those in inference mode are compared in test_official.
+    clips = values["clip"].astype("float32") / 255
+    error = np.abs(backbone(clips, training=True) - values["pooled_training"]).max()
+    assert error < 1e-4 * np.abs(values["pooled_training"]).max()
