@@ -36,8 +36,9 @@ FLAGS = {
         Flag(
             "output_dir",
             "",
-            "Required. Directory for checkpoints, metrics, results.json and confusion.png. A run of"
-            " the same settings in it is resumed. Other commands take it as --model_dir.",
+            "Required. Directory for checkpoints, metrics, results.json, predictions.csv and"
+            " confusion.png. A run of the same settings in it is resumed. Results of other data or"
+            " views in it are not replaced. Other commands take it as --model_dir.",
         ),
         *loop_flags.OUTPUT,
     ),

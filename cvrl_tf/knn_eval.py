@@ -1,13 +1,14 @@
-"""Nearest-neighbour evaluation of a pre-trained backbone; writes results.json and confusion.png.
+"""Nearest-neighbour evaluation of a pre-trained backbone; writes results.json, predictions.csv.
 
   python -m cvrl_tf.knn_eval --model_dir=runs/first \\
       --train_data='records/train-*' --test_data='records/test-*' --html=neighbors.html
 
 A video's feature is the mean over its views of the normalised features. Its nearest training videos
 vote for its class: knn_K_top1 for each K of --num_neighbors. recall_at_K is the fraction of test
-videos that have their class among the K nearest training videos, for K = 1, 5, 10, 20 and 50.
-Metrics have 95 % intervals over the test videos. The paper's views are --num_frames=32 --stride=2
---crop_size=256 --num_clips=10 --num_crops=3.
+videos that have their class among the K nearest training videos, for K = 1, 5, 10, 20 and 50, as
+far as there are four times as many training videos. predictions.csv has the share of the votes for
+each class, of the first K of --num_neighbors. Metrics have 95 % intervals over the test videos. The
+paper's views are --num_frames=32 --stride=2 --crop_size=256 --num_clips=10 --num_crops=3.
 """
 
 import time
@@ -19,7 +20,7 @@ from cvrl_tf.cli import views as view_flags
 from cvrl_tf.cli.application import Command
 from cvrl_tf.cli.flag import Flag, Values
 from cvrl_tf.errors import InputError
-from cvrl_tf.evaluation import classification, knn, neighbor_page, probes, report
+from cvrl_tf.evaluation import knn, neighbor_page, probes, report
 from cvrl_tf.training.config import MAX_SEED
 
 FLAGS = {
@@ -42,9 +43,10 @@ FLAGS = {
         Flag(
             "output_dir",
             "",
-            "Directory for results.json and confusion.png; files of an earlier evaluation in it are"
-            " replaced. By default in the directory of the run, such as evaluations/knn_ckpt-500."
-            " Required when the backbone does not come from a run directory.",
+            "Directory for results.json, predictions.csv and confusion.png. An earlier result of"
+            " the same weights, data and views in it is replaced, another one is not. By default in"
+            " the directory of the run, such as evaluations/knn_ckpt-500. Required when the"
+            " backbone does not come from a run directory.",
         ),
         Flag(
             "html",
@@ -72,16 +74,18 @@ def main(flags: Values) -> None:
                 f" run directory: {origin.description}."
             )
         ids_files = flags.train_ids, flags.test_ids
-        output = report.default_directory(origin.model_dir, "knn", origin.checkpoint, ids_files)
+        output = report.default_directory(
+            origin.model_dir, knn.PROTOCOL, origin.checkpoint, ids_files
+        )
     views = view_flags.of_run(flags, origin.config)
     task = data_flags.read_task(flags, views.clip)
     probes.check_number(len(task.train.videos), max(neighbors))
+    checkpoint = report.Checkpoint.of(backbone, origin)
+    task.subject(knn.PROTOCOL, views, checkpoint.fingerprint).check(output)
     report.make_directory(output)
     found = knn.evaluate(backbone, task, views, neighbors, flags.logistic_regression)
-    checkpoint = report.Checkpoint.of(backbone, origin)
     result = knn.describe(found, checkpoint, task, views, time.monotonic() - start)
-    figure = f"knn_{neighbors[0]}_top1"
-    written = classification.write_result(output, result, task, found.predictions, figure)
+    written = report.write(output, result)
     if flags.html:
         page = neighbor_page.render(result, found, task)
         files.write_atomically(flags.html, page)

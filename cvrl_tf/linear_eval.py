@@ -64,8 +64,9 @@ FLAGS = {
         Flag(
             "output_dir",
             "",
-            "Directory for results.json and confusion.png, and with --mode=sgd for checkpoints and"
-            " metrics; a run of the same settings in it is resumed. By default in the directory of"
+            "Directory for results.json, predictions.csv and confusion.png, and with --mode=sgd for"
+            " checkpoints and metrics; a run of the same settings in it is resumed. Results of"
+            " other data, views or weights in it are not replaced. By default in the directory of"
             " the run, such as evaluations/linear_sgd_ckpt-500. Required when the backbone does not"
             " come from a run directory.",
         ),
@@ -100,11 +101,13 @@ def main(flags: Values) -> None:
     if flags.mode == "sgd":
         evaluation.train_and_test(protocol, config, output_dir)
         return
+    checkpoint = Checkpoint.of(evaluation.backbone, evaluation.origin)
+    views = evaluation.test_views
+    evaluation.task.subject(protocol, views, checkpoint.fingerprint).check(output_dir)
     report.make_directory(output_dir)
     directory = RunDirectory(evaluation.origin.model_dir or output_dir)
     feature_dir = flags.feature_dir or directory.features
     probabilities, settings = _classify_stored(evaluation, config, feature_dir)
-    checkpoint = Checkpoint.of(evaluation.backbone, evaluation.origin)
     evaluation.write(protocol, probabilities, checkpoint, settings, output_dir)
 
 

@@ -98,8 +98,14 @@ def test_knn_eval_writes_its_result(model_dir, shards, tmp_path):
     assert knn["settings"] == {"num_neighbors": [1, 3], "temperature": 0.07}
     assert "knn_1_top1                               1.0000  1.0000 to 1.0000" in result.stdout
     assert result.stdout.splitlines()[-1] == (
-        f"written: {output}/results.json, {output}/confusion.png, {page}"
+        f"written: {output}/results.json, {output}/predictions.csv, {output}/confusion.png, {page}"
     )
+    assert f"\nknn: first, step 6 ({model_dir}/checkpoints/ckpt-6)\n" in f"\n{result.stdout}"
+    assert "<title>Nearest neighbours, first, step 6</title>" in page.read_text()
+    # Other views do not replace it.
+    other = _run("cvrl_tf.knn_eval", *data, "--num_neighbors=1,3", "--num_clips=1")
+    assert other.returncode == 2 and json.loads((output / "results.json").read_text()) == knn
+    assert f"error: {output}/results.json is of another evaluation, with views 2 " in other.stderr
     assert page.read_text().count('class="query') == 12
     ids = tmp_path / "ids.txt"
     ids.write_text("video_9\nvideo_2\nvideo_3\n")

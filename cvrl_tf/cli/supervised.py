@@ -132,6 +132,7 @@ class Evaluation:
           config: of the run.
           output_dir: for all files.
         """
+        self.task.subject(protocol, self.test_views).check(output_dir)
         trainer = supervised.train(
             config,
             self.backbone,
@@ -178,9 +179,7 @@ class Evaluation:
             settings=settings,
             wall_seconds=time.monotonic() - self.start,
         )
-        predictions = probabilities.argmax(axis=1)
-        written = classification.write_result(output_dir, result, self.task, predictions)
-        report.print_result(result, written)
+        report.print_result(result, report.write(output_dir, result))
 
 
 def prepare(flags: Values, recipe: Recipe, directory: Callable[[Origin], str]) -> Evaluation:

@@ -8,6 +8,8 @@ from cvrl_tf.evaluation import bootstrap
 from cvrl_tf.evaluation.bootstrap import Estimate
 
 RECALLS = (1, 5, 10, 20, 50)  # as the field reports for UCF-101 and HMDB-51
+RECALL_FRACTION = 4  # recall at k needs 4 * k training videos: more of them have any class
+TOP5_CLASSES = 6  # top-5 needs more classes than these
 
 
 def ranks(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -29,7 +31,7 @@ def ranks(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
 def classification_figures(scores: np.ndarray, labels: np.ndarray) -> dict[str, Estimate]:
     """Top-1, top-5 and mean class accuracy.
 
-    Top-5 is omitted for five classes or fewer, where it would be 1.
+    Top-5 is omitted for six classes or fewer, where almost any prediction has it.
 
     Args:
       scores: (N, C), of the classes 0 to C - 1; the highest is the prediction. Probabilities, votes
@@ -41,7 +43,7 @@ def classification_figures(scores: np.ndarray, labels: np.ndarray) -> dict[str, 
     """
     position = ranks(scores, labels)
     figures = {"top1": bootstrap.mean(position < 1)}
-    if scores.shape[1] > 5:
+    if scores.shape[1] > TOP5_CLASSES:
         figures["top5"] = bootstrap.mean(position < 5)
     return figures | {"mean_class_accuracy": bootstrap.class_mean(position < 1, labels)}
 
@@ -59,8 +61,35 @@ def confusion_matrix(predictions: np.ndarray, labels: np.ndarray, num_classes: i
     return counts.reshape(num_classes, num_classes)
 
 
+def baselines(train_labels: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """Accuracies that need no network, to compare others with.
+
+    Args:
+      train_labels: (M,) integers, class indices of the training videos.
+      labels: (N,) integers, class indices of the test videos.
+
+    Returns:
+      `chance`, of a class drawn at random for each video, and `majority_class`, of the most
+      frequent training class for all videos.
+    """
+    classes, counts = np.unique(train_labels, return_counts=True)
+    majority = classes[counts.argmax()]
+    return {
+        "chance": 1 / len(classes),
+        "majority_class": float(np.mean(np.asarray(labels) == majority)),
+    }
+
+
+def recalls(num_videos: int) -> list[int]:
+    """The k of `RECALLS` that say something for this number of training videos.
+
+    The nearest training video counts always.
+    """
+    return [k for k in RECALLS if k == 1 or RECALL_FRACTION * k <= num_videos]
+
+
 def retrieval_hits(
-    neighbor_labels: np.ndarray, labels: np.ndarray, counts: Sequence[int] = RECALLS
+    neighbor_labels: np.ndarray, labels: np.ndarray, counts: Sequence[int]
 ) -> dict[int, np.ndarray]:
     """Whether any of the k nearest training videos has the class of the query.
 
@@ -79,7 +108,7 @@ def retrieval_hits(
 
 
 def retrieval_figures(
-    neighbor_labels: np.ndarray, labels: np.ndarray, counts: Sequence[int] = RECALLS
+    neighbor_labels: np.ndarray, labels: np.ndarray, counts: Sequence[int]
 ) -> dict[str, Estimate]:
     """Retrieval recall, `recall_at_K` for each k; arguments as for `retrieval_hits`."""
     hits = retrieval_hits(neighbor_labels, labels, counts)

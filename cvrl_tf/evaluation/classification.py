@@ -1,7 +1,6 @@
 """What the supervised evaluations share: labelled data, the test on many views, its result."""
 
 import dataclasses
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -13,9 +12,10 @@ from cvrl_tf.data.clips import ClipSpec
 from cvrl_tf.data.labels import RecordLabels, check_classes, read_labels
 from cvrl_tf.data.lookup import find_source
 from cvrl_tf.data.source import IndexedSource
-from cvrl_tf.evaluation import accuracy, class_names, confusion, overlap, report
+from cvrl_tf.evaluation import accuracy, class_names, overlap, report
 from cvrl_tf.evaluation.inference import map_records
 from cvrl_tf.evaluation.overlap import Overlap
+from cvrl_tf.evaluation.predictions import Predictions
 from cvrl_tf.evaluation.report import Checkpoint, Result
 from cvrl_tf.evaluation.views import EvaluationViews
 
@@ -66,6 +66,15 @@ class Task:
     def num_classes(self) -> int:
         """C, the number of outputs of a classifier."""
         return len(self.class_names)
+
+    def subject(self, protocol: str, views: EvaluationViews, weights: str = "") -> report.Subject:
+        """What an evaluation on these videos is of; arguments as of `report.Subject`."""
+        return report.Subject(protocol, self.train.describe(), self.test.describe(), views, weights)
+
+    def predictions(self, probabilities: np.ndarray) -> Predictions:
+        """For the test videos, with probabilities (N, C) in the order of their records."""
+        labels = self.test.labels
+        return Predictions(labels.ids, probabilities, self.class_names, labels.labels)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,30 +176,7 @@ def describe(
         overlap=task.overlap,
         views=views,
         figures=accuracy.classification_figures(probabilities, task.test.labels.labels),
+        baselines=accuracy.baselines(task.train.labels.labels, task.test.labels.labels),
+        predictions=task.predictions(probabilities),
         **about,
     )
-
-
-def write_result(
-    directory: str, result: Result, task: Task, predictions: np.ndarray, figure: str = "top1"
-) -> list[str]:
-    """Writes `results.json` and `confusion.png`.
-
-    Args:
-      directory: of the files; made if it does not exist.
-      result: the figures, and what was evaluated.
-      task: the data of `result`.
-      predictions: (N,) integers, the predicted class of each test video.
-      figure: name of the figure in `result` that the predictions have.
-
-    Returns:
-      The paths of the files.
-    """
-    labels = task.test.labels.labels
-    written = report.write(directory, result)
-    picture = os.path.join(directory, confusion.CONFUSION_FILE)
-    matrix = accuracy.confusion_matrix(predictions, labels, task.num_classes)
-    value = result.figures[figure].value
-    title = f"{result.protocol}: {figure} {value:.3f} of {len(labels)} videos"
-    confusion.write(picture, matrix, task.class_names, title)
-    return [written, picture]

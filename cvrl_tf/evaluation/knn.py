@@ -14,6 +14,7 @@ from cvrl_tf.evaluation.probes import Neighbors
 from cvrl_tf.evaluation.report import Checkpoint, Result
 from cvrl_tf.evaluation.views import EvaluationViews
 
+PROTOCOL = "knn"
 NUM_NEIGHBORS = (5, 1, 20)  # 5 suits some hundred videos; 20 and more suit many thousands
 
 
@@ -27,7 +28,7 @@ class KnnResult:
       num_neighbors: how many of the nearest vote, one or several numbers.
       figures: `knn_K_top1` and `knn_K_mean_class_accuracy` for each K that votes; `recall_at_K`;
         those of the logistic regression, if it was asked for.
-      predictions: (N,) int64, of the first K.
+      shares: (N, C) float64, of the votes of the first K for each class; they sum to 1.
       neighbors: the nearest training videos of each test video.
     """
 
@@ -35,8 +36,13 @@ class KnnResult:
     test: Features
     num_neighbors: Sequence[int]
     figures: dict[str, Estimate]
-    predictions: np.ndarray
+    shares: np.ndarray
     neighbors: Neighbors
+
+    @property
+    def predictions(self) -> np.ndarray:
+        """(N,) int64, the predicted classes of the first K."""
+        return self.shares.argmax(axis=1)
 
 
 def classify(
@@ -56,22 +62,21 @@ def classify(
     Raises:
       InputError: fewer training videos than neighbours.
     """
-    # Recalls at more than the number of training videos are omitted; such votes are an error.
-    count = max(*num_neighbors, min(max(accuracy.RECALLS), len(train.labels)))
-    neighbors = probes.nearest(train, test, count)
+    recalls = accuracy.recalls(len(train.labels))
+    neighbors = probes.nearest(train, test, max(*num_neighbors, *recalls))
     figures: dict[str, Estimate] = {}
-    predictions = []
+    shares = []
     for k in num_neighbors:
         num_classes = int(train.labels.max()) + 1
         votes = probes.knn_votes(neighbors, train.labels, k, num_classes)
-        predictions.append(np.argmax(votes, axis=1))
-        figures |= _accuracies(f"knn_{k}", predictions[-1], test.labels)
-    figures |= accuracy.retrieval_figures(train.labels[neighbors.indices], test.labels)
+        shares.append(votes / votes.sum(axis=1, keepdims=True))
+        figures |= _accuracies(f"knn_{k}", shares[-1].argmax(axis=1), test.labels)
+    figures |= accuracy.retrieval_figures(train.labels[neighbors.indices], test.labels, recalls)
     if logistic_regression:
         predict = linear.fit_logistic_regression(train.values[:, np.newaxis], train.labels)
         predicted = predict(test.values[:, np.newaxis]).argmax(axis=1)
         figures |= _accuracies("logistic_regression", predicted, test.labels)
-    return KnnResult(train, test, num_neighbors, figures, predictions[0], neighbors)
+    return KnnResult(train, test, num_neighbors, figures, shares[0], neighbors)
 
 
 def _accuracies(name: str, predictions: np.ndarray, labels: np.ndarray) -> dict[str, Estimate]:
@@ -127,7 +132,7 @@ def describe(
       wall_seconds: of the whole evaluation.
     """
     return Result(
-        protocol="knn",
+        protocol=PROTOCOL,
         checkpoint=checkpoint,
         train=task.train.describe(),
         test=task.test.describe(),
@@ -139,4 +144,6 @@ def describe(
         },
         figures=found.figures,
         wall_seconds=wall_seconds,
+        baselines=accuracy.baselines(found.train.labels, found.test.labels),
+        predictions=task.predictions(found.shares),
     )

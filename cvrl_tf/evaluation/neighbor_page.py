@@ -76,7 +76,8 @@ def render(result: Result, found: KnnResult, task: Task) -> str:
     return pages.render(
         "cvrl_tf.evaluation",
         "neighbors.html",
-        title=f"{checkpoint.path or 'random weights'} (step {checkpoint.step})",
+        title=checkpoint.title,
+        path=checkpoint.path or "",
         test=str(result.test),
         train=str(result.train),
         figures=report.figure_rows(result),

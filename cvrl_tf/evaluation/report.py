@@ -1,10 +1,14 @@
-"""The one result of every evaluation: `results.json`, and the table that is printed.
+"""The one result of every evaluation: its files, and the table that is printed.
+
+`results.json` has the keys below. Beside it are `predictions.csv` (`predictions.Predictions`) and
+`confusion.png`, the confusion matrix as a picture.
 
 | key             | meaning                                                                        |
 |-----------------|--------------------------------------------------------------------------------|
 | `protocol`      | `knn`, `linear`, `finetune`, ...                                               |
 | `version`       | of this package                                                                |
-| `checkpoint`    | `path` (null where there is none), `step`, `fingerprint`, `kind`               |
+| `checkpoint`    | `path` (null where there is none), `step`, `fingerprint`, `kind`, and `run`,   |
+|                 | the name of the directory of the run (null where there is none)                |
 | `train`, `test` | `name` as given, `videos`, `classes`, `fingerprint` of the ids and labels      |
 |                 | used, `ids_file` that chose them, empty for all                                |
 | `overlap`       | test videos that are training videos too: `ids`, by their ids; `contents`, by  |
@@ -12,6 +16,10 @@
 | `views`         | of a test video: `clips`, `crops`, `frames`, `stride`, `size`                  |
 | `settings`      | what else decides the figures                                                  |
 | `figures`       | by name: `value`, `low`, `high`                                                |
+| `baselines`     | accuracies without any network: `chance`, one class drawn at random for each   |
+|                 | video; `majority_class`, the most frequent training class for all videos       |
+| `class_names`   | in the order of the labels                                                     |
+| `confusion`     | counts of test videos: a row for each true class, a column for each predicted  |
 | `interval`      | what `low` and `high` are: level, method, unit, resamples, seed                |
 | `wall_seconds`  | of the whole evaluation                                                        |
 """
@@ -19,6 +27,7 @@
 import dataclasses
 import hashlib
 import os
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -29,16 +38,17 @@ import tensorflow as tf
 import cvrl_tf
 from cvrl_tf import files, text
 from cvrl_tf.errors import InputError
-from cvrl_tf.evaluation import bootstrap
+from cvrl_tf.evaluation import bootstrap, confusion
 from cvrl_tf.evaluation.bootstrap import Estimate
 from cvrl_tf.evaluation.overlap import Overlap
+from cvrl_tf.evaluation.predictions import PREDICTIONS_FILE, Predictions
 from cvrl_tf.evaluation.views import EvaluationViews
 from cvrl_tf.training.origin import COLOR_HISTOGRAM, Origin
 from cvrl_tf.training.run_directory import RunDirectory
 
 _FIRST_KEYS = (
     *("protocol", "checkpoint", "train", "test", "overlap"),
-    *("views", "settings", "figures"),
+    *("views", "settings", "figures", "baselines"),
 )
 RESULTS_FILE = "results.json"
 
@@ -65,11 +75,27 @@ class Checkpoint:
         weights = fingerprint_weights(backbone)
         return cls(origin.checkpoint or None, origin.step, weights, origin.kind)
 
-    def __str__(self) -> str:
+    @property
+    def run(self) -> str | None:
+        """The name of the directory of the run; None for weights that do not come from one."""
+        if self.kind != "run" or not self.path:
+            return None
+        model_dir = os.path.dirname(os.path.dirname(self.path))  # of MODEL_DIR/checkpoints/ckpt-500
+        return os.path.basename(
+            model_dir if files.is_remote(model_dir) else os.path.abspath(model_dir)
+        )
+
+    @property
+    def title(self) -> str:
+        """In a few words, for headings: `first, step 500`."""
         if self.kind == COLOR_HISTOGRAM:
             return "colour histogram"
+        name = self.run or os.path.basename(self.path or "") or "random weights"
         inflated = "inflated " if self.kind == "inflated" else ""
-        return f"{inflated}{self.path or 'random weights'} (step {self.step})"
+        return f"{inflated}{name}" + (f", step {self.step}" if self.step else "")
+
+    def __str__(self) -> str:
+        return f"{self.title} ({self.path})" if self.path else self.title
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,11 +130,13 @@ class Result:
       checkpoint: the weights.
       test: the videos that the figures are of.
       views: of each test video.
-      figures: by name, in the order of the table.
+      figures: by name, in the order of the table; the first is that of `predictions`.
       wall_seconds: of the whole evaluation.
       train: the labelled videos that were learnt from, or that are the neighbours.
       overlap: test videos that are training videos too.
       settings: what else decides the figures: JSON values by name.
+      baselines: accuracies without any network, see `accuracy.baselines`.
+      predictions: for the test videos; their labels are known.
     """
 
     protocol: str
@@ -120,11 +148,18 @@ class Result:
     train: Data | None = None
     overlap: Overlap = Overlap()
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    baselines: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    predictions: Predictions | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The content of `results.json`."""
-        values = dataclasses.asdict(self)
+        values = dataclasses.asdict(dataclasses.replace(self, predictions=None))
+        del values["predictions"]
         values |= {"views": self.views.as_json(), "wall_seconds": round(self.wall_seconds, 2)}
+        values["checkpoint"]["run"] = self.checkpoint.run
+        if self.predictions:
+            values["class_names"] = list(self.predictions.class_names)
+            values["confusion"] = self.predictions.confusion.tolist()
         first = {name: values.pop(name) for name in _FIRST_KEYS}
         return {
             "protocol": first.pop("protocol"),
@@ -187,6 +222,65 @@ def default_directory(
     return os.path.join(RunDirectory(model_dir).evaluations, "_".join([protocol, name, *lists]))
 
 
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """What an evaluation is of. A result does not replace that of another subject.
+
+    Attributes:
+      protocol: name of the evaluation.
+      train: the videos to learn from.
+      test: the videos to test on.
+      views: of each test video.
+      weights: fingerprint of the weights; empty where the evaluation trains them.
+    """
+
+    protocol: str
+    train: Data
+    test: Data
+    views: EvaluationViews
+    weights: str = ""
+
+    def check(self, directory: str) -> None:
+        """Checks before any work that the result can be written to a directory.
+
+        Raises:
+          InputError: it holds the result of another subject, or a damaged one.
+        """
+        path = os.path.join(directory, RESULTS_FILE)
+        if not tf.io.gfile.exists(path):
+            return
+        try:
+            with files.reading(path):
+                differing = self._differences(files.read_json(path))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(f"{path} is damaged ({error}): remove it.") from None
+        if differing:
+            raise InputError(
+                f"{path} is of another evaluation, with {', '.join(differing)}: name another"
+                " directory with --output_dir, or move the results there elsewhere."
+            )
+
+    def _differences(self, stored: Mapping[str, Any]) -> list[str]:
+        """What differs from the content of a results.json, for messages."""
+        differing = []
+        if stored["protocol"] != self.protocol:
+            differing.append(f"protocol={stored['protocol']} (now {self.protocol})")
+        found = stored["checkpoint"]["fingerprint"]
+        if self.weights and found != self.weights:
+            differing.append(f"weights of fingerprint {found} (now {self.weights})")
+        for name, data in ("train", self.train), ("test", self.test):
+            before = stored[name] or {}
+            if before.get("fingerprint") != data.fingerprint:
+                was = f"{Data(**before)}, {before['fingerprint']}" if before else "none"
+                differing.append(f"{name} data {was} (now {data}, {data.fingerprint})")
+        views = EvaluationViews.from_json(stored["views"])
+        if views != self.views:
+            differing.append(f"views {views} (now {self.views})")
+        return differing
+
+
 def make_directory(directory: str) -> None:
     """Makes the directory of a result, before the work on it.
 
@@ -204,12 +298,32 @@ def make_directory(directory: str) -> None:
     files.check_writable(path, path)
 
 
-def write(directory: str, result: Result) -> str:
-    """Writes `results.json` into a directory, which is made; atomically. Returns its path."""
+def write(directory: str, result: Result) -> list[str]:
+    """Writes the files of a result into a directory, which is made; each atomically.
+
+    Returns:
+      The paths of the files: `results.json`, and if the result has predictions, `predictions.csv`
+      and `confusion.png`.
+    """
     make_directory(directory)
-    path = os.path.join(directory, RESULTS_FILE)
-    files.write_json(path, result.as_json())
-    return path
+    names = RESULTS_FILE, PREDICTIONS_FILE, confusion.CONFUSION_FILE
+    path, table_path, picture = (os.path.join(directory, name) for name in names)
+    written = [path]
+    if result.predictions:
+        files.write_atomically(table_path, result.predictions.as_csv())
+        name, figure = next(iter(result.figures.items()))
+        title = (
+            f"{result.checkpoint.title}, {result.protocol}:\n{name} {figure.value:.3f} of"
+            f" {result.test.videos} videos"
+        )
+        matrix, class_names = result.predictions.confusion, result.predictions.class_names
+        confusion.write(picture, matrix, class_names, title)
+        written += [table_path, picture]
+    text = files.json_text(result.as_json())
+    # A row of the confusion matrix is a line.
+    rows = re.sub(r"\[\s+(\d[\d,\s]*)\]", lambda found: f"[{' '.join(found[1].split())}]", text)
+    files.write_atomically(path, rows)
+    return written
 
 
 def table(result: Result) -> str:
@@ -231,8 +345,9 @@ def print_result(result: Result, written: Sequence[str]) -> None:
 
 
 def figure_rows(result: Result) -> list[list[str]]:
-    """The figures as rows of text: a header and one row for each."""
+    """The figures, then the baselines, as rows of text: a header and one row for each."""
     rows = [["figure", "value", f"{100 * bootstrap.LEVEL:.0f} % interval"]]
     for name, figure in result.figures.items():
         rows.append([name, f"{figure.value:.4f}", f"{figure.low:.4f} to {figure.high:.4f}"])
+    rows += [[name, f"{value:.4f}", ""] for name, value in result.baselines.items()]
     return rows

@@ -13,8 +13,8 @@ from cvrl_tf.data.clips import ClipSpec
 from cvrl_tf.data.source import IndexedSource
 
 FRAMES = 8
-HEIGHT = 80  # pixels
-MAX_WIDTH = 142  # pixels: 16:9; wider frames lose their sides
+HEIGHT = 72  # pixels
+MAX_WIDTH = 128  # pixels: 16:9; wider frames lose their sides
 QUALITY = 60
 
 

@@ -1,6 +1,7 @@
 """The views of a video that an evaluation takes: evenly spaced clips, uniform crops."""
 
 import dataclasses
+from collections.abc import Mapping
 
 import tensorflow as tf
 
@@ -55,6 +56,16 @@ class EvaluationViews:
     def as_json(self) -> dict[str, int]:
         """The value of `views` in `results.json`."""
         return {"clips": self.num_clips, "crops": self.num_crops, **dataclasses.asdict(self.clip)}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, int]) -> "EvaluationViews":
+        """The inverse of `as_json`.
+
+        Raises:
+          KeyError, TypeError: the value is another.
+        """
+        clip = {name: value for name, value in values.items() if name not in ("clips", "crops")}
+        return cls(ClipSpec(**clip), values["clips"], values["crops"])
 
 
 def crop_offsets(

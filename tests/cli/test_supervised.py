@@ -30,7 +30,7 @@ def finetuned(data, tmp_path_factory):
     result = _run("cvrl_tf.finetune", *data, *flags, "--dropout=0.5", f"--output_dir={directory}")
     assert result.returncode == 0, result.stderr
     assert "initial weights: r3d_small, random weights" in result.stdout
-    assert f"written: {directory}/results.json, {directory}/confusion.png" in result.stdout
+    assert f"written: {directory}/results.json, {directory}/predictions.csv," in result.stdout
     shown = ("fine-tuning", "testing", f"note: 12 of 12 videos of --test_data={data[1][12:]} are")
     assert [line for line in result.stderr.splitlines() if not line.startswith(shown)] == []
     return directory

@@ -22,11 +22,23 @@ def test_classification_figures_by_hand():
         "top5": 0.75,
         "mean_class_accuracy": 0.5,
     }
-    few = accuracy.classification_figures(np.eye(5)[[0, 0, 0, 1]], np.array([0, 0, 1, 1]))
+    few = accuracy.classification_figures(np.eye(6)[[0, 0, 0, 1]], np.array([0, 0, 1, 1]))
     assert list(few) == ["top1", "mean_class_accuracy"]
     assert few["top1"].value == 0.75
     # Two of class 0 right, one of two of class 1.
     assert few["mean_class_accuracy"].value == pytest.approx((1 + 1 / 2) / 2)
+
+
+def test_baselines_by_hand():
+    """Class 2 is the most frequent of three in training; one of four test videos has it."""
+    found = accuracy.baselines(np.array([0, 2, 2, 5]), np.array([2, 0, 0, 5]))
+    assert found == {"chance": 1 / 3, "majority_class": 0.25}
+
+
+def test_recalls_that_say_something():
+    assert accuracy.recalls(6) == [1]
+    assert accuracy.recalls(100) == [1, 5, 10, 20]
+    assert accuracy.recalls(200) == [1, 5, 10, 20, 50]
 
 
 def test_confusion_by_hand():

@@ -166,14 +166,18 @@ def test_the_result_and_its_picture(shards, tmp_path):
         settings={"dropout": 0.5},
         wall_seconds=12.345,
     )
-    written = classification.write_result(
-        str(tmp_path), described, task, probabilities.argmax(axis=1)
-    )
-    assert written == [f"{tmp_path}/results.json", f"{tmp_path}/confusion.png"]
+    names = ["results.json", "predictions.csv", "confusion.png"]
+    assert report.write(str(tmp_path), described) == [f"{tmp_path}/{name}" for name in names]
+    rows = (tmp_path / "predictions.csv").read_text().splitlines()
+    assert rows[0] == "id,true,predicted,label 0,label 1" and len(rows) == 13
+    assert rows[2] == "video_1,label 1,label 0,0.6,0.4"
     result = json.loads((tmp_path / report.RESULTS_FILE).read_text())
     assert result["figures"]["top1"]["value"] == result["figures"]["mean_class_accuracy"]["value"]
     assert result["figures"]["top1"]["value"] == 0.5 and "top5" not in result["figures"]
     assert (result["train"]["videos"], result["test"]["classes"]) == (12, 2)
+    assert result["baselines"] == {"chance": 0.5, "majority_class": 0.5}
+    assert result["class_names"] == ["label 0", "label 1"]
+    assert result["confusion"] == [[6, 0], [6, 0]]
     assert result["overlap"] == {"ids": 12, "contents": 0}
     assert (result["settings"], result["wall_seconds"]) == ({"dropout": 0.5}, 12.35)
     assert (tmp_path / "confusion.png").read_bytes().startswith(b"\x89PNG")

@@ -28,18 +28,25 @@ def test_figures_by_hand():
     assert found.figures["knn_3_top1"].value == pytest.approx(2 / 3)
     # Of 5 degrees 0, 20 and 22: 0.9962 against 0.9659 and 0.9563: 1 to 0.649 + 0.566.
     assert found.figures["recall_at_1"].value == pytest.approx(2 / 3)
-    assert found.figures["recall_at_5"].value == 1.0
-    # Recalls at more than the six training videos are omitted.
+    np.testing.assert_allclose(found.shares, [[1, 0], [0, 1], [0, 1]])  # of the nearest alone
+    # Recalls at more than a quarter of the six training videos are omitted.
     assert list(found.figures) == [
         "knn_1_top1",
         "knn_1_mean_class_accuracy",
         "knn_3_top1",
         "knn_3_mean_class_accuracy",
         "recall_at_1",
-        "recall_at_5",
         "logistic_regression_top1",
         "logistic_regression_mean_class_accuracy",
     ]
+
+
+def test_shares_of_the_votes_by_hand():
+    found = knn.classify(TRAIN, _features([88], [0]), [3, 1])
+    votes = np.exp(np.cos(np.radians([2, 16, 18])) / 0.07)  # of 90, 72 and 70 degrees
+    expected = [votes[1] + votes[2], votes[0]] / votes.sum()
+    np.testing.assert_allclose(found.shares, [expected], rtol=1e-4)
+    assert found.predictions.tolist() == [0]
 
 
 def test_a_logistic_regression_is_fitted_to_the_same_features():

@@ -106,7 +106,7 @@ def test_the_strips_are_the_middle_clip(content):
         [f"test{index}" for index in range(3)] + [f"train{index}" for index in range(6)]
     )
     for key, frames, width, data in strips:
-        assert (frames, width) == ("8", "96")
+        assert (frames, width) == ("8", "86")
         pixels = tf.io.decode_jpeg(base64.b64decode(data)).numpy().astype(int)
         assert pixels.shape == (40, 8 * 48, 3)
         index = int(key[-1]) + (10 if key.startswith("test") else 0)
@@ -121,7 +121,7 @@ def test_wide_frames_lose_their_sides(tmp_path):
     source = Source("x", [write_shard(tmp_path / "shard", [video])])
     strip = thumbnails.read_strips(source.indexed(), [0], CLIP)[0]
     pixels = tf.io.decode_jpeg(base64.b64decode(strip.data)).numpy()
-    assert pixels.shape == (48, 8 * 85, 3) and strip.width == 142
+    assert pixels.shape == (48, 8 * 85, 3) and strip.width == 128
 
 
 def test_random_queries_come_first_then_wrong_ones():
@@ -173,5 +173,5 @@ def test_a_browser_plays_the_page(content, tmp_path):
     found = json.loads(html.unescape(title[1]))
     steps = [float(position.removesuffix("%")) for position in found["positions"]]
     np.testing.assert_allclose(steps, np.linspace(0, 100, 8), atol=0.01)
-    assert found["width"] == 96 and not found["overflow"]
+    assert found["width"] == 86 and not found["overflow"]
     assert found["borders"] == ["dashed", "solid"] and found["hidden"] == ["none", "flex"]
