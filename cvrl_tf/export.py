@@ -3,8 +3,10 @@
   python -m cvrl_tf.export --model_dir=runs/first --output_dir=exports/first
 
 The directory then holds backbone.keras and saved_model/, to fine-tune or to serve, and a README.md
-with the code for each. Both are reloaded in a fresh process, and their features compared with those
-of the checkpoint, before the directory appears.
+with the code for each. Of a run of cvrl_tf.finetune or cvrl_tf.linear_eval it holds also
+classifier.keras, from clips to the probabilities of classes, which the SavedModel returns too. All
+are reloaded in a fresh process, and their outputs compared with those of the checkpoint, before the
+directory appears.
 """
 
 import os
@@ -13,6 +15,7 @@ from cvrl_tf.cli import backbone as backbone_flags
 from cvrl_tf.cli.application import Command
 from cvrl_tf.cli.flag import Flag, Values
 from cvrl_tf.errors import InputError
+from cvrl_tf.evaluation import classifier as classifiers
 from cvrl_tf.exporting import directory
 
 FLAGS = {
@@ -33,9 +36,13 @@ def main(flags: Values) -> None:
         " process",
         flush=True,
     )
-    difference = directory.write(backbone, origin, output_dir)
+    classifier = None
+    if origin.kind == "run" and origin.checkpoint and classifiers.is_classifier(origin.config):
+        classifier = classifiers.load(origin.checkpoint)
+    difference = directory.write(backbone, origin, output_dir, classifier)
     print(f"written: {output_dir}")
-    print(f"verified: features differ from the checkpoint's by {difference:.0e} of the largest")
+    outputs = "features and probabilities" if classifier else "features"
+    print(f"verified: {outputs} differ from the checkpoint's by {difference:.0e} of the largest")
     print(f"next: the code to fine-tune and serve it: {os.path.join(output_dir, 'README.md')}")
 
 

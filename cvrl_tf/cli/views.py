@@ -22,6 +22,10 @@ NUMBERS = (
     ),
 )
 FLAGS = (*CLIP, *NUMBERS)
+OF_CLASSIFIER = (
+    *CLIP,
+    *(dataclasses.replace(flag, default=None, kind=int) for flag in NUMBERS),
+)
 HEADING = "Views (by default, clips as in pre-training)"
 
 
@@ -38,3 +42,14 @@ def of_run(flags: Values, config: NetworkConfig) -> EvaluationViews:
         flags.crop_size or config.crop_size,
     )
     return of_clip(flags, clip)
+
+
+def of_classifier(flags: Values, views: EvaluationViews) -> EvaluationViews:
+    """The views that the flags `OF_CLASSIFIER` choose; as `views` where a flag is not given."""
+    clip = ClipSpec(
+        flags.num_frames or views.clip.frames,
+        flags.stride or views.clip.stride,
+        flags.crop_size or views.clip.size,
+    )
+    num_clips, num_crops = flags.num_clips or views.num_clips, flags.num_crops or views.num_crops
+    return EvaluationViews(clip, num_clips, num_crops)

@@ -1,6 +1,7 @@
-"""Features of videos as a file for other programs, from records or straight from video files.
+"""Values of each video as a file for other programs, from records or straight from video files.
 
-Both go through a `feature_store` beside the output, so that the same call resumes after a stop.
+Values are features or class probabilities. They go through a `feature_store` beside the output, so
+that the same call resumes after a stop.
 """
 
 import csv
@@ -9,7 +10,7 @@ import hashlib
 import io
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -21,118 +22,131 @@ from cvrl_tf.conversion.catalogs import Entry
 from cvrl_tf.conversion.state import Failure
 from cvrl_tf.conversion.workers import InProcess, WorkerPool
 from cvrl_tf.data import records
+from cvrl_tf.data.clips import ClipSpec
 from cvrl_tf.data.source import IndexedSource
 from cvrl_tf.errors import InputError
-from cvrl_tf.evaluation import feature_store
+from cvrl_tf.evaluation import feature_store, thumbnails
 from cvrl_tf.evaluation.decoding import Decoding, settings_of
 from cvrl_tf.evaluation.feature_store import FeatureStore, StoredFeatures
 from cvrl_tf.evaluation.features import identify
 from cvrl_tf.evaluation.inference import map_records, map_videos
+from cvrl_tf.evaluation.thumbnails import Strip
 from cvrl_tf.evaluation.views import EvaluationViews
 from cvrl_tf.progress import Progress
 
 FEATURES_KEY, SHAPE_KEY = "features", "features/shape"
-_DESCRIPTION = "features"
 
 
-def check_output(path: str) -> None:
-    """Raises InputError unless `path` can be made: a local .npz or .tfrecord file."""
-    if os.path.splitext(path)[1] not in _WRITERS:
-        raise InputError(
-            f"--output={path}: expected a name that ends in {' or '.join(_WRITERS)}, which says the"
-            " format."
-        )
-    if files.is_remote(path):
-        raise InputError(f"--output={path} is remote: expected a local file, to be copied then.")
-    if os.path.exists(path):
-        raise InputError(f"--output={path} exists: name a new file.")
-    files.check_writable(path, f"--output={path}")
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """What is computed of each video.
 
-
-def from_records(
-    backbone: keras.Model,
-    videos: IndexedSource,
-    views: EvaluationViews,
-    output: str,
-) -> StoredFeatures:
-    """Writes the features of all records, in their order.
-
-    Args:
-      backbone: from clips (n, T, H, W, 3) to features (n, D); run in inference mode.
-      videos: what to read, checked with `checks.check_shards`.
+    Attributes:
+      function: from clips (n, T, size, size, 3) float32 in [0, 1] to values (n, K), clip by clip.
+      size: K.
+      values: what they are, in the plural.
+      models: the networks in it.
       views: the views of each video.
-      output: the file, see `check_output`: .npz with `features` (N, V, D) float32, `labels` (N,)
-        int64, -1 where there is none, and `ids` (N,); or .tfrecord with a `tf.train.Example` for
-        each video: `features`, V * D floats, `features/shape`, `example/id` and, where there is
-        one, `clip/label/index`.
-
-    Returns:
-      What was written; its values are gone.
-
-    Raises:
-      InputError: a record that cannot be read, or a store beside `output` of something else.
     """
 
-    def add(store: FeatureStore) -> None:
+    function: Callable[[tf.Tensor], tf.Tensor]
+    size: int
+    values: str
+    models: Sequence[keras.Model]
+    views: EvaluationViews
+
+
+@dataclasses.dataclass(frozen=True)
+class Records:
+    """Videos in records; checked with `checks.check_shards`."""
+
+    videos: IndexedSource
+
+    def fingerprint(self, views: EvaluationViews) -> str:
+        """Of the content of the records."""
+        return self.videos.index.fingerprint()
+
+    def compute(self, network: Network, store: FeatureStore) -> None:
+        """Adds to `store` what it lacks, in the order of the records.
+
+        Raises:
+          InputError: a record that cannot be read.
+        """
         for video in map_records(
-            _pooled(backbone), videos, views, _DESCRIPTION, first_video=len(store.ids)
+            network.function,
+            self.videos,
+            network.views,
+            network.values,
+            first_video=len(store.ids),
         ):
             store.append(*video)
 
-    return _extract(backbone, videos.index.fingerprint(), views, output, add)
+    def strips(self, rows: Sequence[int], ids: Sequence[str], clip: ClipSpec) -> dict[int, Strip]:
+        """Thumbnails by row; arguments as of `VideoFiles.strips`."""
+        return thumbnails.read_strips(self.videos, rows, clip)
 
 
-def from_files(
-    backbone: keras.Model,
-    entries: Sequence[Entry],
-    views: EvaluationViews,
-    output: str,
-    executor: WorkerPool | InProcess | None = None,
-) -> StoredFeatures:
-    """Writes the features of video files: those that their records would have.
+@dataclasses.dataclass(frozen=True)
+class VideoFiles:
+    """Video files. They have the values that their records would have.
 
-    A video that cannot be decoded is skipped; `OUTPUT.failures.csv` lists those with the reason,
-    and damaged ones that were used (kept=yes).
-
-    Args:
-      backbone: as for `from_records`.
+    Attributes:
       entries: the files; their ids are unique.
-      views: as for `from_records`.
-      output: as for `from_records`.
-      executor: decodes the files; None for a process for each core. A process that hangs or dies
-        at a file is replaced, and the file is a failure.
-
-    Returns:
-      What was written, without the values.
-
-    Raises:
-      InputError: no video can be decoded, or a store beside `output` of something else.
+      executor: makes what decodes the files. A process that hangs or dies at a file is replaced,
+        and the file is a failure. By default a process for each core.
     """
 
-    def add(store: FeatureStore) -> None:
+    entries: Sequence[Entry]
+    executor: Callable[[], WorkerPool | InProcess] = WorkerPool
+
+    def fingerprint(self, views: EvaluationViews) -> str:
+        """Of the ids, paths and sizes of the files, and how they are decoded for the views."""
+        digest = hashlib.sha256(repr(settings_of(views)).encode())
+        for entry in self.entries:
+            digest.update(f"{entry.video_id}\t{entry.path}\t{_size(entry.path)}\n".encode())
+        return digest.hexdigest()[:16]
+
+    def compute(self, network: Network, store: FeatureStore) -> None:
+        """Adds to `store` what it lacks, and what is wrong with damaged files."""
         skipped = {failure.video_id for failure in store.failures.values() if not failure.kept}
         known = skipped.union(store.ids)
-        left = [entry for entry in entries if entry.video_id not in known]
+        left = [entry for entry in self.entries if entry.video_id not in known]
         with (
-            executor or WorkerPool() as running,
-            Progress(_DESCRIPTION, len(entries), "video", initial=len(known)) as progress,
+            self.executor() as running,
+            Progress(network.values, len(self.entries), "video", initial=len(known)) as progress,
         ):
 
             def note(failure: Failure) -> None:
                 store.note_failure(failure)
                 progress.update(int(not failure.kept), skipped=store.num_skipped)
 
-            decoding = Decoding(left, views, running, note)
+            decoding = Decoding(left, network.views, running, note)
             videos = decoding.dataset()
-            for video in map_videos(_pooled(backbone), videos, lambda video: video, views):
+            for video in map_videos(network.function, videos, lambda video: video, network.views):
                 store.append(*video)
                 progress.update()
             decoding.check()
 
-    digest = hashlib.sha256(repr(settings_of(views)).encode())
-    for entry in entries:
-        digest.update(f"{entry.video_id}\t{entry.path}\t{_size(entry.path)}\n".encode())
-    return _extract(backbone, digest.hexdigest()[:16], views, output, add)
+    def strips(self, rows: Sequence[int], ids: Sequence[str], clip: ClipSpec) -> dict[int, Strip]:
+        """Thumbnails by row; those of videos that cannot be decoded any more are missing.
+
+        Args:
+          rows: numbers of some of the videos in `ids`.
+          ids: of the videos that were computed.
+          clip: as the network sees it.
+        """
+        entries = {entry.video_id: entry for entry in self.entries}
+        row_of = {ids[row]: row for row in rows}
+        chosen = [entries[video_id] for video_id in row_of]
+        strips = {}
+        with self.executor() as running, Progress("thumbnails", len(rows), "video") as progress:
+            decoding = Decoding(chosen, EvaluationViews(clip, 1), running, lambda failure: None)
+            for video in decoding.dataset():
+                row = row_of[video["id"].numpy().decode()]
+                strips[row] = thumbnails.strip_of(video["frames"], clip)
+                progress.update()
+            decoding.check()
+        return strips
 
 
 def _size(path: str) -> int:
@@ -143,25 +157,52 @@ def _size(path: str) -> int:
         return -1
 
 
-def _pooled(backbone: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
-    return lambda clips: backbone(clips, training=False)
+Writer = Callable[[str, StoredFeatures], None]
 
 
-def _extract(
-    backbone: keras.Model,
-    data: str,
-    views: EvaluationViews,
-    output: str,
-    add: Callable[[FeatureStore], None],
+def check_output(path: str, extensions: Sequence[str]) -> None:
+    """Raises InputError unless `path` can be made: a local file with one of the extensions."""
+    if os.path.splitext(path)[1] not in extensions:
+        raise InputError(
+            f"--output={path}: expected a name that ends in {' or '.join(extensions)}, which says"
+            " the format."
+        )
+    if files.is_remote(path):
+        raise InputError(f"--output={path} is remote: expected a local file, to be copied then.")
+    if os.path.exists(path):
+        raise InputError(f"--output={path} exists: name a new file.")
+    files.check_writable(path, f"--output={path}")
+
+
+def extract(
+    network: Network, videos: Records | VideoFiles, output: str, write: Writer
 ) -> StoredFeatures:
-    """Fills the store beside the output, makes the output of it, and removes it."""
-    check_output(output)
-    identity = identify(backbone, "pooled", "float32", data, views)
+    """Computes the values of all videos, then writes the output.
+
+    A video file that cannot be decoded is skipped; `OUTPUT.failures.csv` lists those with the
+    reason, and damaged ones that were used (kept=yes).
+
+    Args:
+      network: what is computed.
+      videos: of which.
+      output: the file, see `check_output`.
+      write: writes the values to a file, which then becomes `output`.
+
+    Returns:
+      What was written; its values are gone.
+
+    Raises:
+      InputError: no video can be decoded, a record cannot be read, or the store beside `output` is
+        of something else.
+    """
+    check_output(output, [os.path.splitext(output)[1]])
+    views = network.views
+    identity = identify(network.models, network.values, "float32", videos.fingerprint(views), views)
     directory = f"{output}.partial"
-    row = len(views), backbone.output_shape[-1]
+    row = len(views), network.size
     with feature_store.open_store(directory, identity, row) as store:
         if not store.complete:
-            add(store)
+            videos.compute(network, store)
             store.finish()
         stored = store.read()
         failures = f"{output}.failures.csv"
@@ -174,10 +215,21 @@ def _extract(
                 " reasons."
             )
         temporary = os.path.join(directory, "output")
-        _WRITERS[os.path.splitext(output)[1]](temporary, stored)
+        write(temporary, stored)
         os.replace(temporary, output)
         shutil.rmtree(directory)
     return dataclasses.replace(stored, values=np.empty((0, *row), np.float32))
+
+
+def features_of(backbone: keras.Model, views: EvaluationViews) -> Network:
+    """The pooled features (n, D) of a backbone, in inference mode."""
+    return Network(
+        lambda clips: backbone(clips, training=False),
+        backbone.output_shape[-1],
+        "pooled features",
+        [backbone],
+        views,
+    )
 
 
 def _failures_text(failures: Sequence[Failure]) -> str:
@@ -189,11 +241,18 @@ def _failures_text(failures: Sequence[Failure]) -> str:
 
 
 def _write_npz(path: str, stored: StoredFeatures) -> None:
+    """`features` (N, V, D) float32, `labels` (N,) int64, -1 where there is none, `ids` (N,)."""
     with open(path, "wb") as file:
         np.savez(file, features=stored.values, labels=stored.labels, ids=np.array(stored.ids))
 
 
 def _write_tfrecord(path: str, stored: StoredFeatures) -> None:
+    """A `tf.train.Example` for each video.
+
+    `features`, V * D floats; `features/shape`; `example/id`; and where there is one,
+    `clip/label/index`.
+    """
+
     def feature(**values: Any) -> tf.train.Feature:
         ((kind, value),) = values.items()
         return tf.train.Feature(**{kind: value})
@@ -211,4 +270,4 @@ def _write_tfrecord(path: str, stored: StoredFeatures) -> None:
             writer.write(example.SerializeToString())
 
 
-_WRITERS = {".npz": _write_npz, ".tfrecord": _write_tfrecord}
+FEATURE_WRITERS: Mapping[str, Writer] = {".npz": _write_npz, ".tfrecord": _write_tfrecord}

@@ -82,8 +82,8 @@ class FeatureStore:
         ]
         if differing:
             raise InputError(
-                f"{self._directory} holds features with {', '.join(differing)}: remove it, or name"
-                " another output."
+                f"{self._directory} holds unfinished values with {', '.join(differing)}: remove it,"
+                " or name another output."
             )
         return stored["complete"]
 
@@ -255,7 +255,7 @@ def open_store(
         os.makedirs(directory, exist_ok=True)
     except OSError as error:
         raise InputError(f"{directory} cannot be made: {error.strerror}.") from None
-    with files.locked(os.path.join(directory, "lock"), f"writing features to {directory}"):
+    with files.locked(os.path.join(directory, "lock"), f"writing to {directory}"):
         store = FeatureStore(directory, identity, row)
         try:
             yield store

@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -79,13 +79,13 @@ def extract_features(
 
 
 def identify(
-    backbone: keras.Model, features: str, dtype: str, data: str, views: EvaluationViews
+    models: Sequence[keras.Model], features: str, dtype: str, data: str, views: EvaluationViews
 ) -> dict[str, Any]:
     """What decides the features that are stored, as `feature_store.open_store` takes it.
 
     Args:
-      backbone: that computes them.
-      features: which of its features.
+      models: that compute them.
+      features: which of their outputs.
       dtype: of the file.
       data: fingerprint of the videos.
       views: of each.
@@ -93,8 +93,8 @@ def identify(
     return {
         "features": features,
         "dtype": dtype,
-        "weights": fingerprint_weights(backbone),
-        "precision": sorted({layer.compute_dtype for layer in backbone.layers}),
+        "weights": fingerprint_weights(*models),
+        "precision": sorted({layer.compute_dtype for model in models for layer in model.layers}),
         "data": data,
         "views": views.as_json(),
     }
@@ -128,7 +128,9 @@ def cached_features(
     Raises:
       InputError: a record that is damaged or not in the layout; another process computes the same.
     """
-    identity = identify(backbone, "pooled, of norm 1", "float16", videos.index.fingerprint(), views)
+    identity = identify(
+        [backbone], "pooled, of norm 1", "float16", videos.index.fingerprint(), views
+    )
     name = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
     directory = os.path.join(cache_dir, name)
     row = len(views), backbone.output_shape[-1]

@@ -63,7 +63,9 @@ def classify(
       InputError: fewer training videos than neighbours.
     """
     recalls = accuracy.recalls(len(train.labels))
-    neighbors = probes.nearest(train, test, max(*num_neighbors, *recalls))
+    # The page shows neighbours, whether or not they vote.
+    count = max(*num_neighbors, min(max(accuracy.RECALLS), len(train.labels)))
+    neighbors = probes.nearest(train, test, count)
     figures: dict[str, Estimate] = {}
     shares = []
     for k in num_neighbors:
@@ -73,8 +75,8 @@ def classify(
         figures |= _accuracies(f"knn_{k}", shares[-1].argmax(axis=1), test.labels)
     figures |= accuracy.retrieval_figures(train.labels[neighbors.indices], test.labels, recalls)
     if logistic_regression:
-        predict = linear.fit_logistic_regression(train.values[:, np.newaxis], train.labels)
-        predicted = predict(test.values[:, np.newaxis]).argmax(axis=1)
+        classifier = linear.fit_logistic_regression(train.values[:, np.newaxis], train.labels)
+        predicted = linear.predict(classifier, test.values[:, np.newaxis]).argmax(axis=1)
         figures |= _accuracies("logistic_regression", predicted, test.labels)
     return KnnResult(train, test, num_neighbors, figures, shares[0], neighbors)
 

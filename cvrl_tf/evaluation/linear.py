@@ -5,8 +5,8 @@ protocol, but without augmentation; in testing the softmax of a video's views is
 """
 
 import warnings
-from collections.abc import Callable
 
+import keras
 import numpy as np
 import tensorflow as tf
 from sklearn.exceptions import ConvergenceWarning
@@ -24,12 +24,10 @@ from cvrl_tf.training.supervised import cross_entropy
 
 LOGISTIC_ITERATIONS = 2000
 CHUNK = 512  # videos classified at a time
-
-# From the features (N, V, D) of N videos with V views to their class probabilities (N, C).
-Predictor = Callable[[np.ndarray], np.ndarray]
+ABSENT_LOGIT = -1e9  # of a class without training videos: its probability is 0
 
 
-def fit_sgd(config: SupervisedConfig, features: np.ndarray, labels: np.ndarray) -> Predictor:
+def fit_sgd(config: SupervisedConfig, features: np.ndarray, labels: np.ndarray) -> keras.Model:
     """Trains the classifier of the linear evaluation with its SGD, on stored features.
 
     Each epoch contains each video once, with a randomly drawn clip, in the order of the stream that
@@ -39,6 +37,9 @@ def fit_sgd(config: SupervisedConfig, features: np.ndarray, labels: np.ndarray) 
       config: classes, schedule and seed.
       features: (N, V, D) floats of norm 1, of V clips of N videos; may be mapped from a file.
       labels: (N,) int64.
+
+    Returns:
+      The classifier, of `heads.build_classifier`.
 
     Source: paper section 4.2.
     """
@@ -82,42 +83,58 @@ def fit_sgd(config: SupervisedConfig, features: np.ndarray, labels: np.ndarray) 
             train(features[batch, batch_clips].astype("float32"), labels[batch], step)
             progress.update()
 
-    def predict(values: np.ndarray) -> np.ndarray:
-        probabilities = tf.nn.softmax(classifier(_flat(values)))
-        return tf.reduce_mean(tf.reshape(probabilities, [*values.shape[:2], -1]), axis=1).numpy()
-
-    return predict
+    return classifier
 
 
-def fit_logistic_regression(features: np.ndarray, labels: np.ndarray) -> Predictor:
+def fit_logistic_regression(features: np.ndarray, labels: np.ndarray) -> keras.Model:
     """Multinomial logistic regression on standardised features, scikit-learn's with C = 1.
 
     Args:
       features: (N, V, D) floats, of V clips of N videos; all are in memory twice, as float32.
       labels: (N,) int64.
+
+    Returns:
+      The same function of features that are not standardised, as `heads.build_classifier` makes it
+      for all classes up to the largest label. Classes without videos have probability 0.
     """
     num_clips = features.shape[1]
     scaler = StandardScaler().fit(_flat(features))
-    classifier = LogisticRegression(max_iter=LOGISTIC_ITERATIONS)
+    regression = LogisticRegression(max_iter=LOGISTIC_ITERATIONS)
     with warnings.catch_warnings():
         # Iterations that have not converged to 1e-4 classify as well as more would.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        classifier.fit(scaler.transform(_flat(features)), np.repeat(labels, num_clips))
-    num_classes = int(classifier.classes_.max()) + 1
+        regression.fit(scaler.transform(_flat(features)), np.repeat(labels, num_clips))
+    weights, intercepts = regression.coef_, regression.intercept_
+    if len(regression.classes_) == 2:  # one logit, of the second class: that of the first is 0
+        weights = np.concatenate([0 * weights, weights])
+        intercepts = np.concatenate([0 * intercepts, intercepts])
+    weights = weights.astype(np.float64) / scaler.scale_
+    num_classes = int(regression.classes_.max()) + 1
+    kernel = np.zeros((features.shape[2], num_classes))
+    bias = np.full(num_classes, ABSENT_LOGIT)
+    kernel[:, regression.classes_] = weights.T
+    bias[regression.classes_] = intercepts - weights @ scaler.mean_
+    classifier = build_classifier(len(kernel), num_classes)
+    classifier.set_weights([kernel, bias])
+    return classifier
 
-    def predict(values: np.ndarray) -> np.ndarray:
-        probabilities = np.zeros((*values.shape[:2], num_classes))
-        found = classifier.predict_proba(scaler.transform(_flat(values)))
-        probabilities[..., classifier.classes_] = found.reshape(*values.shape[:2], -1)
-        return probabilities.mean(axis=1)
 
-    return predict
+def predict(classifier: keras.Model, features: np.ndarray) -> np.ndarray:
+    """The mean over the views of each video of its class probabilities.
 
+    Args:
+      classifier: of `fit_sgd` or `fit_logistic_regression`.
+      features: (N, V, D) floats; may be mapped from a file.
 
-def predict_in_chunks(predict: Predictor, features: np.ndarray) -> np.ndarray:
-    """Class probabilities (N, C) of features (N, V, D) that may be mapped from a file."""
-    starts = range(0, len(features), CHUNK)
-    return np.concatenate([predict(features[start : start + CHUNK]) for start in starts])
+    Returns:
+      (N, C) float32.
+    """
+    found = []
+    for start in range(0, len(features), CHUNK):
+        values = features[start : start + CHUNK]
+        probabilities = tf.nn.softmax(classifier(_flat(values)))
+        found.append(tf.reduce_mean(tf.reshape(probabilities, [*values.shape[:2], -1]), axis=1))
+    return np.concatenate(found)
 
 
 def _flat(features: np.ndarray) -> np.ndarray:

@@ -16,7 +16,6 @@ RANDOM_QUERIES = 12
 WRONG_QUERIES = 12  # at most, beside the random ones
 SHOWN = 5  # neighbours of each
 SEED = 0
-_FRAMES_PER_SECOND = 25  # of most videos; playback is close enough to the real speed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,10 +88,7 @@ def render(result: Result, found: KnnResult, task: Task) -> str:
         num_test=len(test.labels),
         num_wrong=int(np.sum(found.predictions != test.labels)),
         seed=SEED,
-        strips=strips,
-        height=thumbnails.HEIGHT,
-        max_width=thumbnails.MAX_WIDTH,
-        seconds=f"{max(0.6, clip.span / _FRAMES_PER_SECOND):.2f}",
+        **thumbnails.template_values(strips, result.views),
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from cvrl_tf.evaluation import accuracy
 
 PREDICTIONS_FILE = "predictions.csv"
+SUMMARY_CLASSES = 8  # that a summary lists
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +39,19 @@ class Predictions:
         """(C, C) counts, see `accuracy.confusion_matrix`; `labels` are known."""
         assert self.labels is not None
         return accuracy.confusion_matrix(self.classes, self.labels, len(self.class_names))
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many videos each class is predicted for, the most frequent first."""
+        counts = np.bincount(self.classes, minlength=len(self.class_names))
+        order = np.argsort(-counts, kind="stable")
+        return {self.class_names[label]: int(counts[label]) for label in order if counts[label]}
+
+    def summary(self) -> str:
+        """The counts in a line."""
+        shown = [f"{name} {count}" for name, count in self.counts.items()]
+        more = f" and {len(shown) - SUMMARY_CLASSES} more classes" * (len(shown) > SUMMARY_CLASSES)
+        return f"{len(self.ids)} videos: {', '.join(shown[:SUMMARY_CLASSES])}{more}"
 
     def as_csv(self) -> str:
         """A header, then a row for each video.

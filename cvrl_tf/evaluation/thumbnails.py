@@ -2,7 +2,8 @@
 
 import base64
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import simplejpeg
@@ -11,11 +12,13 @@ import tensorflow as tf
 from cvrl_tf.data import sampling
 from cvrl_tf.data.clips import ClipSpec
 from cvrl_tf.data.source import IndexedSource
+from cvrl_tf.evaluation.views import EvaluationViews
 
 FRAMES = 8
 HEIGHT = 72  # pixels
 MAX_WIDTH = 128  # pixels: 16:9; wider frames lose their sides
 QUALITY = 60
+_FRAMES_PER_SECOND = 25  # of most videos; playback is close enough to the real speed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +36,16 @@ class Strip:
     width: int
 
 
+def template_values(strips: Mapping[str, Strip], views: EvaluationViews) -> dict[str, Any]:
+    """What `tiles.html` needs to play strips, by the class of the elements that show them."""
+    return {
+        "strips": strips,
+        "height": HEIGHT,
+        "max_width": MAX_WIDTH,
+        "seconds": f"{max(0.6, views.clip.span / _FRAMES_PER_SECOND):.2f}",
+    }
+
+
 def read_strips(videos: IndexedSource, numbers: Iterable[int], clip: ClipSpec) -> dict[int, Strip]:
     """The middle clip of some videos, thinned to a few frames.
 
@@ -44,15 +57,23 @@ def read_strips(videos: IndexedSource, numbers: Iterable[int], clip: ClipSpec) -
     Returns:
       Strips by number.
     """
-    strips = {}
-    for number in numbers:
-        frames = videos.read(tf.constant(number))["frames"]
-        count = len(frames)
-        start = sampling.even_starts(count, 1, clip.frames, clip.stride)[0]
-        positions = sampling.clip_indices(start, count, clip.frames, clip.stride).numpy()
-        kept = [int(positions[place]) for place in sampling.spaced(clip.frames, FRAMES)]
-        strips[number] = _strip([frames[position].numpy() for position in kept])
-    return strips
+    return {
+        number: strip_of(videos.read(tf.constant(number))["frames"], clip) for number in numbers
+    }
+
+
+def strip_of(frames: tf.Tensor, clip: ClipSpec) -> Strip:
+    """The middle clip of a video, thinned to a few frames.
+
+    Args:
+      frames: (L,) string, JPEGs; those that the middle clip does not take may be empty.
+      clip: as the network sees it.
+    """
+    count = len(frames)
+    start = sampling.even_starts(count, 1, clip.frames, clip.stride)[0]
+    positions = sampling.clip_indices(start, count, clip.frames, clip.stride).numpy()
+    kept = [int(positions[place]) for place in sampling.spaced(clip.frames, FRAMES)]
+    return _strip([frames[position].numpy() for position in kept])
 
 
 def _strip(jpegs: list[bytes]) -> Strip:

@@ -11,19 +11,26 @@ import cvrl_tf
 from cvrl_tf import files
 from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation import report
+from cvrl_tf.evaluation.classifier import Classifier
 from cvrl_tf.training import metrics
 from cvrl_tf.training.origin import Origin
 from cvrl_tf.training.run_directory import EVALUATIONS, METRICS_FILE, RunDirectory
 
 
-def describe(backbone: keras.Model, origin: Origin) -> dict[str, Any]:
+def describe(
+    backbone: keras.Model, origin: Origin, classifier: Classifier | None = None
+) -> dict[str, Any]:
     """The content of export.json.
 
     Args:
       backbone: what is exported.
       origin: of its weights.
+      classifier: with the same backbone, if it is exported too.
     """
     config = origin.config
+    short_side = "crop_size"
+    if classifier and classifier.views.clip.size != config.crop_size:
+        short_side = f"{classifier.views.clip.size} pixels, as in the test"
     is_run = origin.kind == "run" and bool(origin.train_data)  # imported weights have no data
     imported_from = config.init_checkpoint if origin.kind == "run" else origin.checkpoint
     return {
@@ -41,7 +48,13 @@ def describe(backbone: keras.Model, origin: Origin) -> dict[str, Any]:
             "num_frames": config.num_frames,
             "stride": config.stride,
             "crop_size": config.crop_size,
-            "resize": "shorter side to crop_size, bilinear, rounded down to uint8; centre crop",
+            "resize": f"shorter side to {short_side}, bilinear, rounded down to uint8; centre crop",
+        },
+        "classifier": classifier
+        and {
+            "class_names": classifier.class_names,
+            "views": classifier.views.as_json(),
+            "views_in_words": str(classifier.views),
         },
         "linear_evaluation": {"feature_normalization": "L2"},
         "provenance": {

@@ -1,6 +1,7 @@
-"""The backbone as a SavedModel, for processes without this package."""
+"""The networks as a SavedModel, for processes without this package."""
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Mapping, Sequence
 
 import keras
 import tensorflow as tf
@@ -8,7 +9,33 @@ import tensorflow as tf
 from cvrl_tf.evaluation import views
 
 
-def save(backbone: keras.Model, path: str, crop_size: int, assets: Mapping[str, str]) -> None:
+@dataclasses.dataclass(frozen=True)
+class Head:
+    """What turns features into classes.
+
+    Attributes:
+      network: from features (N, D) to probabilities (N, C); of `stock.head_of`.
+      class_names: of the C classes.
+    """
+
+    network: keras.Model
+    class_names: Sequence[str]
+
+    def outputs(self, features: tf.Tensor) -> dict[str, tf.Tensor]:
+        """`probabilities` (N, C) float32, and the names of the most probable classes."""
+        probabilities = self.network(features, training=False)
+        names = tf.constant(list(self.class_names))
+        predicted = tf.gather(names, tf.argmax(probabilities, axis=1))
+        return {"probabilities": probabilities, "predicted": predicted}
+
+
+def save(
+    backbone: keras.Model,
+    path: str,
+    crop_size: int,
+    assets: Mapping[str, str],
+    head: Head | None = None,
+) -> None:
     """Writes `backbone` as a SavedModel.
 
     It has these functions, each also a signature; results are {"features": (N, D) float32}; N may
@@ -17,6 +44,9 @@ def save(backbone: keras.Model, path: str, crop_size: int, assets: Mapping[str, 
       train: the same in training mode: batch statistics normalise, and moving ones move.
       serving_default: of frames (N, T, H, W, 3) uint8 RGB of any size, in inference mode: the
         shorter side is resized to `crop_size`, and the centre cropped, as in evaluation.
+    With `head`, the results of `serve` and `serving_default` have also `probabilities`, (N, C)
+    float32, and `predicted`, (N,) string, the name of the most probable class; the function
+    `class_names` returns the names (C,) in the order of the probabilities.
     It also is a reusable SavedModel: called with clips and `training`, it returns the features
     themselves; it has `variables`, `trainable_variables` and `regularization_losses`.
 
@@ -25,9 +55,13 @@ def save(backbone: keras.Model, path: str, crop_size: int, assets: Mapping[str, 
       path: of the SavedModel.
       crop_size: pixels.
       assets: local files to copy into `assets/`, by the attribute that names each after loading.
+      head: of a classifier.
     """
     clips = tf.TensorSpec([None, None, None, None, 3], tf.float32, name="clips")
     frames = tf.TensorSpec([None, None, None, None, 3], tf.uint8, name="frames")
+
+    def outputs(features: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"features": features} | (head.outputs(features) if head else {})
 
     @tf.function(autograph=False)
     def call(clips: tf.Tensor, training: bool = False) -> tf.Tensor:
@@ -35,7 +69,7 @@ def save(backbone: keras.Model, path: str, crop_size: int, assets: Mapping[str, 
 
     @tf.function(autograph=False, input_signature=[clips])
     def serve(clips: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"features": _infer(backbone, clips)}
+        return outputs(_infer(backbone, clips))
 
     @tf.function(autograph=False, input_signature=[clips])
     def train(clips: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -44,7 +78,7 @@ def save(backbone: keras.Model, path: str, crop_size: int, assets: Mapping[str, 
     @tf.function(autograph=False, input_signature=[frames])
     def serving_default(frames: tf.Tensor) -> dict[str, tf.Tensor]:
         clips = views.center_clips(_not_empty(frames), crop_size)
-        return {"features": backbone(clips, training=False)[: tf.shape(frames)[0]]}
+        return outputs(backbone(clips, training=False)[: tf.shape(frames)[0]])
 
     for training in (False, True):
         call.get_concrete_function(clips, training=training)
@@ -54,6 +88,10 @@ def save(backbone: keras.Model, path: str, crop_size: int, assets: Mapping[str, 
     reusable.variables = [variable.value for variable in backbone.variables]
     reusable.trainable_variables = [variable.value for variable in backbone.trainable_variables]
     reusable.regularization_losses = []
+    if head:
+        names = tf.constant(list(head.class_names))
+        reusable.class_names = tf.function(lambda: names, input_signature=[], autograph=False)
+        reusable.head_variables = [variable.value for variable in head.network.variables]
     signatures = {"serving_default": serving_default, "serve": serve, "train": train}
     for name, endpoint in signatures.items():
         setattr(reusable, name, endpoint)

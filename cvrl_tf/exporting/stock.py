@@ -1,6 +1,10 @@
-"""The backbone in layers that Keras itself has."""
+"""The networks in layers that Keras itself has."""
+
+from collections.abc import Sequence
 
 import keras
+
+from cvrl_tf.evaluation.classifier import Classifier
 
 
 def copy(backbone: keras.Model) -> keras.Model:
@@ -25,3 +29,29 @@ def copy(backbone: keras.Model) -> keras.Model:
     model = keras.models.clone_model(backbone, clone_function=clone)
     model.set_weights(backbone.get_weights())
     return model
+
+
+def head_of(classifier: Classifier) -> keras.Model:
+    """From features (N, D), as a backbone returns them, to the probabilities (N, C) of classes."""
+    logits = classifier.head.layers[-1]
+    layers = [keras.layers.UnitNormalization(name="unit_norm")] if classifier.normalized else []
+    layers += [
+        keras.layers.Dense(logits.units, dtype="float32", name="logits"),
+        keras.layers.Softmax(dtype="float32", name="probabilities"),
+    ]
+    features = keras.Input((classifier.backbone.output_shape[-1],), name="features")
+    model = keras.Model(features, _apply(layers, features), name="head")
+    model.set_weights(classifier.head.get_weights())
+    return model
+
+
+def join(backbone: keras.Model, head: keras.Model) -> keras.Model:
+    """From clips to probabilities: the layers and weights of `copy` and of `head_of`."""
+    probabilities = _apply(head.layers[1:], backbone.output)
+    return keras.Model(backbone.input, probabilities, name="classifier")
+
+
+def _apply(layers: Sequence[keras.Layer], x: keras.KerasTensor) -> keras.KerasTensor:
+    for layer in layers:
+        x = layer(x)
+    return x

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -13,20 +14,26 @@ from cvrl_tf import files
 from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation import views
 
-TOLERANCE = 1e-5  # of the largest feature
+TOLERANCE = 1e-5  # of the largest feature or probability
 PROGRAM = os.path.join(os.path.dirname(__file__), "reload_program.py")
 
 
-def verify(export_dir: str, backbone: keras.Model, crop_size: int) -> float:
-    """Reloads an export in a fresh process and compares features of random clips.
+def verify(
+    export_dir: str,
+    backbone: keras.Model,
+    crop_size: int,
+    probabilities: Callable[[tf.Tensor], tf.Tensor] | None = None,
+) -> float:
+    """Reloads an export in a fresh process and compares its outputs for random clips.
 
     Args:
-      export_dir: with `saved_model` and `backbone.keras`.
+      export_dir: with `saved_model`, `backbone.keras` and for a classifier `classifier.keras`.
       backbone: the live model, float32.
       crop_size: of the SavedModel's preprocessing.
+      probabilities: of the live classifier, from clips; None without one.
 
     Returns:
-      The largest difference found, relative to the largest feature.
+      The largest difference found, relative to the largest feature or probability.
 
     Raises:
       InputError: the process fails, or a difference is above `TOLERANCE`.
@@ -36,10 +43,20 @@ def verify(export_dir: str, backbone: keras.Model, crop_size: int) -> float:
     frames = rng.integers(0, 256, (1, 4, crop_size + 9, crop_size + 32, 3), dtype=np.uint8)
     # On the CPU, as in the other process: GPUs convolve with less than float32's precision.
     with tf.device("CPU:0"):
-        inference = backbone(clips, training=False)
-        expected = dict.fromkeys(("backbone.keras", "serve", "the SavedModel, called"), inference)
         cropped = views.center_clips(frames, crop_size)
-        expected["serving_default"] = backbone(cropped, training=False)
+        features = backbone(clips, training=False)
+        expected = {
+            "features of backbone.keras": features,
+            "features of serve": features,
+            "features of the SavedModel, called,": features,
+            "features of serving_default": backbone(cropped, training=False),
+        }
+        if probabilities:
+            expected |= {
+                "probabilities of classifier.keras": probabilities(tf.constant(clips)),
+                "probabilities of serve": probabilities(tf.constant(clips)),
+                "probabilities of serving_default": probabilities(cropped),
+            }
     with (
         tempfile.TemporaryDirectory(prefix="cvrl_") as directory,
         files.literal_path(os.path.abspath(export_dir)) as literal,
@@ -65,12 +82,12 @@ def verify(export_dir: str, backbone: keras.Model, crop_size: int) -> float:
             )
         found = dict(np.load(outputs))
     worst = 0.0
-    for name, features in expected.items():
-        scale = float(np.max(np.abs(features)))
-        difference = float(np.max(np.abs(found[name] - features))) / scale
+    for name, values in expected.items():
+        scale = float(np.max(np.abs(values)))
+        difference = float(np.max(np.abs(found[name] - values))) / scale
         if not difference <= TOLERANCE:  # NaN too
             raise InputError(
-                f"The export was discarded: the features of {name} differ from the live model's"
+                f"The export was discarded: the {name} differ from the live model's"
                 f" by {difference:.1e} of the largest, expected at most {TOLERANCE:.0e}"
             )
         worst = max(worst, difference)

@@ -178,6 +178,19 @@ def training_in(
         yield Order(config.seed, _load(model_dir).order)
 
 
+def write(model_dir: str, config: NetworkConfig) -> None:
+    """Writes the configuration of weights that no training resumes from, replacing another one.
+
+    Args:
+      model_dir: the directory; `config.json` in it is not of a run.
+      config: of the weights.
+
+    Raises:
+      InputError: it cannot be written.
+    """
+    _write(RunDirectory(model_dir), RunState(config), None)
+
+
 def load_config(model_dir: str) -> NetworkConfig:
     """The configuration of the run in `model_dir`.
 

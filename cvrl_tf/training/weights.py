@@ -1,5 +1,7 @@
 """The weights of runs: loaded from checkpoints, imported, and taken as initial weights."""
 
+from collections.abc import Mapping
+
 import keras
 import tensorflow as tf
 
@@ -48,12 +50,25 @@ def save_imported(
       head: the projection head, None when there is none.
       step: number of training steps that the weights have seen.
     """
-    parts = {"backbone": backbone, "step": tf.Variable(step, dtype=tf.int64)}
+    networks = {"backbone": backbone}
     if head is not None:
-        parts["head"] = head
+        networks["head"] = head
+    save(model_dir, networks, step)
+
+
+def save(model_dir: str, networks: Mapping[str, keras.Model], step: int) -> None:
+    """Writes the only checkpoint of a directory, from which no training resumes.
+
+    Args:
+      model_dir: the directory.
+      networks: by their names in checkpoints.
+      step: number of training steps that the weights have seen.
+    """
     with files.literal_path(model_dir) as literal:
         manager = tf.train.CheckpointManager(
-            tf.train.Checkpoint(**parts), RunDirectory(literal).checkpoints, max_to_keep=1
+            tf.train.Checkpoint(**networks, step=tf.Variable(step, dtype=tf.int64)),
+            RunDirectory(literal).checkpoints,
+            max_to_keep=1,
         )
         manager.save(checkpoint_number=step)
 

@@ -11,7 +11,15 @@ from absl import flags as absl_flags
 from cvrl_tf.cli.application import Command
 
 ROOT = pathlib.Path(__file__).parents[2]
-ENTRY_POINTS = {"train", "knn_eval", "linear_eval", "finetune", "extract_features", "export"}
+ENTRY_POINTS = {
+    "train",
+    "knn_eval",
+    "linear_eval",
+    "finetune",
+    "extract_features",
+    "export",
+    "predict",
+}
 # Words of help texts that have a plainer form.
 OLD_WORDS = ("goes on", "go on", "tell", "told", "left out", "leave out", "leaves out", "so many")
 

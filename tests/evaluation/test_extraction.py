@@ -20,10 +20,18 @@ from cvrl_tf.data.lookup import find_source
 from cvrl_tf.data.source import Source
 from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation import extraction
+from cvrl_tf.evaluation.extraction import Records
 from cvrl_tf.evaluation.feature_store import open_store
 from cvrl_tf.evaluation.views import EvaluationViews, sample_views
 
 CLIP = ClipSpec(frames=4, stride=2, size=32)
+
+
+def _extract(backbone, videos, views, output):
+    """The features of `videos`: records, or files and an executor for them."""
+    chosen = extraction.VideoFiles(*videos) if isinstance(videos, tuple) else videos
+    write = extraction.FEATURE_WRITERS[os.path.splitext(output)[1]]
+    return extraction.extract(extraction.features_of(backbone, views), chosen, output, write)
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +56,8 @@ def entries(tmp_path_factory):
 
 def test_files_give_the_features_of_their_records(backbone, entries, tmp_path):
     output = tmp_path / "features.npz"
-    stored = extraction.from_files(
-        backbone, entries, EvaluationViews(CLIP, 2, 3), str(output), InProcess()
-    )
+    views = EvaluationViews(CLIP, 2, 3)
+    stored = _extract(backbone, (entries, InProcess), views, str(output))
     assert [(failure.video_id, failure.kept) for failure in stored.failures] == [
         ("b", False),
         ("d", True),
@@ -67,9 +74,7 @@ def test_files_give_the_features_of_their_records(backbone, entries, tmp_path):
     videos = [frames.read_video(entry)[0] for entry in entries if entry.video_id != "b"]
     source = Source("x", [write_shard(tmp_path / "shard", videos)]).indexed()
     again = tmp_path / "again.npz"
-    assert extraction.from_records(
-        backbone, source, EvaluationViews(CLIP, 2, 3), str(again)
-    ).ids == list("acde")
+    assert _extract(backbone, Records(source), views, str(again)).ids == list("acde")
     np.testing.assert_array_equal(np.load(again)["features"], found["features"])
     views = sample_views(tf.constant(list(videos[1].frames)), EvaluationViews(CLIP, 2, 3))
     np.testing.assert_allclose(
@@ -82,13 +87,10 @@ def test_files_give_the_features_of_their_records(backbone, entries, tmp_path):
 def test_it_goes_on_where_it_was_killed(backbone, entries, shards, tmp_path, monkeypatch, kind):
     def extract(name):
         output = tmp_path / name
-        if kind == "files":
-            extraction.from_files(
-                backbone, entries, EvaluationViews(CLIP, 1), str(output), InProcess()
-            )
-        else:
-            source = find_source(shards, "data").indexed()
-            extraction.from_records(backbone, source, EvaluationViews(CLIP, 1), str(output))
+        videos = entries, InProcess
+        if kind == "records":
+            videos = Records(find_source(shards, "data").indexed())
+        _extract(backbone, videos, EvaluationViews(CLIP, 1), str(output))
         return np.load(output)
 
     whole = extract("whole.npz")
@@ -118,11 +120,9 @@ def test_it_goes_on_where_it_was_killed(backbone, entries, shards, tmp_path, mon
 
 def test_tfrecords(backbone, tmp_path):
     videos = [make_video(0, label=3), make_video(1, label=None)]
-    source = Source("x", [write_shard(tmp_path / "shard", videos)]).indexed()
-    extraction.from_records(backbone, source, EvaluationViews(CLIP, 2), str(tmp_path / "a.npz"))
-    extraction.from_records(
-        backbone, source, EvaluationViews(CLIP, 2), str(tmp_path / "a.tfrecord")
-    )
+    source = Records(Source("x", [write_shard(tmp_path / "shard", videos)]).indexed())
+    for name in ("a.npz", "a.tfrecord"):
+        _extract(backbone, source, EvaluationViews(CLIP, 2), str(tmp_path / name))
     expected = np.load(tmp_path / "a.npz")["features"]
     for number, serialized in enumerate(tf.data.TFRecordDataset(str(tmp_path / "a.tfrecord"))):
         features = tf.train.Example.FromString(serialized.numpy()).features.feature
@@ -143,15 +143,17 @@ def test_what_cannot_be_written_is_named(backbone, entries, tmp_path):
         (str(there), "exists"),
     ]:
         with pytest.raises(InputError, match=message):
-            extraction.check_output(output)
+            extraction.check_output(output, list(extraction.FEATURE_WRITERS))
     output = str(tmp_path / "bad.npz")
     with pytest.raises(InputError, match=r"None of the 1 videos .*bad\.npz\.failures\.csv has"):
-        extraction.from_files(backbone, entries[1:2], EvaluationViews(CLIP, 1), output, InProcess())
+        _extract(backbone, (entries[1:2], InProcess), EvaluationViews(CLIP, 1), output)
     # Other files beside it belong to something else.
     with open_store(f"{output}.partial", {"dtype": "float32", "data": "00"}, (1, 16)):
         pass
-    with pytest.raises(InputError, match=r"bad\.npz\.partial holds features with data=00 \(now "):
-        extraction.from_files(backbone, entries[:1], EvaluationViews(CLIP, 1), output, InProcess())
+    with pytest.raises(
+        InputError, match=r"bad\.npz\.partial holds unfinished values with data=00 \(now "
+    ):
+        _extract(backbone, (entries[:1], InProcess), EvaluationViews(CLIP, 1), output)
 
 
 def _reasons(output):
@@ -170,7 +172,7 @@ def test_whatever_a_file_brings_about_is_a_listed_failure(backbone, entries, tmp
     monkeypatch.setattr(frames, "read_needed_frames", failing)
     output = str(tmp_path / "features.npz")
     views = EvaluationViews(CLIP, 1)
-    stored = extraction.from_files(backbone, entries, views, output, InProcess())
+    stored = _extract(backbone, (entries, InProcess), views, output)
     assert stored.ids == list("ade")
     assert _reasons(output)["c"] == "unexpected error: IndexError: pop from an empty list"
 
@@ -181,22 +183,21 @@ def test_what_no_file_is_at_fault_for_ends_the_extraction(backbone, entries, tmp
 
     monkeypatch.setattr(frames, "read_needed_frames", failing)
     with pytest.raises(InputError, match=r"^s3:// needs tensorflow-io\.$"):
-        extraction.from_files(
-            backbone, entries, EvaluationViews(CLIP, 1), str(tmp_path / "a.npz"), InProcess()
-        )
+        output = str(tmp_path / "a.npz")
+        _extract(backbone, (entries, InProcess), EvaluationViews(CLIP, 1), output)
 
 
 def test_a_video_too_long_for_a_record_is_extracted(backbone, tmp_path, monkeypatch):
     path = write_video(tmp_path / "long.mp4", draw(300, 40, 56))
     entry, views = Entry("long", path, None, None), EvaluationViews(CLIP, 2)
     whole, again = str(tmp_path / "whole.npz"), str(tmp_path / "again.npz")
-    extraction.from_files(backbone, [entry], views, whole, InProcess())
+    _extract(backbone, ([entry], InProcess), views, whole)
     video, _ = frames.read_video(entry)
     size = sum(len(video.frames[number]) for number in views.frame_numbers(300))
     monkeypatch.setattr(frames, "MAX_RECORD_BYTES", size)
     with pytest.raises(frames.VideoTooLongError):
         frames.read_video(entry)
-    extraction.from_files(backbone, [entry], views, again, InProcess())
+    _extract(backbone, ([entry], InProcess), views, again)
     np.testing.assert_array_equal(np.load(again)["features"], np.load(whole)["features"])
     expected = backbone(sample_views(tf.constant(list(video.frames)), views), training=False)
     np.testing.assert_allclose(np.load(whole)["features"][0], expected, rtol=1e-4, atol=1e-5)
@@ -215,13 +216,8 @@ def test_a_decoder_that_hangs_and_one_that_crashes_are_listed(backbone, entries,
     thread = threading.Thread(target=_signal_readers, args=(signals, done))
     thread.start()
     try:
-        stored = extraction.from_files(
-            backbone,
-            [sound[0], bad[0], sound[1], bad[1]],
-            EvaluationViews(CLIP, 1),
-            output,
-            WorkerPool(2, timeout=1.5),
-        )
+        videos = [sound[0], bad[0], sound[1], bad[1]], lambda: WorkerPool(2, timeout=1.5)
+        stored = _extract(backbone, videos, EvaluationViews(CLIP, 1), output)
     finally:
         done.set()
         thread.join()
@@ -231,7 +227,7 @@ def test_a_decoder_that_hangs_and_one_that_crashes_are_listed(backbone, entries,
         "d_shot": "the decoder crashed (signal 11)",
     }
     alone = tmp_path / "alone.npz"
-    extraction.from_files(backbone, sound, EvaluationViews(CLIP, 1), str(alone), InProcess())
+    _extract(backbone, (sound, InProcess), EvaluationViews(CLIP, 1), str(alone))
     np.testing.assert_allclose(
         np.load(output)["features"], np.load(alone)["features"], rtol=1e-4, atol=1e-5
     )

@@ -93,7 +93,9 @@ def test_failures_of_earlier_versions_are_read(tmp_path):
 def test_a_store_of_something_else_is_refused(tmp_path):
     _append(str(tmp_path), [1])
     with (
-        pytest.raises(InputError, match=r"holds features with weights=00ff \(now 11\): remove it"),
+        pytest.raises(
+            InputError, match=r"holds unfinished values with weights=00ff \(now 11\): remove it"
+        ),
         open_store(str(tmp_path), IDENTITY | {"weights": "11"}, (2, 3)),
     ):
         pass
@@ -102,9 +104,7 @@ def test_a_store_of_something_else_is_refused(tmp_path):
 def test_two_processes_do_not_write_one_store(tmp_path):
     with (
         open_store(str(tmp_path), IDENTITY, (2, 3)),
-        pytest.raises(
-            InputError, match=r"Another process \(\d+ on .*is writing features to .*wait for it"
-        ),
+        pytest.raises(InputError, match=r"Another process \(\d+ on .*is writing to .*wait for it"),
         open_store(str(tmp_path), IDENTITY, (2, 3)),
     ):
         pass

@@ -1,6 +1,9 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from cvrl_tf.data.stream import Order
 from cvrl_tf.evaluation import linear
@@ -28,7 +31,7 @@ def test_sgd_is_that_of_the_paper_by_hand():
         warmup_epochs=0.7,  # one step
         seed=5,
     )
-    predict = linear.fit_sgd(config, features, labels)
+    classifier = linear.fit_sgd(config, features, labels)
     order = [Order(5).of_epoch(epoch, 6)(np.arange(6)).numpy() for epoch in range(2)]
     batches = np.concatenate(order).reshape(3, 4)
     kernel, bias = (weight.numpy() for weight in build_classifier(3, 3, seed=5).weights)
@@ -44,7 +47,7 @@ def test_sgd_is_that_of_the_paper_by_hand():
         kernel, bias = kernel + momenta[0], bias + momenta[1]
     logits = values @ kernel + bias
     expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(predict(features), expected, atol=1e-5)
+    np.testing.assert_allclose(linear.predict(classifier, features), expected, atol=1e-5)
 
 
 def test_each_epoch_takes_one_drawn_clip_of_each_video(monkeypatch):
@@ -73,20 +76,33 @@ def test_both_separate_classes_and_average_the_softmax_of_views(fit):
         config = SupervisedConfig(
             train_data="", num_classes=3, frozen=True, batch_size=30, epochs=50.0, learning_rate=8.0
         )
-        predict = linear.fit_sgd(config, features, labels)
+        classifier = linear.fit_sgd(config, features, labels)
     else:
-        predict = linear.fit_logistic_regression(features, labels)
-    probabilities = predict(features)
+        classifier = linear.fit_logistic_regression(features, labels)
+    probabilities = linear.predict(classifier, features)
     assert np.argmax(probabilities, axis=1).tolist() == labels.tolist()
-    single = np.stack([predict(features[:, view : view + 1]) for view in range(2)])
+    views = [features[:, view : view + 1] for view in range(2)]
+    single = np.stack([linear.predict(classifier, view) for view in views])
     np.testing.assert_allclose(probabilities, single.mean(axis=0), atol=1e-6)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1.0, atol=1e-6)
 
 
 def test_a_class_without_training_videos_has_probability_0():
     features, labels = _features(12, 1, noise=0.1)
-    predict = linear.fit_logistic_regression(features, 2 * labels)  # 0, 2, 4
-    probabilities = predict(features)
+    classifier = linear.fit_logistic_regression(features, 2 * labels)  # 0, 2, 4
+    probabilities = linear.predict(classifier, features)
     assert probabilities.shape == (12, 5)
     assert np.argmax(probabilities, axis=1).tolist() == (2 * labels).tolist()
     assert tf.reduce_max(probabilities[:, [1, 3]]) == 0
+
+
+@pytest.mark.parametrize("num_classes", [2, 3])
+def test_the_logistic_regression_is_that_of_scikit_learn(num_classes):
+    features, labels = _features(40, 2, noise=0.5)
+    features, labels = features[labels < num_classes], labels[labels < num_classes]
+    flat = features.reshape(-1, 3).astype("float32")
+    pipeline = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
+    pipeline.fit(flat, np.repeat(labels, 2))
+    expected = pipeline.predict_proba(flat).reshape(-1, 2, num_classes).mean(axis=1)
+    classifier = linear.fit_logistic_regression(features, labels)
+    np.testing.assert_allclose(linear.predict(classifier, features), expected, atol=1e-5)
