@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 from cvrl_tf import files
+from cvrl_tf.evaluation import classifier
 from cvrl_tf.models import resnet3d
 from cvrl_tf.training.config import SupervisedConfig
 from cvrl_tf.training.run_config import load_config
@@ -83,6 +84,17 @@ def test_the_configuration_of_a_linear_evaluation(stored):
     assert isinstance(config, SupervisedConfig)
     assert (config.num_classes, config.frozen, config.learning_rate) == (2, True, 0.1)
     assert config.clip.frames == 4 and config.init == "run"
+
+
+def test_a_linear_classifier_predicts(stored, monkeypatch, capsys):
+    monkeypatch.chdir(stored)
+    found = classifier.load("linear")
+    assert (found.normalized, found.origin.step, found.views.num_clips) == (True, 4, 10)
+    assert "note: linear has no results.json of a test" in capsys.readouterr().err
+    assert found.class_names == pathlib.Path("records/labels.txt").read_text().splitlines()
+    probabilities = found.probabilities(tf.zeros([2, 4, 32, 32, 3]))
+    assert probabilities.shape == (2, 2)
+    np.testing.assert_allclose(tf.reduce_sum(probabilities, axis=1), 1, atol=1e-6)
 
 
 def test_records_are_inspected(stored):

@@ -74,7 +74,7 @@ def describe(
 
 
 def find_figures(origin: Origin) -> dict[str, dict[str, Any]]:
-    """The figures of these weights in the directory of the run, by file: evaluations and training.
+    """The figures of these weights in the directory of the run: test, evaluations and training.
 
     Evaluations at another step are excluded.
 
@@ -84,9 +84,10 @@ def find_figures(origin: Origin) -> dict[str, dict[str, Any]]:
     figures: dict[str, dict[str, Any]] = {}
     if origin.model_dir is None:
         return figures
-    evaluations = RunDirectory(origin.model_dir).evaluations
-    for name in files.names_in(evaluations):
-        path = os.path.join(evaluations, name, report.RESULTS_FILE)
+    names = files.names_in(RunDirectory(origin.model_dir).evaluations)
+    own = report.RESULTS_FILE  # of the test of a classifier
+    for name in (own, *(os.path.join(EVALUATIONS, name, report.RESULTS_FILE) for name in names)):
+        path = os.path.join(origin.model_dir, name)
         if not tf.io.gfile.exists(path):
             continue
         try:
@@ -96,8 +97,9 @@ def find_figures(origin: Origin) -> dict[str, dict[str, Any]]:
             found |= {key: figure["value"] for key, figure in result["figures"].items()}
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path} is damaged ({error}): remove it.") from None
-        if checkpoint["path"] is None or checkpoint["step"] == origin.step:
-            figures[os.path.join(EVALUATIONS, name, report.RESULTS_FILE)] = found
+        of_head = name == own and getattr(origin.config, "frozen", False)  # step of its backbone
+        if checkpoint["path"] is None or checkpoint["step"] == origin.step or of_head:
+            figures[name] = found
     rows = [row for row in metrics.read_metrics(origin.model_dir) if row["step"] <= origin.step]
     if rows:
         figures[METRICS_FILE] = rows[-1]

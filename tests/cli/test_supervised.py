@@ -1,8 +1,10 @@
 """linear_eval and finetune as a stranger runs them, in processes of their own."""
 
+import csv
 import json
 import os
 
+import numpy as np
 import pytest
 from commands import run as _run
 
@@ -54,6 +56,47 @@ def test_a_fine_tuned_run_is_evaluated_from_stored_features(finetuned, data):
     assert found["figures"]["top1"]["value"] == 1.0  # 12 videos, 512 features: separable
     assert found["settings"] == {"init": "run", "feature_clips": 3}
     assert len(os.listdir(finetuned / "features")) == 2  # three clips in one crop, two in three
+    # Both directories hold classifiers that predict what was tested; stored features are float16.
+    for directory, tolerance in (
+        (finetuned, 1e-5),
+        (finetuned / "evaluations" / "linear_fast_ckpt-6", 5e-3),
+    ):
+        output = directory / "again.csv"
+        flags = [f"--model_dir={directory}", data[0].replace("train_data", "data")]
+        result = _run("cvrl_tf.predict", *flags, f"--output={output}")
+        assert result.returncode == 0, result.stderr
+        before, after = (
+            list(csv.reader(path.read_text().splitlines()))
+            for path in (directory / "predictions.csv", output)
+        )
+        assert before[0] == ["id", "true", "predicted", "label 0", "label 1"]
+        assert [row[:1] for row in before] == [row[:1] for row in after] and len(after) == 13
+        np.testing.assert_allclose(
+            np.array([row[3:] for row in before[1:]], float),
+            np.array([row[2:] for row in after[1:]], float),
+            atol=tolerance,
+        )
+
+
+def test_results_and_runs_are_not_replaced(finetuned, data):
+    """By a test with other views, by one of stored features, and by another evaluation."""
+    before = {path: path.read_bytes() for path in finetuned.glob("*.*")}
+    flags = ["--backbone=r3d_small", "--batch_size=4", "--epochs=2", "--warmup_epochs=0.5"]
+    flags += ["--dropout=0.5", f"--output_dir={finetuned}"]
+    for command, arguments, message in [
+        ("finetune", [*flags, "--num_crops=1"], "is of another evaluation, with views 2 clips x 3"),
+        (
+            "linear_eval",
+            [*flags[:1], *flags[-1:], "--mode=fast"],
+            "with protocol=finetune (now lin",
+        ),
+    ]:
+        result = _run(f"cvrl_tf.{command}", *data, *arguments)
+        assert result.returncode == 2
+        assert (
+            f"error: {finetuned}/results.json is of" in result.stderr and message in result.stderr
+        )
+    assert {path: path.read_bytes() for path in finetuned.glob("*.*")} == before
 
 
 def test_colours_are_not_fine_tuned(data, tmp_path):
