@@ -54,7 +54,6 @@ def describe(
         and {
             "class_names": classifier.class_names,
             "views": classifier.views.as_json(),
-            "views_in_words": str(classifier.views),
         },
         "linear_evaluation": {"feature_normalization": "L2"},
         "provenance": {

@@ -74,7 +74,7 @@ def test_the_card_shows_how_to_classify(exported, monkeypatch, capsys):
     assert "without its classifier" not in text and "pre-trained" not in text
     assert "| `classifier.keras` | the network and its classifier, from clips to prob" in text
     assert "`results.json`" in text and "| top1 | 0.75 |" in text
-    assert "were the mean over\n2 clips x 1 crop, 4 frames at stride 2" in text
+    assert "were the mean over\n2 clips x 1 crops, of 4 frames at stride 2 " in text
     (block,) = re.findall(r"### Classify\n\n```python\n(.*?)```", text, re.S)
     monkeypatch.chdir(directory)
     exec(compile(block, "block", "exec"), {})
