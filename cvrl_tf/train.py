@@ -45,7 +45,7 @@ FLAGS = {
     ),
     "Views": (
         *flags_of(PretrainConfig, "num_frames", "stride", "crop_size"),
-        *flags_of(PretrainConfig, "interval", "interval_power"),
+        *flags_of(PretrainConfig, "clips_per_video", "interval", "interval_power"),
     ),
     "Augmentation": augmentation_flags.FLAGS,
     "Network": flags_of(PretrainConfig, "backbone", "width_multiplier", "init_checkpoint"),

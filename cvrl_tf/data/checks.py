@@ -99,3 +99,30 @@ def note_repeated(videos: IndexedSource) -> None:
             f" another one, the first is {videos.index.origin(repeated[0])}: a batch may hold a"
             " video as its own negative; remove the copies."
         )
+
+
+def note_few_starts(videos: IndexedSource, clip: ClipSpec, num_clips: int) -> None:
+    """Says on stderr if the first videos of shards are too short for `num_clips` different clips.
+
+    Some of their clips are then the same frames. Videos shorter than a clip are not counted:
+    `check_shards` names them.
+
+    Args:
+      videos: to be trained on.
+      clip: the clips to be taken.
+      num_clips: of each video.
+    """
+    starts = []
+    for path in videos.source.paths:
+        try:
+            summary = records.first_record(path, videos.source.summarize)
+        except InputError:  # which `check_shards` has named
+            continue
+        starts.append(summary.num_frames - clip.span + 1)
+    few = [number for number in starts if 1 <= number < num_clips]
+    if few:
+        progress.note(
+            f"note: the first videos of {len(few)} of {len(starts)} shards have room for fewer than"
+            f" clips_per_video={num_clips} different clips ({min(few)}): some clips of a video are"
+            " the same frames."
+        )

@@ -2,7 +2,7 @@
 
 Phases: order -> read -> parse -> sample clips -> decode and crop -> augment colours -> batch. The
 colours may also change before the training step, in a function of their own, on the device that
-trains. Pre-training takes two augmented views of a video, supervised training one clip and the
+trains. Pre-training takes K augmented views of a video, supervised training one clip and the
 label. The order is computed before anything is read (`stream`), so there is no shuffle buffer.
 Every random number comes from a seed folded from (run seed, epoch, record, view, purpose), so a
 batch depends neither on parallelism nor on restarts.
@@ -22,18 +22,20 @@ from cvrl_tf.data.stream import WHOLE, Order, Share, read_stream
 
 
 @dataclasses.dataclass(frozen=True)
-class PairSpec:
-    """How the two views of a video are made.
+class ViewsSpec:
+    """How the views of a video are made in pre-training.
 
     Attributes:
       clip: the clip that each view shows.
-      interval: distribution of the time between the two clips.
+      interval: distribution of the time between the first clip and each other one.
       augmentation: how crop, flip and colours are drawn.
+      number: K >= 2, of the views.
     """
 
     clip: ClipSpec
     interval: sampling.IntervalDistribution = sampling.IntervalDistribution()
     augmentation: Augmentation = Augmentation()
+    number: int = 2
 
 
 def record_seed(record: dict[str, tf.Tensor], epoch_seed: tf.Tensor) -> tf.Tensor:
@@ -47,30 +49,33 @@ def record_seed(record: dict[str, tf.Tensor], epoch_seed: tf.Tensor) -> tf.Tenso
     return fold(epoch_seed, tf.strings.to_hash_bucket_fast(identity, 2**31 - 1))
 
 
-def sample_pair(
-    record: dict[str, tf.Tensor], pair: PairSpec, epoch_seed: tf.Tensor
+def sample_clips(
+    record: dict[str, tf.Tensor], views: ViewsSpec, epoch_seed: tf.Tensor
 ) -> dict[str, tf.Tensor]:
-    """Takes the frames of two clips from a parsed record and drops the others.
+    """Takes the frames of K clips from a parsed record and drops the others.
 
     Args:
       record: of `records.parse`.
-      pair: the clips to be taken.
+      views: the clips to be taken.
       epoch_seed: (2,) int32, of the run and the epoch.
 
     Returns:
-      `frames`, (2, T) string, the JPEGs of each view; `interval`, scalar int32, frames between
-      their starts; `seed`, (2,) int32, of this record in this epoch.
+      `frames`, (K, T) string, the JPEGs of each view; `intervals`, (K - 1,) int32, frames between
+      the start of the first clip and those of the others; `seed`, (2,) int32, of this record in
+      this epoch.
     """
-    frames, clip = record["frames"], pair.clip
+    frames, clip = record["frames"], views.clip
     num_frames, seed = tf.shape(frames)[0], record_seed(record, epoch_seed)
-    starts = sampling.draw_start_pair(num_frames, clip.frames, clip.stride, seed, pair.interval)
+    starts = sampling.draw_starts(
+        num_frames, clip.frames, clip.stride, seed, views.interval, views.number
+    )
     indices = [
         sampling.clip_indices(starts[view], num_frames, clip.frames, clip.stride)
-        for view in range(2)
+        for view in range(views.number)
     ]
     return {
         "frames": tf.gather(frames, tf.stack(indices)),
-        "interval": tf.abs(starts[1] - starts[0]),
+        "intervals": tf.abs(starts[1:] - starts[0]),
         "seed": seed,
     }
 
@@ -82,18 +87,17 @@ class CroppedClip(NamedTuple):
     parameters: augment.Parameters
 
 
-def crop_pair(sample: dict[str, tf.Tensor], pair: PairSpec) -> tuple[CroppedClip, CroppedClip]:
-    """Decodes, crops, resizes and flips both clips of `sample_pair`; draws their augmentation."""
+def crop_views(sample: dict[str, tf.Tensor], views: ViewsSpec) -> tuple[CroppedClip, ...]:
+    """Decodes, crops, resizes and flips the clips of `sample_clips`; draws their augmentation."""
+    return tuple(
+        _crop_view(sample["frames"][view], view, fold(sample["seed"], view), views)
+        for view in range(views.number)
+    )
 
-    def crop(index: int) -> CroppedClip:
-        return _crop_view(sample["frames"][index], index, fold(sample["seed"], index), pair)
 
-    return crop(0), crop(1)
-
-
-def _crop_view(frames: tf.Tensor, view: int, seed: tf.Tensor, pair: PairSpec) -> CroppedClip:
+def _crop_view(frames: tf.Tensor, view: int, seed: tf.Tensor, views: ViewsSpec) -> CroppedClip:
     """The clip of one view, from its JPEGs, (T,) string, with the draws of `seed`."""
-    augmentation, size = pair.augmentation, pair.clip.size
+    augmentation, size = views.augmentation, views.clip.size
 
     def crop(frames: tf.Tensor, seed: tf.Tensor) -> CroppedClip:
         pixels = crop_clip(frames, size, seed, augmentation)
@@ -107,7 +111,7 @@ def _crop_view(frames: tf.Tensor, view: int, seed: tf.Tensor, pair: PairSpec) ->
 
     cropped = tf.map_fn(
         crop_frame,
-        tf.range(pair.clip.frames),
+        tf.range(views.clip.frames),
         fn_output_signature=CroppedClip(
             tf.TensorSpec([1, size, size, 3], tf.uint8), augment.PARAMETERS
         ),
@@ -133,36 +137,37 @@ def augment_batch(batch: CroppedClip, compiled: bool = True) -> tf.Tensor:
     )
 
 
-class PairBatch(NamedTuple):
-    """A batch of two views of n videos.
+class ViewBatch(NamedTuple):
+    """A batch of K views of n videos.
 
     Attributes:
-      views: first and second views: each (n, T, size, size, 3) float32 in [0, 1], or a
-        `CroppedClip` with n as the first axis.
-      intervals: (n,) int32, frames between the starts of the two clips.
+      views: K of them: each (n, T, size, size, 3) float32 in [0, 1], or a `CroppedClip` with n as
+        the first axis.
+      intervals: (n, K - 1) int32, frames between the start of the first clip and those of the
+        others.
       positions: (n,) int64, of the videos in the stream (`stream.read_stream`).
     """
 
-    views: tuple[tf.Tensor | CroppedClip, tf.Tensor | CroppedClip]
+    views: tuple[tf.Tensor | CroppedClip, ...]
     intervals: tf.Tensor
     positions: tf.Tensor
 
 
 def pretraining_batches(
     videos: IndexedSource,
-    pair: PairSpec,
+    views: ViewsSpec,
     batch_size: int,
     order: Order,
     share: Share = WHOLE,
     augmented: bool = True,
 ) -> tf.data.Dataset:
-    """Endless batches of two views of each video, epoch after epoch, each in an order of its own.
+    """Endless batches of the views of each video, epoch after epoch, each in an order of its own.
 
     A batch may straddle two epochs: no video is dropped except those that cannot be read.
 
     Args:
       videos: what to read (`check_shards`).
-      pair: how the two views are made.
+      views: how the views are made.
       batch_size: videos of a batch.
       order: of the run.
       share: what this worker reads of the stream.
@@ -170,23 +175,23 @@ def pretraining_batches(
         a quarter of the bytes goes to the device.
 
     Returns:
-      Dataset of `PairBatch`.
+      Dataset of `ViewBatch`.
     """
     augment.start_compiler()
 
     def sample(serialized: tf.Tensor, epoch_seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        return sample_pair(videos.source.parse(serialized), pair, epoch_seed)
+        return sample_clips(videos.source.parse(serialized), views, epoch_seed)
 
     def finish(sample: dict[str, tf.Tensor]) -> tuple[Any, tf.Tensor]:
-        views = crop_pair(sample, pair)
-        if augmented:
-            views = tuple(augment.apply(*view) for view in views)
-        return views, sample["interval"]
+        cropped = crop_views(sample, views)
+        if not augmented:
+            return cropped, sample["intervals"]
+        return tuple(augment.apply(*view) for view in cropped), sample["intervals"]
 
     return (
         read_stream(videos.index, order, sample, finish, share)
         .batch(batch_size, drop_remainder=True)
-        .map(lambda element, positions: PairBatch(element[0], element[1], positions))
+        .map(lambda element, positions: ViewBatch(element[0], element[1], positions))
         .prefetch(1)
     )
 

@@ -26,6 +26,7 @@ class Purpose(enum.IntEnum):
     DROPOUT = 11
     SUBSET = 12
     FRAME = 13
+    OTHER_STARTS = 14
 
 
 def fold(seed: tf.Tensor, *values: int | tf.Tensor) -> tf.Tensor:
@@ -103,6 +104,26 @@ class IntervalDistribution:
         interval = tf.cast(tf.cast(limit, tf.float32) * x, tf.int32)
         return tf.minimum(interval, limit - 1)  # where the product is rounded up to M
 
+    def probabilities(self, intervals: tf.Tensor, limit: tf.Tensor) -> tf.Tensor:
+        """The probabilities with which `draw` gives intervals.
+
+        Args:
+          intervals: (n,) int32 in [0, M - 1].
+          limit: scalar int32, M.
+
+        Returns:
+          (n,) float64.
+        """
+        bounds = tf.stack([intervals, intervals + 1])
+        x = tf.cast(bounds, tf.float64) / tf.cast(limit, tf.float64)
+        cumulative = {
+            "decreasing": lambda: ((self.power + 1.0) * x - x ** (self.power + 1.0)) / self.power,
+            "uniform": lambda: x,
+            "increasing": lambda: x ** (self.power + 1.0),
+            "zero": lambda: tf.cast(x > 0.0, tf.float64),
+        }[self.kind]()
+        return cumulative[1] - cumulative[0]
+
 
 def draw_start_pair(
     num_frames: tf.Tensor,
@@ -148,6 +169,60 @@ def draw_start_pair(
     starts = tf.cond(limit > 0, long_video, short_video)
     swap = tf.random.stateless_uniform([], fold(seed, Purpose.VIEW_ORDER)) < 0.5
     return tf.where(swap, tf.reverse(starts, [0]), starts)
+
+
+def draw_starts(
+    num_frames: tf.Tensor,
+    clip_frames: int,
+    stride: int,
+    seed: tf.Tensor,
+    distribution: IntervalDistribution = IntervalDistribution(),
+    num_clips: int = 2,
+) -> tf.Tensor:
+    """Draws the first frames of K clips of a video: a pair, and K - 2 more.
+
+    The first two starts are those of `draw_start_pair`. Each other start is drawn, independently of
+    the rest, from the distribution that the pair's second start has given its first: s with the
+    interval t = |s - first| has a probability proportional to P(t) / (M - t), twice that for t = 0,
+    where P is that of `distribution` and M the number of starts. So the first and any other clip
+    are distributed as a pair is: their intervals follow `distribution` exactly, and all clips fit.
+    In a video shorter than a clip all starts are as in `draw_start_pair`: independent and uniform
+    over its frames, or equal if the interval is zero.
+
+    Args:
+      num_frames: scalar int32, L >= 1, frames of the video.
+      clip_frames: frames of a clip.
+      stride: distance in video frames between consecutive frames of a clip.
+      seed: (2,) int32, of this video in this epoch.
+      distribution: of the interval between the first start and each other.
+      num_clips: K >= 2.
+
+    Returns:
+      (K,) int32, the start of each view, in frames.
+    """
+    pair = draw_start_pair(num_frames, clip_frames, stride, seed, distribution)
+    if num_clips == 2:
+        return pair
+    limit = num_starts(num_frames, clip_frames, stride)
+    draws = tf.random.stateless_uniform(
+        [num_clips - 2], fold(seed, Purpose.OTHER_STARTS), dtype=tf.float64
+    )
+
+    def long_video() -> tf.Tensor:
+        intervals = tf.abs(tf.range(limit) - pair[0])
+        weights = distribution.probabilities(intervals, limit)
+        weights /= tf.cast(limit - intervals, tf.float64)
+        weights *= tf.where(intervals == 0, tf.constant(2.0, tf.float64), 1.0)
+        cumulative = tf.cumsum(weights)
+        found = tf.searchsorted(cumulative, draws * cumulative[-1], side="right")
+        return tf.minimum(found, limit - 1)
+
+    def short_video() -> tf.Tensor:
+        if distribution.kind == "zero":
+            return tf.repeat(pair[:1], num_clips - 2)
+        return tf.cast(draws * tf.cast(num_frames, tf.float64), tf.int32)
+
+    return tf.concat([pair, tf.cond(limit > 0, long_video, short_video)], axis=0)
 
 
 def draw_start(num_frames: tf.Tensor, clip_frames: int, stride: int, seed: tf.Tensor) -> tf.Tensor:

@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from cvrl_tf.data import pipeline
-from cvrl_tf.data.pipeline import CroppedClip, PairBatch
+from cvrl_tf.data.pipeline import CroppedClip, ViewBatch
 from cvrl_tf.models import build_projection_head
 from cvrl_tf.models.normalization import fixed_moving_statistics
 from cvrl_tf.models.rematerialization import Rematerialized
@@ -69,7 +69,7 @@ class ContrastiveTrainer(Trainer):
         features = self._forward(tf.concat(views, axis=0), training=True)
         return self.head(features, training=True)
 
-    def gradients(self, batch: PairBatch) -> tuple[list[tf.Tensor], Figures]:
+    def gradients(self, batch: ViewBatch) -> tuple[list[tf.Tensor], Figures]:
         """See `Trainer`."""
         with tf.GradientTape() as tape:
             embeddings = self._embed(batch.views)
@@ -78,8 +78,8 @@ class ContrastiveTrainer(Trainer):
             scaled_loss = self.scale(loss)
         return self.differentiate(tape, scaled_loss), {"loss": loss, **figures}
 
-    def step(self, batch: PairBatch) -> Figures:
-        """See `Trainer`; `batch` is a `PairBatch` per replica.
+    def step(self, batch: ViewBatch) -> Figures:
+        """See `Trainer`; `batch` is a `ViewBatch` per replica.
 
         Figures beside the loss without weight decay: those of `contrastive.info_nce`.
         """
@@ -96,14 +96,14 @@ class ContrastiveTrainer(Trainer):
         return self._apply_sums(figures)
 
     @tf.function
-    def _views(self, batch: PairBatch, index: tf.Tensor | None = None) -> Views:
+    def _views(self, batch: ViewBatch, index: tf.Tensor | None = None) -> Views:
         """The views of a batch, or of one of its micro-batches, their colours changed.
 
         Apart from the functions with collective operations: MirroredStrategy has hung on GPUs where
         these and programs of XLA were in one graph (keras issue 20763).
         """
 
-        def run(batch: PairBatch) -> Views:
+        def run(batch: ViewBatch) -> Views:
             views = batch.views
             if index is not None:
                 size = tf.shape(batch.positions)[0] // self._num_micro_batches

@@ -61,7 +61,7 @@ class MetricsWriter:
             self._events.flush()
 
     def write_pairs(self, step: int, views: np.ndarray) -> None:
-        """Draws clip pairs (`clip_sheet`) to `clip_pairs.png` and for TensorBoard."""
+        """Draws the clips of videos (`clip_sheet`) to `clip_pairs.png` and for TensorBoard."""
         sheet = clip_sheet(views)
         with self._naming_full_disk():
             write_png(self._paths.pairs, sheet)
@@ -81,21 +81,21 @@ def read_metrics(directory: str) -> list[dict[str, float]]:
 
 
 def clip_sheet(views: np.ndarray) -> np.ndarray:
-    """Arranges clip pairs as a contact sheet: a row for each clip, its frames from left to right.
+    """Arranges the clips of videos as a contact sheet: a row for each clip, frames left to right.
 
     Args:
-      views: (N, 2, T, H, W, 3) float32 in [0, 1]; the two clips of a video become adjacent rows.
+      views: (N, K, T, H, W, 3) float32 in [0, 1]; the K clips of a video become adjacent rows.
 
     Returns:
       (height, width, 3) uint8, with white gaps between frames and wider ones between videos.
     """
-    num_videos, _, num_frames, height, width, _ = views.shape
-    pair_height = 2 * (height + GAP) + 2 * GAP
+    num_videos, num_clips, num_frames, height, width, _ = views.shape
+    video_height = num_clips * (height + GAP) + 2 * GAP
     sheet = np.full(
-        (num_videos * pair_height - 3 * GAP, num_frames * (width + GAP) - GAP, 3), 255, np.uint8
+        (num_videos * video_height - 3 * GAP, num_frames * (width + GAP) - GAP, 3), 255, np.uint8
     )
-    for video, view, frame in np.ndindex(num_videos, 2, num_frames):
-        top, left = video * pair_height + view * (height + GAP), frame * (width + GAP)
+    for video, view, frame in np.ndindex(num_videos, num_clips, num_frames):
+        top, left = video * video_height + view * (height + GAP), frame * (width + GAP)
         pixels = np.round(views[video, view, frame] * 255.0)
         sheet[top : top + height, left : left + width] = pixels
     return sheet

@@ -107,6 +107,8 @@ def pretrain(
     strategy = strategy or make_strategy()
     videos = checks.check_shards(find_source(config.train_data, "train_data"), config.clip)
     checks.note_repeated(videos)
+    if config.interval != "zero":  # where all clips of a video are the same frames
+        checks.note_few_starts(videos, config.clip, config.clips_per_video)
     config.check(len(videos), strategy.num_replicas_in_sync)
     parts = strategy.num_replicas_in_sync * config.micro_batches
     num_clips = 2 * config.batch_size // parts
@@ -136,7 +138,7 @@ def pretrain(
             order,
             config.batch_size,
             lambda size, share: pipeline.pretraining_batches(
-                videos, config.pair, size, order, share, place == "host"
+                videos, config.views, size, order, share, place == "host"
             ),
             histograms=lambda batch: {"interval": batch.intervals},
             clip=config.clip,
@@ -158,8 +160,8 @@ def pretrain(
 def _write_pairs(
     writer: MetricsWriter, step: int, config: PretrainConfig, videos: IndexedSource, order: Order
 ) -> None:
-    """Draws the clip pairs of the first videos."""
+    """Draws the clips of the first videos."""
     size = min(PICTURED_VIDEOS, len(videos))
     with records.naming_bad_records(videos.name):
-        pairs = next(iter(pipeline.pretraining_batches(videos, config.pair, size, order)))
-    writer.write_pairs(step, np.stack(pairs.views, axis=1))
+        batch = next(iter(pipeline.pretraining_batches(videos, config.views, size, order)))
+    writer.write_pairs(step, np.stack(batch.views, axis=1))

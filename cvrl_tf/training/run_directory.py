@@ -7,7 +7,7 @@ checkpoints/     everything that the run resumes from (`cvrl_tf.training.checkpo
 best/            the weights of the best evaluation of a fine-tuning with validation videos; other
                  commands then use these
 metrics.jsonl    figures every few steps (`cvrl_tf.training.metrics`); TensorBoard events beside it
-clip_pairs.png   a few pairs of clips as the network sees them
+clip_pairs.png   the clips of a few videos as the network sees them
 evaluations/     results of evaluations of its checkpoints (`cvrl_tf.evaluation.report`)
 features/        stored features of its backbone (`cvrl_tf.evaluation.features`)
 bad_records.txt  unreadable records, if any, and why

@@ -7,7 +7,10 @@ import pytest
 from cvrl_tf import finetune, linear_eval, train
 from cvrl_tf.cli import augmentation
 from cvrl_tf.data.augment import PRESETS, Augmentation, Geometry
+from cvrl_tf.data.clips import ClipSpec
+from cvrl_tf.data.pipeline import ViewsSpec
 from cvrl_tf.errors import InputError
+from cvrl_tf.training.config import PretrainConfig
 
 
 def _chosen(*arguments):
@@ -80,3 +83,12 @@ def test_supervised_training_takes_crop_and_flip(command):
     assert flags.make(Geometry) == Geometry(crop_area=(0.08, 1.0), flip_probability=0.0)
     (flags,) = command.parse()
     assert flags.make(Geometry) == Geometry()
+
+
+def test_clips_per_video():
+    (flags,) = train.COMMAND.parse("--clips_per_video=4", "--train_data=x")
+    assert flags.make(PretrainConfig, augmentation=PRESETS["paper"]).views == ViewsSpec(
+        ClipSpec(16, 2, 224), augmentation=PRESETS["paper"], number=4
+    )
+    with pytest.raises(InputError, match="--clips_per_video=1: expected an integer from 2 to "):
+        train.COMMAND.parse("--clips_per_video=1")

@@ -55,11 +55,16 @@ def _draw(augmentation, view, count, seed=0):
 
 def _windows(count, height, width, geometry=RELEASED):
     seeds = tf.stack([tf.range(count), tf.zeros(count, tf.int32)], axis=1)
-    return tf.map_fn(
-        lambda seed: augment.crop_window(geometry, height, width, seed),
-        seeds,
-        fn_output_signature=tf.int32,
-    ).numpy()
+    draw_all = tf.function(
+        lambda: tf.map_fn(
+            lambda seed: augment.crop_window(
+                geometry, tf.constant(height), tf.constant(width), seed
+            ),
+            seeds,
+            fn_output_signature=tf.int32,
+        )
+    )
+    return draw_all().numpy()
 
 
 def _defined_windows(count, height, width, rng):

@@ -62,3 +62,20 @@ def test_records_that_are_present_twice_are_noted(shards, tmp_path, capsys):
         "note: 4 of 8 records of some data have the content of another one, the first is"
         f" {paths[1]}, record 0: a batch may hold a video as its own negative; remove the copies.\n"
     )
+
+
+def test_videos_with_room_for_few_clips_are_noted(tmp_path, capsys):
+    paths = [
+        write_shard(tmp_path / str(frames), [make_video(0, num_frames=frames)])
+        for frames in (5, 7, 9, 20)
+    ]
+    videos = Source("short", paths).indexed()
+    checks.note_few_starts(videos, CLIP, 2)
+    assert capsys.readouterr().err == (
+        "note: the first videos of 1 of 4 shards have room for fewer than clips_per_video=2"
+        " different clips (1): some clips of a video are the same frames.\n"
+    )
+    checks.note_few_starts(videos, CLIP, 4)
+    assert capsys.readouterr().err.startswith("note: the first videos of 2 of 4 shards have room")
+    checks.note_few_starts(Source("long", paths[3:]).indexed(), CLIP, 14)
+    assert capsys.readouterr().err == ""

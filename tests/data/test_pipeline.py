@@ -9,18 +9,18 @@ from cvrl_tf.data import augment, clips, pipeline, records, sampling, stream
 from cvrl_tf.data.augment import Augmentation
 from cvrl_tf.data.clips import ClipSpec
 from cvrl_tf.data.lookup import find_source
-from cvrl_tf.data.pipeline import PairSpec
+from cvrl_tf.data.pipeline import ViewsSpec
 from cvrl_tf.data.stream import Order, Share
 
 CLIP = ClipSpec(frames=4, stride=2, size=32)
-PAIR = PairSpec(CLIP)
+VIEWS = ViewsSpec(CLIP)
 RELEASED = augment.PRESETS["released"]
 EPOCH_SEED = tf.constant([5, 6], tf.int32)
 
 
 def _batches(pattern, count, batch_size=4, seed=1, share=stream.WHOLE):
     videos = find_source(pattern, "train_data").indexed()
-    dataset = pipeline.pretraining_batches(videos, PAIR, batch_size, Order(seed), share)
+    dataset = pipeline.pretraining_batches(videos, VIEWS, batch_size, Order(seed), share)
     return list(dataset.take(count))
 
 
@@ -36,7 +36,7 @@ def test_clip_span():
 def test_sampled_clips_are_frames_of_the_video_at_the_stride():
     video = make_video(0, num_frames=20)
     record = records.parse(tf.constant(records.serialize(video)))
-    sample = pipeline.sample_pair(record, PAIR, EPOCH_SEED)
+    sample = pipeline.sample_clips(record, VIEWS, EPOCH_SEED)
     for view in sample["frames"].numpy():
         positions = [list(video.frames).index(frame) for frame in view]
         assert np.diff(positions).tolist() == [2, 2, 2]
@@ -45,7 +45,7 @@ def test_sampled_clips_are_frames_of_the_video_at_the_stride():
 def test_sampling_goes_round_in_a_short_video():
     video = make_video(0, num_frames=3)
     record = records.parse(tf.constant(records.serialize(video)))
-    sample = pipeline.sample_pair(record, PAIR, EPOCH_SEED)
+    sample = pipeline.sample_clips(record, VIEWS, EPOCH_SEED)
     for view in sample["frames"].numpy():
         positions = [list(video.frames).index(frame) for frame in view]
         assert (np.diff(positions) % 3).tolist() == [2, 2, 2]
@@ -56,7 +56,7 @@ def test_seeds_differ_between_records_without_ids():
     for index in range(5):
         record = records.parse(tf.constant(records.serialize(make_video(index))))
         record["id"] = tf.constant("")
-        sample = pipeline.sample_pair(record, PAIR, EPOCH_SEED)
+        sample = pipeline.sample_clips(record, VIEWS, EPOCH_SEED)
         seeds.add(tuple(sample["seed"].numpy()))
     assert len(seeds) == 5
 
@@ -70,15 +70,15 @@ def test_decoding_a_window_equals_decoding_all_and_cutting():
     np.testing.assert_array_equal(decoded[:, 2:-2, 2:-2], whole[:, 10:26, 18:38])
 
 
-def _views(record, pair, epoch_seed):
+def _views(record, spec, epoch_seed):
     """The two augmented views of a record, (2, T, S, S, 3)."""
-    sample = pipeline.sample_pair(record, pair, epoch_seed)
-    return np.stack([augment.apply(*view) for view in pipeline.crop_pair(sample, pair)])
+    sample = pipeline.sample_clips(record, spec, epoch_seed)
+    return np.stack([augment.apply(*view) for view in pipeline.crop_views(sample, spec)])
 
 
 def test_views_are_clips_in_range():
     record = records.parse(tf.constant(records.serialize(make_video(0))))
-    views = _views(record, PAIR, EPOCH_SEED)
+    views = _views(record, VIEWS, EPOCH_SEED)
     assert views.shape == (2, 4, 32, 32, 3)
     assert views.dtype == np.float32
     assert 0.0 <= views.min() < views.max() <= 1.0
@@ -90,8 +90,8 @@ def test_crops_are_windows_of_the_frames_resized_and_flipped():
     record = records.parse(tf.constant(records.serialize(video)))
     flips = set()
     for epoch in range(8):
-        sample = pipeline.sample_pair(record, PAIR, tf.constant([epoch, 0]))
-        for index, view in enumerate(pipeline.crop_pair(sample, PAIR)):
+        sample = pipeline.sample_clips(record, VIEWS, tf.constant([epoch, 0]))
+        for index, view in enumerate(pipeline.crop_views(sample, VIEWS)):
             seed = sampling.fold(sample["seed"], index)
             window = augment.crop_window(RELEASED, 40, 48, seed)
             pixels = clips.decode_and_crop(sample["frames"][index], window)
@@ -105,11 +105,11 @@ def test_crops_are_windows_of_the_frames_resized_and_flipped():
 def test_a_batch_is_augmented_as_its_clips_are():
     shard = [make_video(index) for index in range(3)]
     samples = [
-        pipeline.crop_pair(
-            pipeline.sample_pair(
-                records.parse(tf.constant(records.serialize(video))), PAIR, EPOCH_SEED
+        pipeline.crop_views(
+            pipeline.sample_clips(
+                records.parse(tf.constant(records.serialize(video))), VIEWS, EPOCH_SEED
             ),
-            PAIR,
+            VIEWS,
         )[0]
         for video in shard
     ]
@@ -121,11 +121,11 @@ def test_a_batch_is_augmented_as_its_clips_are():
 
 @pytest.mark.parametrize("preset", augment.PRESETS)
 def test_frames_of_a_still_video_stay_identical_where_a_preset_is_consistent(preset):
-    pair = PairSpec(CLIP, augmentation=augment.PRESETS[preset])
+    spec = ViewsSpec(CLIP, augmentation=augment.PRESETS[preset])
     record = records.parse(tf.constant(records.serialize(make_video(0, num_frames=1))))
     differing = 0
     for epoch in range(3):
-        for view in _views(record, pair, tf.constant([epoch, 0])):
+        for view in _views(record, spec, tf.constant([epoch, 0])):
             differing += np.abs(view - view[:1]).mean(axis=(1, 2, 3))[1:].min() > 0.01
             if preset != "inconsistent":
                 np.testing.assert_allclose(view, np.repeat(view[:1], 4, axis=0), atol=1e-6)
@@ -133,12 +133,12 @@ def test_frames_of_a_still_video_stay_identical_where_a_preset_is_consistent(pre
 
 
 def test_inconsistent_frames_have_draws_of_their_own():
-    pair = PairSpec(CLIP, augmentation=augment.PRESETS["inconsistent"])
+    spec = ViewsSpec(CLIP, augmentation=augment.PRESETS["inconsistent"])
     record = records.parse(tf.constant(records.serialize(make_video(0))))
     flips = set()
     for epoch in range(3):
-        sample = pipeline.sample_pair(record, pair, tf.constant([epoch, 0]))
-        for index, view in enumerate(pipeline.crop_pair(sample, pair)):
+        sample = pipeline.sample_clips(record, spec, tf.constant([epoch, 0]))
+        for index, view in enumerate(pipeline.crop_views(sample, spec)):
             for number, frame in enumerate(sample["frames"][index]):
                 seed = sampling.fold(sample["seed"], index, sampling.Purpose.FRAME, number)
                 alone = clips.crop_clip(frame[None], CLIP.size, seed, RELEASED)
@@ -152,11 +152,13 @@ def test_inconsistent_frames_have_draws_of_their_own():
 
 
 def test_a_batch_of_inconsistent_clips_is_augmented_as_they_are():
-    pair = PairSpec(CLIP, augmentation=augment.PRESETS["inconsistent"])
+    spec = ViewsSpec(CLIP, augmentation=augment.PRESETS["inconsistent"])
     cropped = []
     for index in range(2):
         record = records.parse(tf.constant(records.serialize(make_video(index))))
-        cropped.append(pipeline.crop_pair(pipeline.sample_pair(record, pair, EPOCH_SEED), pair)[1])
+        cropped.append(
+            pipeline.crop_views(pipeline.sample_clips(record, spec, EPOCH_SEED), spec)[1]
+        )
     batch = tf.nest.map_structure(lambda *values: tf.stack(values), *cropped)
     for compiled in (True, False):
         result = pipeline.augment_batch(batch, compiled)
@@ -167,7 +169,7 @@ def test_a_batch_of_inconsistent_clips_is_augmented_as_they_are():
 def test_the_two_views_draw_independently():
     # One view setting, one frame: equal draws would give equal views, and an easy, empty task.
     alike = Augmentation(blur_probability=(0.1, 0.1), solarize_probability=(0.2, 0.2))
-    same = PairSpec(CLIP, augmentation=alike)
+    same = ViewsSpec(CLIP, augmentation=alike)
     record = records.parse(tf.constant(records.serialize(make_video(0, num_frames=1))))
     for epoch in range(8):
         views = _views(record, same, tf.constant([epoch, 0]))
@@ -202,12 +204,12 @@ def test_two_workers_share_the_batches_of_one(shards):
 
 
 def test_a_batch_tells_the_intervals(shards):
-    far = PairSpec(CLIP, sampling.IntervalDistribution("increasing", 500.0))
+    far = ViewsSpec(CLIP, sampling.IntervalDistribution("increasing", 500.0))
     videos = find_source(shards, "train_data").indexed()
     (batch,) = pipeline.pretraining_batches(videos, far, 12, Order(1)).take(1)
-    assert batch.intervals.numpy().tolist() == [13] * 12
+    assert batch.intervals.numpy().tolist() == [[13]] * 12
     (batch,) = _batches(shards, 1, batch_size=12)
-    assert len(set(batch.intervals.numpy().tolist())) > 3
+    assert len(set(batch.intervals.numpy().ravel().tolist())) > 3
     assert batch.intervals.numpy().min() >= 0 and batch.intervals.numpy().max() <= 13
 
 
@@ -229,13 +231,13 @@ def test_global_seed_does_not_matter_and_is_not_touched(shards):
 
 def test_views_and_intervals_are_those_that_are_asked_for():
     record = records.parse(tf.constant(records.serialize(make_video(0))))
-    pair = PairSpec(CLIP, sampling.IntervalDistribution("increasing", 500.0))
+    spec = ViewsSpec(CLIP, sampling.IntervalDistribution("increasing", 500.0))
     for epoch in range(5):
-        sample = pipeline.sample_pair(record, pair, tf.constant([epoch, 0]))
+        sample = pipeline.sample_clips(record, spec, tf.constant([epoch, 0]))
         starts = [int(tf.where(record["frames"] == frames[0])[0, 0]) for frames in sample["frames"]]
         assert sorted(starts) == [0, 13]  # 14 starts: the longest interval
     always, never = (
-        PairSpec(
+        ViewsSpec(
             CLIP,
             augmentation=Augmentation(blur_probability=(0.0, 0.0), solarize_probability=solarize),
         )
@@ -245,6 +247,35 @@ def test_views_and_intervals_are_those_that_are_asked_for():
     # Same seeds: the views differ by solarisation alone.
     np.testing.assert_allclose(one[0], np.where(two[0] < 0.5, two[0], 1 - two[0]), atol=1e-6)
     np.testing.assert_allclose(two[1], np.where(one[1] < 0.5, one[1], 1 - one[1]), atol=1e-6)
+
+
+def test_four_views_begin_with_the_two_that_there_would_be(shards):
+    four = ViewsSpec(CLIP, number=4)
+    videos = find_source(shards, "train_data").indexed()
+    for augmented in (True, False):
+        (batch,) = pipeline.pretraining_batches(
+            videos, four, 6, Order(1), augmented=augmented
+        ).take(1)
+        assert len(batch.views) == 4 and batch.intervals.shape == (6, 3)
+        views = batch.views if augmented else [pipeline.augment_batch(x) for x in batch.views]
+        (pair,) = _batches(shards, 1, batch_size=6)
+        for view, expected in zip(views, pair.views, strict=False):
+            np.testing.assert_allclose(view, expected, rtol=0, atol=2e-6)
+        for one, two in itertools.combinations(views, 2):
+            assert np.abs(one - two).mean(axis=(1, 2, 3, 4)).min() > 0.01
+
+
+def test_all_views_but_the_first_have_the_colours_of_the_second():
+    parameters = [augment.draw(RELEASED, view, tf.constant([9, 4])) for view in range(4)]
+    for later in parameters[2:]:
+        for value, expected in zip(later, parameters[1], strict=True):
+            np.testing.assert_array_equal(value, expected)
+    colors = Augmentation(blur_probability=(1.0, 0.0), solarize_probability=(0.0, 1.0))
+    spec = ViewsSpec(CLIP, augmentation=colors, number=3)
+    record = records.parse(tf.constant(records.serialize(make_video(0))))
+    cropped = pipeline.crop_views(pipeline.sample_clips(record, spec, EPOCH_SEED), spec)
+    assert [bool(view.parameters.sigma > 0) for view in cropped] == [True, False, False]
+    assert [bool(view.parameters.solarize) for view in cropped] == [False, True, True]
 
 
 def test_labelled_clips_are_windows_of_their_videos_in_the_order_of_the_stream(shards):

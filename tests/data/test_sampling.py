@@ -38,8 +38,9 @@ def test_purposes_are_fixed():
         "DROPOUT",
         "SUBSET",
         "FRAME",
+        "OTHER_STARTS",
     ]
-    assert list(sampling.Purpose) == list(range(1, 14))
+    assert list(sampling.Purpose) == list(range(1, 15))
 
 
 LINEAR = sampling.IntervalDistribution()
@@ -124,6 +125,75 @@ def test_short_videos_have_independent_uniform_starts():
     assert stats.chisquare(table.ravel(), np.full(25, 80)).pvalue > 0.01
 
 
+def _pair_table(cumulative, limit):
+    """P(first start, other start) of a pair, by its definition."""
+    table = np.zeros((limit, limit))
+    for interval, share in enumerate(np.diff(cumulative(np.arange(limit + 1) / limit))):
+        for earlier in range(limit - interval):
+            table[earlier, earlier + interval] += share / (limit - interval) / 2
+            table[earlier + interval, earlier] += share / (limit - interval) / 2
+    return table
+
+
+def _pvalue(observed, expected):
+    """Of a chi-square test, rare cells in one."""
+    observed, expected = observed.ravel(), expected.ravel()
+    often = expected >= 5
+    if not often.all():
+        observed, expected = (np.append(x[often], x[~often].sum()) for x in (observed, expected))
+    return stats.chisquare(observed, expected * observed.sum() / expected.sum()).pvalue
+
+
+@pytest.mark.parametrize("figure", DISTRIBUTIONS)
+def test_the_first_and_any_other_of_four_starts_are_distributed_as_a_pair(figure):
+    distribution, cumulative = DISTRIBUTIONS[figure]
+    # 14 frames, clips of 4 at stride 2: 8 starts.
+    limit, count = 8, 3000
+    starts = _draw_many(
+        lambda seed: sampling.draw_starts(tf.constant(14), 4, 2, seed, distribution, 4), count
+    )
+    assert starts.min() == 0 and starts.max() == limit - 1
+    pair = _pair_table(cumulative, limit)
+    for other in (1, 2, 3):
+        table = np.zeros((limit, limit))
+        np.add.at(table, (starts[:, 0], starts[:, other]), 1)
+        assert _pvalue(table, count * pair) > 1e-3
+        intervals = np.bincount(np.abs(starts[:, other] - starts[:, 0]), minlength=limit)
+        expected = count * np.diff(cumulative(np.arange(limit + 1) / limit))
+        assert _pvalue(intervals, expected) > 1e-3
+    # Given the first, the others are independent.
+    given = pair / pair.sum(axis=1, keepdims=True)
+    joint = np.einsum("f,fi,fj->ij", pair.sum(axis=1), given, given)
+    for one, two in ((1, 2), (2, 3)):
+        table = np.zeros((limit, limit))
+        np.add.at(table, (starts[:, one], starts[:, two]), 1)
+        assert _pvalue(table, count * joint) > 1e-3
+
+
+def test_the_first_two_of_four_starts_are_the_pair():
+    for num_frames in (40, 5):
+        for index in range(10):
+            seed = tf.constant([index, 3])
+            four = sampling.draw_starts(tf.constant(num_frames), 8, 2, seed, num_clips=4)
+            pair = sampling.draw_start_pair(tf.constant(num_frames), 8, 2, seed)
+            assert four.numpy().tolist()[:2] == pair.numpy().tolist()
+            assert sampling.draw_starts(tf.constant(num_frames), 8, 2, seed).shape == (2,)
+
+
+@pytest.mark.parametrize("num_frames", [15, 5])
+def test_four_clips_of_a_video_with_one_start_or_none(num_frames):
+    starts = _draw_many(
+        lambda seed: sampling.draw_starts(tf.constant(num_frames), 8, 2, seed, num_clips=4), 400
+    )
+    if num_frames == 15:
+        assert not starts.any()
+        return
+    for clip in range(4):
+        counts = np.bincount(starts[:, clip], minlength=num_frames)
+        assert len(counts) == num_frames and stats.chisquare(counts).pvalue > 1e-3
+    assert np.abs(np.corrcoef(starts.T) - np.eye(4)).max() < 0.2
+
+
 def test_the_same_seed_gives_the_same_pair():
     first = sampling.draw_start_pair(tf.constant(100), 8, 2, SEED).numpy()
     again = sampling.draw_start_pair(tf.constant(100), 8, 2, SEED).numpy()
@@ -167,6 +237,8 @@ def test_with_the_interval_zero_both_clips_are_the_same(num_frames):
         lambda seed: sampling.draw_start_pair(tf.constant(num_frames), 8, 2, seed, zero), 100
     )
     np.testing.assert_array_equal(starts[:, 0], starts[:, 1])
+    four = sampling.draw_starts(tf.constant(num_frames), 8, 2, SEED, zero, 4).numpy()
+    assert len(set(four.tolist())) == 1
     # 40 - 7 * 2 starts, or any frame of a video shorter than a clip.
     assert starts.max() < (26 if num_frames == 40 else 10) and len(np.unique(starts)) > 8
 

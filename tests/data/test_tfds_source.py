@@ -10,7 +10,7 @@ import tensorflow_datasets as tfds
 from cvrl_tf.data import checks, labels, pipeline, records
 from cvrl_tf.data.clips import ClipSpec
 from cvrl_tf.data.lookup import find_source
-from cvrl_tf.data.pipeline import PairSpec
+from cvrl_tf.data.pipeline import ViewsSpec
 from cvrl_tf.data.stream import Order, Share
 from cvrl_tf.errors import InputError
 
@@ -71,7 +71,7 @@ def test_batches_go_on_where_another_stream_stopped(data_dir):
 
     def batches(count, first_position=0):
         dataset = pipeline.pretraining_batches(
-            source.indexed(), PairSpec(CLIP), 3, Order(1), Share(first=first_position)
+            source.indexed(), ViewsSpec(CLIP), 3, Order(1), Share(first=first_position)
         )
         return [np.stack(batch.views, axis=1) for batch in dataset.take(count)]
 
@@ -83,7 +83,7 @@ def test_batches_go_on_where_another_stream_stopped(data_dir):
 
 def test_no_warnings_of_tfds_reach_the_user(data_dir, capfd):
     source = find_source("tfds:small_video:test", "train_data")
-    list(pipeline.pretraining_batches(source.indexed(), PairSpec(CLIP), 2, Order(1)).take(1))
+    list(pipeline.pretraining_batches(source.indexed(), ViewsSpec(CLIP), 2, Order(1)).take(1))
     assert capfd.readouterr().err == ""
 
 

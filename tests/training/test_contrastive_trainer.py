@@ -15,7 +15,7 @@ from cvrl_tf.training.contrastive_trainer import ContrastiveTrainer
 
 def _batches(config, count, batch_size):
     videos = find_source(config.train_data, "train_data").indexed()
-    return pipeline.pretraining_batches(videos, config.pair, batch_size, Order(config.seed)).take(
+    return pipeline.pretraining_batches(videos, config.views, batch_size, Order(config.seed)).take(
         count
     )
 
@@ -91,7 +91,7 @@ def _cropped_batches(config, size):
     """Batches whose colours are left to the device."""
     videos = find_source(config.train_data, "train_data").indexed()
     order = Order(config.seed)
-    return pipeline.pretraining_batches(videos, config.pair, size, order, augmented=False)
+    return pipeline.pretraining_batches(videos, config.views, size, order, augmented=False)
 
 
 @pytest.mark.parametrize("options", [{}, {"compiled_colors": False}])

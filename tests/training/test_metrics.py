@@ -74,6 +74,15 @@ def test_clip_sheet_puts_each_frame_in_its_place():
     assert (sheet[:4, :5] == 0).all()
 
 
+def test_clip_sheet_has_a_row_for_each_clip_of_a_video():
+    views = np.zeros((2, 3, 1, 4, 5, 3), np.float32)
+    views[1, 2, 0] = 1.0
+    sheet = metrics.clip_sheet(views)
+    # Rows: 4 + 2 + 4 + 2 + 4 a video, 6 between videos.
+    assert sheet.shape == (16 + 6 + 16, 5, 3)
+    assert (sheet[34:] == 255).all() and (sheet[28:32] == 0).all() and (sheet[16:22] == 255).all()
+
+
 def test_png_is_written_as_it_is(tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (5, 7, 3)).astype(np.uint8)
     metrics.write_png(str(tmp_path / "picture.png"), image)

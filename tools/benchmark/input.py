@@ -35,7 +35,7 @@ from cvrl_tf.data import augment, checks, clips, pipeline, records, stream
 from cvrl_tf.data.augment import Parameters
 from cvrl_tf.data.clips import ClipSpec
 from cvrl_tf.data.lookup import find_source
-from cvrl_tf.data.pipeline import PairSpec
+from cvrl_tf.data.pipeline import ViewsSpec
 from cvrl_tf.data.sampling import fold
 from cvrl_tf.data.source import IndexedSource
 from cvrl_tf.data.stream import Order
@@ -188,34 +188,34 @@ def _videos(name: str, num_records: int) -> IndexedSource:
 def _measure(
     name: str, num_records: int, clip: ClipSpec, which: str, batch_size: int, num_videos: int
 ) -> Figures:
-    videos, pair = _videos(name, num_records), PairSpec(clip)
+    videos, spec = _videos(name, num_records), ViewsSpec(clip)
     if which == "plain":
 
         def sample(serialized: tf.Tensor, epoch_seed: tf.Tensor) -> dict[str, tf.Tensor]:
-            return pipeline.sample_pair(videos.source.parse(serialized), pair, epoch_seed)
+            return pipeline.sample_clips(videos.source.parse(serialized), spec, epoch_seed)
 
         def finish(sample: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-            return reference.make_views(sample, pair)
+            return reference.make_views(sample, spec)
 
         dataset = stream.read_stream(videos.index, Order(0), sample, finish)
         dataset = dataset.batch(batch_size, drop_remainder=True).prefetch(1)
     else:
         dataset = pipeline.pretraining_batches(
-            videos, pair, batch_size, Order(0), augmented=which == "host"
+            videos, spec, batch_size, Order(0), augmented=which == "host"
         )
     return measure.batches(iter(dataset), batch_size, num_videos)
 
 
 def _measure_phases(name: str, num_records: int, clip: ClipSpec, num_videos: int) -> Figures:
     """CPU seconds per video of each phase: a pipeline up to the phase minus one without it."""
-    videos, pair = _videos(name, num_records), PairSpec(clip)
+    videos, spec = _videos(name, num_records), ViewsSpec(clip)
 
     def crop(sample: dict[str, tf.Tensor]) -> list[tf.Tensor]:
         views = []
         for index in range(2):
             frames, seed = sample["frames"][index], fold(sample["seed"], index)
             shape = tf.io.extract_jpeg_shape(frames[0])
-            window = augment.crop_window(pair.augmentation, shape[0], shape[1], seed)
+            window = augment.crop_window(spec.augmentation, shape[0], shape[1], seed)
             views.append(clips.decode_and_crop(frames, window))
         return views
 
@@ -227,13 +227,13 @@ def _measure_phases(name: str, num_records: int, clip: ClipSpec, num_videos: int
         return dataset.map(function, num_parallel_calls=tf.data.AUTOTUNE)
 
     def sample(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
-        return pipeline.sample_pair(videos.source.parse(serialized), pair, tf.constant([0, 0]))
+        return pipeline.sample_clips(videos.source.parse(serialized), spec, tf.constant([0, 0]))
 
     augment.start_compiler()
     order = Order(0).of_epoch(0, len(videos))(tf.range(len(videos), dtype=tf.int64))
     serialized = parallel(tf.data.Dataset.from_tensor_slices(order).repeat(), videos.index.read)
     samples = parallel(serialized, sample)
-    cropped = parallel(samples, lambda sample: pipeline.crop_pair(sample, pair))
+    cropped = parallel(samples, lambda sample: pipeline.crop_views(sample, spec))
     augmented = parallel(cropped, lambda *views: tuple(augment.apply(*view) for view in views))
     stages = {
         "read": serialized,

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from cvrl_tf.data import augment
 from cvrl_tf.data.augment import Parameters
-from cvrl_tf.data.pipeline import PairSpec
+from cvrl_tf.data.pipeline import ViewsSpec
 from cvrl_tf.data.sampling import fold
 
 
@@ -60,13 +60,13 @@ def _blur(clip: tf.Tensor, sigma: tf.Tensor, size: int) -> tf.Tensor:
     return clip
 
 
-def make_views(sample: dict[str, tf.Tensor], pair: PairSpec) -> tuple[tf.Tensor, tf.Tensor]:
-    """The two augmented views of a sample, with the same draws as `pipeline.crop_pair`.
+def make_views(sample: dict[str, tf.Tensor], spec: ViewsSpec) -> tuple[tf.Tensor, ...]:
+    """The augmented views of a sample, with the same draws as `pipeline.crop_views`.
 
     Of a consistent augmentation only.
     """
     views = []
-    for index in range(2):
+    for index in range(spec.number):
         frames, seed = sample["frames"][index], fold(sample["seed"], index)
         pixels = tf.map_fn(
             lambda frame: tf.io.decode_jpeg(frame, channels=3),
@@ -74,12 +74,12 @@ def make_views(sample: dict[str, tf.Tensor], pair: PairSpec) -> tuple[tf.Tensor,
             fn_output_signature=tf.TensorSpec([None, None, 3], tf.uint8),
         )
         height, width = tf.shape(pixels)[1], tf.shape(pixels)[2]
-        window = augment.crop_window(pair.augmentation, height, width, seed)
+        window = augment.crop_window(spec.augmentation, height, width, seed)
         top, left, tall, wide = tf.unstack(window)
         pixels = pixels[:, top : top + tall, left : left + wide]
-        pixels = tf.cast(tf.image.resize(pixels, [pair.clip.size] * 2), tf.uint8)
-        flipped = augment.random_flip(pair.augmentation, seed)
+        pixels = tf.cast(tf.image.resize(pixels, [spec.clip.size] * 2), tf.uint8)
+        flipped = augment.random_flip(spec.augmentation, seed)
         pixels = tf.cond(flipped, lambda x=pixels: tf.reverse(x, [2]), lambda x=pixels: x)
-        pixels = tf.ensure_shape(pixels, [pair.clip.frames, pair.clip.size, pair.clip.size, 3])
-        views.append(apply(pixels, augment.draw(pair.augmentation, index, seed)))
+        pixels = tf.ensure_shape(pixels, [spec.clip.frames, spec.clip.size, spec.clip.size, 3])
+        views.append(apply(pixels, augment.draw(spec.augmentation, index, seed)))
     return tuple(views)

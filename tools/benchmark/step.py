@@ -32,7 +32,7 @@ import tensorflow as tf
 
 from cvrl_tf.cli.application import Command
 from cvrl_tf.cli.flag import Flag, Values, flags_of
-from cvrl_tf.data.pipeline import PairBatch
+from cvrl_tf.data.pipeline import ViewBatch
 from cvrl_tf.errors import InputError
 from cvrl_tf.models import BACKBONES, heads, resnet3d
 from cvrl_tf.progress import Progress
@@ -221,7 +221,7 @@ def _measure(which: str, config: PretrainConfig, remat: bool, num_steps: int) ->
     shape = (config.batch_size, config.num_frames, config.crop_size, config.crop_size, 3)
     views = tuple(rng.uniform(0, 1, shape).astype("float32") for _ in range(2))
     numbers = np.arange(config.batch_size)
-    whole = PairBatch(views, intervals=numbers.astype("int32"), positions=numbers)
+    whole = ViewBatch(views, intervals=numbers.astype("int32"), positions=numbers)
     dataset = tf.data.Dataset.from_tensor_slices(whole)
     dataset = dataset.batch(config.batch_size, drop_remainder=True)
     batch = next(iter(strategy.experimental_distribute_dataset(dataset)))

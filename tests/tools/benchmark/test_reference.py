@@ -5,7 +5,7 @@ from small_records import make_video
 
 from cvrl_tf.data import augment, pipeline, records
 from cvrl_tf.data.clips import ClipSpec
-from cvrl_tf.data.pipeline import PairSpec
+from cvrl_tf.data.pipeline import ViewsSpec
 from tools.benchmark import reference
 
 
@@ -23,9 +23,9 @@ def test_closed_forms_equal_tf_image_on_random_draws(index):
 
 def test_views_are_the_same_but_for_the_border_of_the_window():
     record = records.parse(tf.constant(records.serialize(make_video(0, height=80, width=96))))
-    pair = PairSpec(ClipSpec(4, 2, 32))
-    sample = pipeline.sample_pair(record, pair, tf.constant([1, 1]))
-    views = [augment.apply(*view) for view in pipeline.crop_pair(sample, pair)]
+    pair = ViewsSpec(ClipSpec(4, 2, 32))
+    sample = pipeline.sample_clips(record, pair, tf.constant([1, 1]))
+    views = [augment.apply(*view) for view in pipeline.crop_views(sample, pair)]
     for ours, plain in zip(views, reference.make_views(sample, pair), strict=True):
         assert ours.shape == plain.shape
         # Chroma at the border of a window has no neighbours to be smoothed with.
