@@ -1,5 +1,7 @@
 """Checks of shards before any long work: can clips be taken from them?"""
 
+from collections.abc import Sequence
+
 from cvrl_tf import progress
 from cvrl_tf.data import records
 from cvrl_tf.data.clips import ClipSpec
@@ -9,16 +11,20 @@ from cvrl_tf.errors import InputError
 MULTIPLE = 32  # pixels, of the height and width of a clip: the networks halve them five times
 
 
-def check_shards(source: Source, clip: ClipSpec, enlarge: bool = False) -> IndexedSource:
+def check_shards(
+    source: Source, clip: ClipSpec, enlarge: bool = False, num_clips: int = 1
+) -> IndexedSource:
     """Checks before any long work that clips can be taken from the shards.
 
     Checks all record lengths and the first record of each shard. Notes on stderr if some of these
-    cannot be read, or are shorter than a clip: their frames are then taken cyclically.
+    cannot be read; are shorter than a clip, so that their frames are taken cyclically; or are too
+    short for `num_clips` different clips, so that some clips are the same frames.
 
     Args:
       source: what to read.
       clip: the clips to be taken.
       enlarge: whether smaller frames are enlarged, as in evaluations, or refused.
+      num_clips: different clips to be taken from a video.
 
     Returns:
       The videos of all shards.
@@ -62,13 +68,26 @@ def check_shards(source: Source, clip: ClipSpec, enlarge: bool = False) -> Index
             f" has {max(lengths)} frames, a clip of num_frames={clip.frames} at"
             f" stride={clip.stride} spans {clip.span}; lower num_frames or stride."
         )
+    _note_short(lengths, clip, num_clips)
+    return videos
+
+
+def _note_short(lengths: Sequence[int], clip: ClipSpec, num_clips: int) -> None:
+    """Notes of `check_shards` on the lengths of the first videos of shards, in frames."""
     short = sum(length < clip.span for length in lengths)
     if short:
         progress.note(
             f"note: the first videos of {short} of {len(lengths)} shards are shorter than a clip"
             f" ({min(lengths)} of {clip.span} frames): their frames are taken cyclically."
         )
-    return videos
+    starts = [length - clip.span + 1 for length in lengths if length >= clip.span]
+    few = [number for number in starts if number < num_clips]
+    if few:
+        progress.note(
+            f"note: the first videos of {len(few)} of {len(lengths)} shards have room for fewer"
+            f" than {num_clips} different clips ({min(few)}): some of their clips are the same"
+            " frames."
+        )
 
 
 def note_crops(*sizes: int) -> None:
@@ -98,31 +117,4 @@ def note_repeated(videos: IndexedSource) -> None:
             f"note: {len(repeated)} of {len(videos)} records of {videos.name} have the content of"
             f" another one, the first is {videos.index.origin(repeated[0])}: a batch may hold a"
             " video as its own negative; remove the copies."
-        )
-
-
-def note_few_starts(videos: IndexedSource, clip: ClipSpec, num_clips: int) -> None:
-    """Says on stderr if the first videos of shards are too short for `num_clips` different clips.
-
-    Some of their clips are then the same frames. Videos shorter than a clip are not counted:
-    `check_shards` names them.
-
-    Args:
-      videos: to be trained on.
-      clip: the clips to be taken.
-      num_clips: of each video.
-    """
-    starts = []
-    for path in videos.source.paths:
-        try:
-            summary = records.first_record(path, videos.source.summarize)
-        except InputError:  # which `check_shards` has named
-            continue
-        starts.append(summary.num_frames - clip.span + 1)
-    few = [number for number in starts if 1 <= number < num_clips]
-    if few:
-        progress.note(
-            f"note: the first videos of {len(few)} of {len(starts)} shards have room for fewer than"
-            f" clips_per_video={num_clips} different clips ({min(few)}): some clips of a video are"
-            " the same frames."
         )

@@ -246,6 +246,10 @@ class PretrainConfig(RunConfig):
 
     def check(self, num_videos: int, num_replicas: int) -> None:
         """Checks that batch, data and schedule fit each other; see `RunConfig.check`."""
+        if self.clips_per_video > 2:
+            raise InputError(
+                f"clips_per_video={self.clips_per_video}: the loss of this version takes 2 clips."
+            )
         if self.batch_size < 2:
             raise InputError(
                 f"batch_size={self.batch_size} has no negatives to contrast with: give 2 or more."

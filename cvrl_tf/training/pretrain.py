@@ -105,14 +105,7 @@ def pretrain(
       Stopped: a signal ended the run, and a checkpoint is written.
     """
     strategy = strategy or make_strategy()
-    videos = checks.check_shards(find_source(config.train_data, "train_data"), config.clip)
-    checks.note_repeated(videos)
-    if config.interval != "zero":  # where all clips of a video are the same frames
-        checks.note_few_starts(videos, config.clip, config.clips_per_video)
-    config.check(len(videos), strategy.num_replicas_in_sync)
-    parts = strategy.num_replicas_in_sync * config.micro_batches
-    num_clips = 2 * config.batch_size // parts
-    memory.check(config, config.precision, num_clips, strategy, execution.remat)
+    videos = _checked_videos(config, strategy, execution)
     total_steps = config.total_steps(len(videos))
     is_chief = Workers(strategy).is_chief
     place = execution.place_colors(strategy)
@@ -155,6 +148,22 @@ def pretrain(
             begin=lambda writer, step: _write_pairs(writer, step, config, videos, order),
         )
         loop.train(trainer, data, run, options)
+
+
+def _checked_videos(
+    config: PretrainConfig, strategy: tf.distribute.Strategy, execution: Execution
+) -> IndexedSource:
+    """The videos to train on, after the checks that come before any long work."""
+    # With the interval zero all clips of a video are the same frames on purpose.
+    different = 1 if config.interval == "zero" else config.clips_per_video
+    source = find_source(config.train_data, "train_data")
+    videos = checks.check_shards(source, config.clip, num_clips=different)
+    checks.note_repeated(videos)
+    config.check(len(videos), strategy.num_replicas_in_sync)
+    parts = strategy.num_replicas_in_sync * config.micro_batches
+    num_clips = config.clips_per_video * config.batch_size // parts
+    memory.check(config, config.precision, num_clips, strategy, execution.remat)
+    return videos
 
 
 def _write_pairs(

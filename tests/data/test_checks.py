@@ -67,15 +67,16 @@ def test_records_that_are_present_twice_are_noted(shards, tmp_path, capsys):
 def test_videos_with_room_for_few_clips_are_noted(tmp_path, capsys):
     paths = [
         write_shard(tmp_path / str(frames), [make_video(0, num_frames=frames)])
-        for frames in (5, 7, 9, 20)
+        for frames in (7, 9, 20)
     ]
-    videos = Source("short", paths).indexed()
-    checks.note_few_starts(videos, CLIP, 2)
+    source = Source("short", paths)
+    checks.check_shards(source, CLIP, num_clips=2)
     assert capsys.readouterr().err == (
-        "note: the first videos of 1 of 4 shards have room for fewer than clips_per_video=2"
-        " different clips (1): some clips of a video are the same frames.\n"
+        "note: the first videos of 1 of 3 shards have room for fewer than 2 different clips (1):"
+        " some of their clips are the same frames.\n"
     )
-    checks.note_few_starts(videos, CLIP, 4)
-    assert capsys.readouterr().err.startswith("note: the first videos of 2 of 4 shards have room")
-    checks.note_few_starts(Source("long", paths[3:]).indexed(), CLIP, 14)
+    checks.check_shards(source, CLIP, num_clips=4)
+    assert capsys.readouterr().err.startswith("note: the first videos of 2 of 3 shards have room")
+    checks.check_shards(source, CLIP)
+    checks.check_shards(Source("long", paths[2:]), CLIP, num_clips=14)
     assert capsys.readouterr().err == ""
