@@ -79,7 +79,11 @@ class Geometry:
         Raises:
           TypeError: a name that this version does not know.
         """
-        return cls(**{k: tuple(x) if isinstance(x, list) else x for k, x in values.items()})
+        kept: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in values.items()
+        }
+        return cls(**kept)
 
 
 RELEASED_GEOMETRY = Geometry()
@@ -466,7 +470,7 @@ def apply(clip: tf.Tensor, parameters: Parameters, compiled: bool = True) -> tf.
     if parameters.sigma.shape.rank == 0:
         return _apply(clip, parameters, compiled)
     frames = tf.map_fn(
-        lambda frame: _apply(*frame, compiled),
+        lambda frame: _apply(frame[0], frame[1], compiled),
         (clip[:, tf.newaxis], parameters),
         fn_output_signature=tf.TensorSpec([1, *clip.shape[1:]], tf.float32),
     )

@@ -13,7 +13,7 @@ from cvrl_tf.training.precision import DTYPE_POLICIES
 from cvrl_tf.training.schedule import WarmupCosine
 from cvrl_tf.training.trainer import Figures, Trainer
 
-Views = tuple[tf.Tensor, tf.Tensor]  # first and second, of the videos of a batch
+Views = tuple[tf.Tensor, ...]  # K of them, of the videos of a batch
 
 
 class ContrastiveTrainer(Trainer):
