@@ -32,8 +32,7 @@ def main(flags: Values) -> None:
     directory.check(output_dir)
     backbone, origin = backbone_flags.load(flags)
     print(
-        f"exporting {origin.config.backbone} of step {origin.step}, then reloading it in a fresh"
-        " process",
+        f"exporting {origin.description}, then reloading it in a fresh process",
         flush=True,
     )
     classifier = None

@@ -199,7 +199,10 @@ def test_export_hands_the_backbone_over(model_dir, tmp_path):
     result = _run("cvrl_tf.export", *flags, fresh=True)
     assert result.returncode == 0, result.stderr
     first, written, verified, following = result.stdout.splitlines()
-    assert first == "exporting r3d_small of step 6, then reloading it in a fresh process"
+    assert first == (
+        f"exporting r3d_small, step 6, run {model_dir}/checkpoints/ckpt-6, then reloading it in a"
+        " fresh process"
+    )
     assert written == f"written: {output}"
     assert re.fullmatch(
         r"verified: features differ from the checkpoint's by \de-\d\d of the largest", verified
@@ -226,7 +229,7 @@ def test_export_reads_a_checkpoint_of_the_authors(tmp_path):
     output = tmp_path / "export"
     result = _run("cvrl_tf.export", f"--official={prefix}.index", f"--output_dir={output}")
     assert result.returncode == 0, result.stderr
-    assert result.stdout.startswith("exporting r3d_small of step 7, then")
+    assert result.stdout.startswith(f"exporting r3d_small, step 7, official {prefix}, then")
     exported = {
         weight.path: weight.numpy()
         for weight in keras.models.load_model(output / "backbone.keras").weights

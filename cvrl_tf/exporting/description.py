@@ -12,7 +12,9 @@ from cvrl_tf import files
 from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation import report
 from cvrl_tf.evaluation.classifier import Classifier
+from cvrl_tf.models.published import PROJECT, PUBLISHED
 from cvrl_tf.training import metrics
+from cvrl_tf.training.config import SupervisedConfig
 from cvrl_tf.training.origin import Origin
 from cvrl_tf.training.run_directory import EVALUATIONS, METRICS_FILE, RunDirectory
 
@@ -33,6 +35,8 @@ def describe(
         short_side = f"{classifier.views.clip.size} pixels, as in the test"
     is_run = origin.kind == "run" and bool(origin.train_data)  # imported weights have no data
     imported_from = config.init_checkpoint if origin.kind == "run" else origin.checkpoint
+    # Of other runs it is a directory, whatever its name.
+    from_authors = not is_run or isinstance(config, SupervisedConfig) and config.init == "official"
     return {
         "architecture": {
             "name": config.backbone,
@@ -63,12 +67,28 @@ def describe(
             # Other weights have no training data here, and no flags that made them.
             "flags": dataclasses.asdict(config) if is_run else None,
             "imported_from": None if is_run else imported_from,
+            "published": _published(imported_from) if from_authors else None,
             "versions": {
                 "cvrl_tf": cvrl_tf.__version__,
                 "tensorflow": tf.__version__,
                 "keras": keras.__version__,
             },
         },
+    }
+
+
+def _published(name: str | None) -> dict[str, Any] | None:
+    """What the authors state of a published checkpoint; None for other weights."""
+    found = PUBLISHED.get(name or "")
+    if found is None:
+        return None
+    return {
+        "name": name,
+        "address": found.address,
+        "project": PROJECT,
+        "data": found.data,
+        "epochs": found.epochs,
+        "linear_top1_percent": dict(found.figures),
     }
 
 

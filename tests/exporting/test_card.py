@@ -4,8 +4,11 @@ import re
 import subprocess
 import sys
 
+import pytest
+
 from cvrl_tf.exporting import card, description
 from cvrl_tf.training.config import SupervisedConfig
+from cvrl_tf.training.origin import Origin
 
 RUN_ALL = """
 import os, sys
@@ -58,6 +61,63 @@ def test_the_card_of_weights_without_a_run_claims_nothing_of_one(backbone, origi
     assert "- Weights of the authors' released implementation, from `theirs/ckpt-9`; clip" in text
     for absent in ("## Figures", "Training data", "| setting |", "labels.txt", "{{", "{%"):
         assert absent not in text
+
+
+@pytest.mark.parametrize("imported", [False, True])
+def test_the_card_of_published_weights_names_their_authors(backbone, origin, imported):
+    config = dataclasses.replace(origin.config, train_data="", init_checkpoint="k600_800ep")
+    if imported:
+        given = dataclasses.replace(origin, config=config, step=0, checkpoint="runs/x/ckpt-0")
+    else:
+        given = Origin(config, "k600_800ep", 0, kind="official")
+    about = description.describe(backbone, given)
+    text = card.render(about, figures={}, labelled=False)
+    name = "ckpt-0" if imported else "k600_800ep"
+    for line in [
+        f"- Checkpoint `{name}`.",
+        "- The weights are the work of the authors of CVRL, not of this project: their checkpoint\n"
+        "  `k600_800ep` (Kinetics-600, 800 epochs), published at\n"
+        "  https://storage.googleapis.com/tf_model_garden/vision/cvrl/r3d_1x_k600_800ep.tar.gz.",
+        "  belongs, is under the Apache License 2.0. Its page names no other licence for the"
+        " weights.",
+        "- Clip length, stride and size are those of its recipe.",
+        "## Figures\n\nStated by the authors, not measured again: top-1 accuracy of a linear"
+        " classifier on frozen features.\n\n"
+        "| data set | % |\n|---|---|\n| Kinetics-400 | 68.5 |\n| Kinetics-600 | 70.4 |\n\n"
+        "## Use it",
+    ]:
+        assert f"\n{line}\n" in text
+    for absent in ("From the directory", "Training data", "training steps", "{{", "{%"):
+        assert absent not in text
+
+
+@pytest.mark.parametrize(("frozen", "which"), [(True, "network's"), (False, "initial")])
+def test_the_card_of_what_was_trained_on_published_weights(backbone, origin, frozen, which):
+    config = SupervisedConfig(
+        "records/train-*",
+        num_classes=5,
+        frozen=frozen,
+        init="official",
+        init_checkpoint="k400_800ep",
+    )
+    about = description.describe(backbone, dataclasses.replace(origin, config=config))
+    text = card.render(about, figures={}, labelled=False)
+    assert f"\n- The {which} weights are the work of the authors of CVRL, not of this" in text
+    assert "  `k400_800ep` (Kinetics-400, 800 epochs), published at\n" in text
+    assert "Stated by the authors" not in text and "its recipe" not in text
+    # A run that starts from a directory of that name is not one of the authors' weights.
+    config = dataclasses.replace(config, init="run")
+    about = description.describe(backbone, dataclasses.replace(origin, config=config))
+    assert about["provenance"]["published"] is None
+
+
+def test_the_card_of_the_published_inflated_weights_says_so(backbone, origin):
+    config = dataclasses.replace(origin.config, train_data="", init_checkpoint="imagenet_inflated")
+    given = Origin(config, "imagenet_inflated", 0, kind="official")
+    text = card.render(description.describe(backbone, given), figures={}, labelled=False)
+    assert text.startswith("# r3d_small, inflated\n\nA 3D-ResNet for video, inflated from an image")
+    assert "(ImageNet, inflated from a 2-D ResNet-50), published at\n" in text
+    assert "- It is meant for clips of 4 frames" in text and "| Kinetics-600 | 54.7 |" in text
 
 
 def test_the_card_of_a_fine_tuned_backbone_says_so(backbone, origin):
