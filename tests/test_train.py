@@ -1,4 +1,5 @@
 from cvrl_tf import train
+from cvrl_tf.cli import augmentation
 from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation import knn
 from cvrl_tf.training.config import PretrainConfig
@@ -13,7 +14,9 @@ def test_an_evaluation_that_fails_does_not_end_the_run(shards, monkeypatch, caps
         "--num_frames=4",
         "--crop_size=32",
     )
-    evaluation = train._knn_evaluation(values, values.make(PretrainConfig))
+    evaluation = train._knn_evaluation(
+        values, values.make(PretrainConfig, augmentation=augmentation.chosen(values))
+    )
 
     def fail(*arguments):
         raise InputError("a record is damaged.")

@@ -23,7 +23,7 @@ from cvrl_tf.evaluation.classification import Task
 from cvrl_tf.evaluation.report import Checkpoint, fingerprint_weights
 from cvrl_tf.evaluation.views import EvaluationViews
 from cvrl_tf.training import checkpoints, supervised
-from cvrl_tf.training.config import SupervisedConfig, fitting_batch_size
+from cvrl_tf.training.config import SupervisedConfig, fitting_batch_size, values_by_name
 from cvrl_tf.training.origin import COLOR_HISTOGRAM, Origin
 from cvrl_tf.training.precision import DTYPE_POLICIES
 from cvrl_tf.training.strategy import Workers, make_strategy
@@ -223,4 +223,4 @@ def _test_clip(flags: Values) -> ClipSpec:
 def settings(config: SupervisedConfig) -> dict[str, Any]:
     """What determines the figures, beside the data, for the result."""
     data = ("train_data", "train_ids")
-    return {name: x for name, x in dataclasses.asdict(config).items() if name not in data}
+    return {name: x for name, x in values_by_name(config).items() if name not in data}

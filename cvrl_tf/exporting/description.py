@@ -1,6 +1,5 @@
 """The description of an export: export.json, and the contents of the model card."""
 
-import dataclasses
 import os
 from typing import Any
 
@@ -14,7 +13,7 @@ from cvrl_tf.evaluation import report
 from cvrl_tf.evaluation.classifier import Classifier
 from cvrl_tf.models.published import PROJECT, PUBLISHED
 from cvrl_tf.training import metrics
-from cvrl_tf.training.config import SupervisedConfig
+from cvrl_tf.training.config import SupervisedConfig, values_by_name
 from cvrl_tf.training.origin import Origin
 from cvrl_tf.training.run_directory import EVALUATIONS, METRICS_FILE, RunDirectory
 
@@ -65,7 +64,7 @@ def describe(
             "checkpoint": origin.checkpoint,
             "step": origin.step,
             # Other weights have no training data here, and no flags that made them.
-            "flags": dataclasses.asdict(config) if is_run else None,
+            "flags": values_by_name(config) if is_run else None,
             "imported_from": None if is_run else imported_from,
             "published": _published(imported_from) if from_authors else None,
             "versions": {

@@ -314,6 +314,14 @@ def to_json(config: NetworkConfig) -> dict[str, Any]:
     return {"kind": config.kind, **dataclasses.asdict(config)}
 
 
+def values_by_name(config: NetworkConfig) -> dict[str, Any]:
+    """All values by the names of their flags, those of nested settings among them."""
+    values: dict[str, Any] = {}
+    for name, value in dataclasses.asdict(config).items():
+        values |= value if name in NESTED else {name: value}
+    return values
+
+
 def from_json(values: Mapping[str, Any]) -> NetworkConfig:
     """The configuration that a `config.json` holds.
 

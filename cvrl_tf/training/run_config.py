@@ -78,7 +78,10 @@ class RunState:
 
         Data of the same content may have moved: the settings that name them may then differ.
         """
-        before, given = _flat(self.config), _flat(now.config)
+        before, given = (
+            {name: _written(value) for name, value in configurations.values_by_name(config).items()}
+            for config in (self.config, now.config)
+        )
         same_records = now.records is not None and now.records == self.records
         differing = [
             f"{name}={before[name]} (now {given[name]})"
@@ -200,15 +203,9 @@ def load_config(model_dir: str) -> NetworkConfig:
     return _load(model_dir).config
 
 
-def _flat(config: NetworkConfig) -> dict[str, Any]:
-    """All values of a configuration by the names of their settings, those of nested ones too."""
-    values: dict[str, Any] = {}
-    for name, value in dataclasses.asdict(config).items():
-        values |= value if isinstance(value, dict) else {name: value}
-    return {
-        name: ",".join(map(str, value)) if isinstance(value, tuple) else value
-        for name, value in values.items()
-    }
+def _written(value: Any) -> Any:
+    """As on the command line."""
+    return ",".join(map(str, value)) if isinstance(value, tuple) else value
 
 
 def _load(model_dir: str) -> RunState:

@@ -126,6 +126,7 @@ def test_the_card_of_a_fine_tuned_backbone_says_so(backbone, origin):
     text = card.render(about, figures={}, labelled=False)
     assert "trained by cvrl_tf.finetune to classify 101 classes" in text
     assert "| init | run |" in text and "pre-trained" not in text
+    assert "| crop_area | 0.3,1.0 |" in text and "geometry" not in text
 
 
 def test_the_card_of_an_inflated_network_says_so(backbone, origin):

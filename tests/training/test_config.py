@@ -46,6 +46,13 @@ def test_config_json_holds_the_values_of_the_augmentation():
     assert values["augmentation"]["blur_probability"] == (1.0, 0.1)
 
 
+def test_values_have_the_names_of_their_flags():
+    supervised = configurations.values_by_name(CONFIGS[-1])
+    assert (supervised["flip_probability"], supervised["crop_area"]) == (0.0, (0.3, 1.0))
+    assert not {"geometry", "augmentation", "blur_sigma"} & supervised.keys()
+    assert configurations.values_by_name(CONFIGS[2])["crop_area"] == (0.2, 0.766)
+
+
 @pytest.mark.parametrize("config", CONFIGS[1:])
 def test_configurations_of_earlier_versions_have_no_kind(config):
     values = dataclasses.asdict(config) | {"shuffle_buffer": 1024}
