@@ -3,6 +3,10 @@
 Your own videos, one folder for each class:
   python -m cvrl_tf.make_tfrecords --dataset=folder --video_dir=videos/train --output_dir=records
 
+Your own videos, split by `python -m cvrl_tf.split_videos --video_dir=videos --output_dir=splits`:
+  python -m cvrl_tf.make_tfrecords --dataset=folder --video_dir=videos --annotations=splits \\
+      --output_dir=records
+
 Your own videos, without labels:
   python -m cvrl_tf.make_tfrecords --dataset=files --files='videos/**/*.mp4' --output_dir=records
 
@@ -59,10 +63,11 @@ INPUT = (
     Flag(
         "annotations",
         None,
-        "The lists that come with the data set. kinetics: a directory with train.csv, val.csv and"
-        " test.csv, or .txt lists of paths, or the file of each split you have,"
-        " train=train.csv,val=val.csv. ucf101: the folder ucfTrainTestlist. hmdb51: the folder"
-        " testTrainMulti_7030_splits.",
+        "The lists of the splits. folder and files: the directory that cvrl_tf.split_videos wrote,"
+        " with the ids of each split in train.txt and so on. Else the lists that come with the data"
+        " set. kinetics: a directory with train.csv, val.csv and test.csv, or .txt lists of paths,"
+        " or the file of each split you have, train=train.csv,val=val.csv. ucf101: the folder"
+        " ucfTrainTestlist. hmdb51: the folder testTrainMulti_7030_splits.",
     ),
     Flag(
         "split_number",
@@ -149,8 +154,8 @@ NEEDED = {
     "tfds": ("tfds_name",),
 }
 TAKEN = {
-    "folder": ("split", "label_map"),
-    "files": ("split",),
+    "folder": ("split", "label_map", "annotations"),
+    "files": ("split", "annotations"),
     "kinetics": ("label_map",),
     "ucf101": ("split_number",),
     "hmdb51": ("split_number",),
@@ -218,10 +223,13 @@ def _catalog(flags: Values) -> catalogs.Catalog:
     names = (flags.video_dir, flags.files, flags.annotations)
     files.load_file_systems(*(name for name in names if name))
     label_map = catalogs.read_label_map(flags.label_map) if flags.label_map else None
-    if flags.dataset == "folder":
-        return catalogs.folder(flags.video_dir, flags.split, label_map, flags.output_dir)
-    if flags.dataset == "files":
-        return catalogs.files(flags.files, flags.split)
+    if flags.dataset in ("folder", "files"):
+        if flags.dataset == "files":
+            catalog = catalogs.files(flags.files, flags.split)
+        else:
+            catalog = catalogs.folder(flags.video_dir, flags.split, label_map, flags.output_dir)
+        lists = flags.annotations
+        return catalogs.split_by_lists(catalog, lists) if lists else catalog
     if flags.dataset == "kinetics":
         annotations = catalogs.find_annotations(flags.annotations)
         return catalogs.kinetics(flags.video_dir, annotations, label_map)
@@ -243,6 +251,11 @@ def _check_flags(flags: Values) -> None:
                 + " ".join(f"--{needed}=..." for needed in required)
                 + "; --help explains them and has whole examples."
             )
+    if dataset in ("folder", "files") and flags.annotations and flags.given("split"):
+        raise InputError(
+            f"Found --split={flags.split} and --annotations={flags.annotations}, whose lists name"
+            " the splits: omit one of them."
+        )
     if flags.runner_arguments and not flags.runner:
         raise InputError("--runner_arguments is for --runner, which is missing: give both.")
     for flag in INPUT[1:]:

@@ -1,82 +1,18 @@
 """Video files to the frames that an evaluation needs, in processes that may hang or die."""
 
-import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import tensorflow as tf
 
 from cvrl_tf.conversion import frames
-from cvrl_tf.conversion.attempt import attempt
 from cvrl_tf.conversion.catalogs import Entry
-from cvrl_tf.conversion.state import Failure, Incident
-from cvrl_tf.conversion.workers import InProcess, Report, WorkerPool
+from cvrl_tf.conversion.needed_frames import DecodeJob
+from cvrl_tf.conversion.state import Failure
+from cvrl_tf.conversion.workers import InProcess, WorkerPool
 from cvrl_tf.evaluation.views import EvaluationViews
 
 _AHEAD = 4  # videos of each process, decoded or begun before they are used
-
-
-@dataclasses.dataclass(frozen=True)
-class DecodedVideo:
-    """What a file gave.
-
-    Attributes:
-      entry: the file and its id.
-      num_frames: frames of the video.
-      jpegs: the frames that the views need, by their number.
-      failure: what is wrong with the file; None if nothing is.
-    """
-
-    entry: Entry
-    num_frames: int
-    jpegs: dict[int, bytes]
-    failure: Failure | None
-
-    @property
-    def usable(self) -> bool:
-        """Whether there are frames to evaluate."""
-        return self.num_frames > 0
-
-    def element(self) -> dict[str, Any]:
-        """The video as `records.parse` returns it; frames that no view takes are empty."""
-        return {
-            "frames": [self.jpegs.get(number, b"") for number in range(self.num_frames)],
-            "label": -1 if self.entry.label is None else self.entry.label,
-            "id": self.entry.video_id,
-        }
-
-
-@dataclasses.dataclass(frozen=True)
-class DecodeJob:
-    """Decodes one video file, as the conversion does; see `workers.Job`."""
-
-    entry: Entry
-    settings: frames.Settings
-    views: EvaluationViews
-    incident: Incident | None = None
-
-    def run(self, report: Report) -> DecodedVideo:
-        """Decodes the frames that the views need."""
-
-        def decode() -> tuple[DecodedVideo, int, str]:
-            video, damage = frames.read_needed_frames(
-                self.entry, self.views.frame_numbers, self.settings, report.progress
-            )
-            jpegs = {number: jpeg for number, jpeg in enumerate(video.frames) if jpeg}
-            count = len(video.frames)
-            return DecodedVideo(self.entry, count, jpegs, None), count, damage
-
-        report.start(0)
-        video, failure = attempt(self.entry, self.incident, decode)
-        report.decoded()
-        video = dataclasses.replace(video or DecodedVideo(self.entry, 0, {}, None), failure=failure)
-        report.done(sum(map(len, video.jpegs.values())), not video.usable)
-        return video
-
-    def after(self, video: int, reason: str, final: bool) -> "DecodeJob":
-        """The second death at the video is the last."""
-        incident = Incident(reason, final or self.incident is not None)
-        return dataclasses.replace(self, incident=incident)
 
 
 class Decoding:
@@ -122,7 +58,7 @@ class Decoding:
 
     def _elements(self) -> Iterator[dict[str, Any]]:
         settings = settings_of(self._views)
-        jobs = (DecodeJob(entry, settings, self._views) for entry in self._entries)
+        jobs = (DecodeJob(entry, settings, self._views.frame_numbers) for entry in self._entries)
         ahead = _AHEAD * self._executor.count
         try:
             for video in self._executor.results(jobs, lambda *counts: None, ahead):

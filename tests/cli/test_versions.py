@@ -21,6 +21,7 @@ from cvrl_tf.cli import versions
         "cvrl_tf.inspect_tfrecords",
         "cvrl_tf.import_checkpoint",
         "cvrl_tf.make_subset",
+        "cvrl_tf.split_videos",
         "cvrl_tf.mean_results",
         "cvrl_tf.plot_metrics",
         "tools.benchmark",

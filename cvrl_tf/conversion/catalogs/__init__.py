@@ -7,6 +7,7 @@ from cvrl_tf.conversion.catalogs.catalog import (
     read_label_map,
 )
 from cvrl_tf.conversion.catalogs.directories import files, folder
+from cvrl_tf.conversion.catalogs.id_lists import split_by_lists
 from cvrl_tf.conversion.catalogs.kinetics_csv import find_annotations, kinetics
 from cvrl_tf.conversion.catalogs.split_lists import hmdb51, ucf101
 
@@ -20,5 +21,6 @@ __all__ = [
     "hmdb51",
     "kinetics",
     "read_label_map",
+    "split_by_lists",
     "ucf101",
 ]
