@@ -189,7 +189,7 @@ def test_bad_videos_are_summed_up_and_the_same_command_goes_on(tmp_path):
 def test_help_has_examples_and_every_flag():
     done = _run("--help")
     assert done.returncode == 0
-    assert done.stdout.count("  python -m cvrl_tf.make_tfrecords --dataset=") == 6
+    assert done.stdout.count("  python -m cvrl_tf.make_tfrecords --dataset=") == 7
     for name in (
         "video_dir",
         "files",
