@@ -7,11 +7,14 @@
 
 Axis 1 of the features is the views of a video, all crops of its first clip first: take the mean
 over it for one feature per video. The features are the pooled outputs of the backbone, not
-normalised. The same command resumes after any stop; unfinished features are kept in OUTPUT.partial.
-A video that cannot be decoded is skipped and listed in OUTPUT.failures.csv. The paper's views are
+normalised. Labels of video files are -1; with --labels=folder they are the numbers of the folders,
+whose names the file then holds as class_names. The same command resumes after any stop; unfinished
+features are kept in OUTPUT.partial. A video that cannot be decoded is skipped and listed in
+OUTPUT.failures.csv. The paper's views are
 --num_frames=32 --stride=2 --crop_size=256 --num_clips=10 --num_crops=3.
 """
 
+import functools
 import os
 
 from cvrl_tf.cli import backbone as backbone_flags
@@ -24,7 +27,7 @@ from cvrl_tf.evaluation import extraction
 
 FLAGS = {
     "Backbone": backbone_flags.FLAGS,
-    "Videos": video_flags.FLAGS,
+    "Videos": (*video_flags.FLAGS, video_flags.LABELS),
     video_flags.DECODING_HEADING: video_flags.DECODING,
     view_flags.HEADING: view_flags.FLAGS,
     "Output": (
@@ -50,6 +53,8 @@ def main(flags: Values) -> None:
     network = extraction.features_of(backbone, views)
     write = writers[os.path.splitext(flags.output)[1]]
     videos = video_flags.find(flags, views.clip)
+    if isinstance(videos, extraction.VideoFiles):
+        write = functools.partial(write, class_names=videos.class_names)
     stored = extraction.extract(network, videos, flags.output, write)
     shape = ", ".join(map(str, (len(stored.ids), *stored.values.shape[1:])))
     print(f"features of {origin.description}: ({shape}) videos, views, size: {flags.output}")

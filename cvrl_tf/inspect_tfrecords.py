@@ -68,6 +68,8 @@ def _print(found: dataset.Inspection) -> None:
         print("\n".join(map(text.printable, found.problems[:PROBLEMS_PRINTED])))
     if len(found.problems) > PROBLEMS_PRINTED:
         print(f"and {len(found.problems) - PROBLEMS_PRINTED} more")
+    for note in found.notes:
+        print(f"\nnote: {text.printable(note)}")
     if found.failures or found.damaged:
         print(
             f"\n{_count(len(found.failures), 'video')} failed to convert, {len(found.damaged)}"

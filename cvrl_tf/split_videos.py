@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from cvrl_tf import files, progress, text
+from cvrl_tf.cli import videos as video_flags
 from cvrl_tf.cli.application import Command
 from cvrl_tf.cli.flag import Flag, Values
 from cvrl_tf.conversion import catalogs, splits, twins, workers
@@ -69,15 +70,7 @@ FLAGS = {
         ),
         Flag("seed", 0, "Seed of the choice.", lower=0),
     ),
-    "Decoding": (
-        Flag("workers", 0, "Processes that decode; 0 starts one for each core.", lower=0),
-        Flag(
-            "timeout",
-            workers.TIMEOUT,
-            "Seconds without a decoded frame after which a file counts as unreadable.",
-            lower=1,
-        ),
-    ),
+    "Decoding": video_flags.DECODING,
     "Output": (Flag("output_dir", "", "Directory for the lists; not inside --video_dir."),),
 }
 

@@ -29,6 +29,13 @@ FLAGS = (
         " cvrl_tf.make_tfrecords does by default; videos smaller than a clip are enlarged.",
     ),
 )
+LABELS = Flag(
+    "labels",
+    "none",
+    "Labels of --files. folder: the class of a video is the name of its folder; labels follow the"
+    " sorted names.",
+    choices=("none", "folder"),
+)
 DECODING = (
     Flag(
         "workers",
@@ -60,20 +67,32 @@ def find(flags: Values, clip: ClipSpec) -> Records | VideoFiles:
     """The videos that the user chose.
 
     Args:
-      flags: of a command that has `FLAGS` and `DECODING`.
+      flags: of a command that has `FLAGS` and `DECODING`, and perhaps `LABELS`.
       clip: the clips to be taken.
 
     Raises:
-      InputError: as `lookup.find_source`, `checks.check_shards` or `catalogs.files`.
+      InputError: as `lookup.find_source`, `checks.check_shards`, `catalogs.files` or
+        `catalogs.label_by_folder`; or labels for records.
     """
+    by_folder = LABELS.name in flags and flags.labels == "folder"
+    if flags.data and by_folder:
+        raise InputError(
+            "Found --labels=folder and --data, whose records have their own labels: omit --labels."
+        )
     if flags.data:
         return Records(checks.check_shards(find_source(flags.data, "data"), clip, enlarge=True))
     files.load_file_systems(flags.files)
     catalog = catalogs.files(flags.files)
     for note in catalog.notes:
         progress.note(f"note: {text.printable(note)}")
+    if by_folder:
+        catalog = catalogs.label_by_folder(catalog)
     (entries,) = catalog.splits.values()
-    return VideoFiles(entries, lambda: workers.WorkerPool(flags.workers or None, flags.timeout))
+    return VideoFiles(
+        entries,
+        lambda: workers.WorkerPool(flags.workers or None, flags.timeout),
+        catalog.classes,
+    )
 
 
 def print_failures(failures: Sequence[Failure], output: str) -> None:

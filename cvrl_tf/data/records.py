@@ -32,10 +32,11 @@ from cvrl_tf.errors import InputError, reason
 
 FRAMES_KEY = "image/encoded"
 LABEL_KEY = "clip/label/index"
+LABEL_NAME_KEY = "clip/label/text"
 ID_KEY = "example/id"
 TIMESTAMP_KEY = "image/timestamp"
 
-_LABEL_KEYS = {LABEL_KEY: int, "clip/label/text": bytes, "clip/label/string": bytes}
+_LABEL_KEYS = {LABEL_KEY: int, LABEL_NAME_KEY: bytes, "clip/label/string": bytes}
 _CONTEXT_KEYS = {
     ID_KEY: bytes,
     "clip/media_id": bytes,
@@ -136,7 +137,7 @@ def serialize(video: Video) -> bytes:
     if video.label is not None:
         context[LABEL_KEY] = video.label
     if video.label_name is not None:
-        context["clip/label/text"] = video.label_name.encode()
+        context[LABEL_NAME_KEY] = video.label_name.encode()
         context["clip/label/string"] = video.label_name.encode()
     before = tf.train.SequenceExample(
         context=tf.train.Features(feature={key: _feature(context[key]) for key in context})
@@ -202,7 +203,7 @@ def deserialize(serialized: bytes) -> tuple[Video, list[str]]:
     for key, expected in _CONSTANTS.items():
         if context[key] not in (None, expected):
             problems.append(f"'{key}' is {context[key]!r}, expected {expected!r}")
-    for one, other in (ID_KEY, "clip/media_id"), ("clip/label/text", "clip/label/string"):
+    for one, other in (ID_KEY, "clip/media_id"), (LABEL_NAME_KEY, "clip/label/string"):
         values = context.get(one), context.get(other)
         if None not in values and values[0] != values[1]:
             problems.append(f"'{one}' is {values[0]!r} but '{other}' is {values[1]!r}")
@@ -217,7 +218,7 @@ def deserialize(serialized: bytes) -> tuple[Video, list[str]]:
                 f" in front of it, {timestamps[index - 1]}"
             )
             break
-    name = context.get("clip/label/text")
+    name = context.get(LABEL_NAME_KEY)
     video = Video(
         video_id=_text(context[ID_KEY]),
         frames=frames,

@@ -126,7 +126,9 @@ def read_task(train: DataChoice, test: DataChoice, allow_overlap: bool = False) 
     class_names.check_same(train.name, test.name, (train.flag, test.flag))
     labels, test_labels = train_data.labels, test_data.labels
     num_classes = check_classes(train.name, labels, test.name, test_labels)
-    shared = overlap.check(labels, test_labels, (str(train), str(test)), allow_overlap)
+    both = str(train), str(test)
+    shared = overlap.check(labels, test_labels, both, allow_overlap)
+    overlap.note_twins((train_data.videos, labels), (test_data.videos, test_labels), both)
     names = class_names.name_all(class_names.read(train.name), num_classes)
     return Task(train_data, test_data, names, shared)
 

@@ -94,16 +94,20 @@ class VideoFiles:
       entries: the files; their ids are unique.
       executor: makes what decodes the files. A process that hangs or dies at a file is replaced,
         and the file is a failure. By default a process for each core.
+      class_names: of the labels of the entries; none where they have no labels.
     """
 
     entries: Sequence[Entry]
     executor: Callable[[], WorkerPool | InProcess] = WorkerPool
+    class_names: Sequence[str] = ()
 
     def fingerprint(self, views: EvaluationViews) -> str:
         """Of the ids, paths and sizes of the files, and how they are decoded for the views."""
         digest = hashlib.sha256(repr(settings_of(views)).encode())
         for entry in self.entries:
-            digest.update(f"{entry.video_id}\t{entry.path}\t{_size(entry.path)}\n".encode())
+            label = "" if entry.label is None else f"\t{entry.label}"
+            line = f"{entry.video_id}\t{entry.path}\t{_size(entry.path)}{label}\n"
+            digest.update(line.encode())
         return digest.hexdigest()[:16]
 
     def compute(self, network: Network, store: FeatureStore) -> None:
@@ -240,17 +244,23 @@ def _failures_text(failures: Sequence[Failure]) -> str:
     return text.getvalue()
 
 
-def _write_npz(path: str, stored: StoredFeatures) -> None:
-    """`features` (N, V, D) float32, `labels` (N,) int64, -1 where there is none, `ids` (N,)."""
+def _write_npz(path: str, stored: StoredFeatures, class_names: Sequence[str] = ()) -> None:
+    """`features` (N, V, D) float32, `labels` (N,) int64, -1 where there is none, `ids` (N,).
+
+    And `class_names` (C,), if there are any.
+    """
+    arrays = {"features": stored.values, "labels": stored.labels, "ids": np.array(stored.ids)}
+    if class_names:
+        arrays["class_names"] = np.array(class_names)
     with open(path, "wb") as file:
-        np.savez(file, features=stored.values, labels=stored.labels, ids=np.array(stored.ids))
+        np.savez(file, **arrays)
 
 
-def _write_tfrecord(path: str, stored: StoredFeatures) -> None:
+def _write_tfrecord(path: str, stored: StoredFeatures, class_names: Sequence[str] = ()) -> None:
     """A `tf.train.Example` for each video.
 
     `features`, V * D floats; `features/shape`; `example/id`; and where there is one,
-    `clip/label/index`.
+    `clip/label/index`, with `clip/label/text` if there are class names.
     """
 
     def feature(**values: Any) -> tf.train.Feature:
@@ -266,8 +276,14 @@ def _write_tfrecord(path: str, stored: StoredFeatures) -> None:
             }
             if label >= 0:
                 context[records.LABEL_KEY] = feature(int64_list=tf.train.Int64List(value=[label]))
+                if class_names:
+                    name = tf.train.BytesList(value=[class_names[label].encode()])
+                    context[records.LABEL_NAME_KEY] = feature(bytes_list=name)
             example = tf.train.Example(features=tf.train.Features(feature=context))
             writer.write(example.SerializeToString())
 
 
-FEATURE_WRITERS: Mapping[str, Writer] = {".npz": _write_npz, ".tfrecord": _write_tfrecord}
+FEATURE_WRITERS: Mapping[str, Callable[..., None]] = {
+    ".npz": _write_npz,
+    ".tfrecord": _write_tfrecord,
+}

@@ -1,12 +1,19 @@
 """Finds test videos that are training videos too: figures on those say little about others."""
 
+import contextlib
 import dataclasses
 
 import numpy as np
+import tensorflow as tf
 
 from cvrl_tf import progress
+from cvrl_tf.conversion import twins
 from cvrl_tf.data.labels import RecordLabels
+from cvrl_tf.data.source import IndexedSource
+from cvrl_tf.data.stream import PARALLEL_CALLS, steady_options
 from cvrl_tf.errors import InputError
+
+MAX_COMPARED = 2000  # videos whose frames are read before an evaluation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,3 +68,62 @@ def check(
                 f" (first: '{first}'): figures are higher than on other videos."
             )
     return overlap
+
+
+def note_twins(
+    train: tuple[IndexedSource, RecordLabels],
+    test: tuple[IndexedSource, RecordLabels],
+    names: tuple[str, str],
+) -> list[int]:
+    """Notes on stderr how many test videos are nearly equal to training videos, as copies are.
+
+    Those that `check` finds are not counted. Where there are more than `MAX_COMPARED` videos,
+    nothing is read: cvrl_tf.inspect_tfrecords compares them.
+
+    Args:
+      train: the training videos and what they are labelled.
+      test: the test videos and what they are labelled.
+      names: as for `check`.
+
+    Returns:
+      The numbers of those test videos.
+    """
+    if len(train[0]) + len(test[0]) > MAX_COMPARED:
+        return []
+    known, contents = set(train[1].ids) - {""}, set(train[1].contents.tolist()) - {0}
+    found: dict[int, twins.Twins] = {}
+    for pair in twins.between(signatures(train[0]), signatures(test[0])):
+        number = pair.second
+        if test[1].ids[number] not in known and int(test[1].contents[number]) not in contents:
+            found.setdefault(number, pair)
+    if found:
+        number = min(found)
+        pair = found[number]
+        progress.note(
+            f"note: {len(found)} of {len(test[0])} videos of {names[1]} are nearly equal to videos"
+            f" of {names[0]} (first: '{test[1].ids[number]}', like '{train[1].ids[pair.first]}'"
+            f"{', mirrored' if pair.mirrored else ''}): figures are higher than on other videos;"
+            " cvrl_tf.split_videos keeps such videos in one split."
+        )
+    return sorted(found)
+
+
+def signatures(videos: IndexedSource) -> list[np.ndarray | None]:
+    """`twins.signature` of each video; None for one that cannot be read."""
+
+    def needed(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        jpegs = videos.read(number)["frames"]
+        parts = (2 * tf.range(twins.FRAMES) + 1) * tf.shape(jpegs)[0] // (2 * twins.FRAMES)
+        return number, tf.gather(jpegs, parts)
+
+    found: list[np.ndarray | None] = [None] * len(videos)
+    dataset = (
+        tf.data.Dataset.range(len(videos))
+        .map(needed, num_parallel_calls=PARALLEL_CALLS)
+        .ignore_errors()
+        .with_options(steady_options())
+    )
+    for number, jpegs in dataset:
+        with contextlib.suppress(ValueError):
+            found[int(number)] = twins.signature(jpegs.numpy().tolist())
+    return found

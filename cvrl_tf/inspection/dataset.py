@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import io
+import itertools
 import json
 import os
 import re
@@ -14,6 +15,7 @@ from typing import Any
 import tensorflow as tf
 
 from cvrl_tf import files
+from cvrl_tf.conversion import twins
 from cvrl_tf.conversion.summary import FAILURES_FILE, INFO_FILE, LABELS_FILE
 from cvrl_tf.conversion.workers import InProcess, WorkerPool
 from cvrl_tf.data import lookup
@@ -43,6 +45,7 @@ class Inspection:
       problems: all that is wrong, in the order of the shards; then of the data set as a whole.
       failures: the rows of `failures.csv`, beside the shards, of videos without a record.
       damaged: its rows of videos that were kept although their files are damaged.
+      notes: on nearly equal videos in two splits, which may be on purpose.
     """
 
     splits: list[Split]
@@ -50,6 +53,7 @@ class Inspection:
     problems: list[Problem]
     failures: list[dict[str, str]]
     damaged: list[dict[str, str]]
+    notes: list[str] = dataclasses.field(default_factory=list)
 
 
 def find_shards(pattern: str) -> list[str]:
@@ -98,6 +102,8 @@ def inspect(
     for split in inspection.splits:
         _check_ids(split, problems)
     _check_overlap(inspection.splits, problems)
+    for one, other in itertools.combinations(inspection.splits, 2):
+        inspection.notes += _twins_note(one, other)
     return inspection
 
 
@@ -278,6 +284,35 @@ def _check_overlap(splits: Sequence[Split], problems: list[Problem]) -> None:
                     f" '{split.name}' and in '{other_split.name}'"
                 )
                 problems.append(Problem(video.path, video.record, video.video_id, text))
+
+
+def _twins_note(one: Split, other: Split) -> list[str]:
+    """The note on videos of the second split that are nearly equal to videos of the first.
+
+    Equal records with one id are problems and not counted.
+    """
+    if len(one.videos) + len(other.videos) > twins.MAX_VIDEOS:
+        return [
+            f"Splits '{one.name}' and '{other.name}' were not searched for nearly equal videos:"
+            f" they have more than {twins.MAX_VIDEOS} videos."
+        ]
+    firsts, seconds = ([video.signature for video in split.videos] for split in (one, other))
+    found = {
+        pair.second: pair
+        for pair in twins.between(firsts, seconds)
+        if (one.videos[pair.first].video_id, one.videos[pair.first].fingerprint)
+        != (other.videos[pair.second].video_id, other.videos[pair.second].fingerprint)
+    }
+    if not found:
+        return []
+    pair = found[min(found)]
+    first, second = one.videos[pair.first].video_id, other.videos[pair.second].video_id
+    return [
+        f"{len(found)} of {len(other.videos)} videos of split '{other.name}' are nearly equal to"
+        f" videos of '{one.name}' (first: '{second}', like '{first}'"
+        f"{', mirrored' if pair.mirrored else ''}); cvrl_tf.split_videos keeps such videos in one"
+        " split."
+    ]
 
 
 def _read_failures(path: str, problems: list[Problem]) -> list[dict[str, str]]:

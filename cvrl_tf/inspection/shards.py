@@ -4,10 +4,12 @@ import dataclasses
 from collections.abc import Mapping
 
 import google_crc32c
+import numpy as np
 import simplejpeg
 import tensorflow as tf
 
 from cvrl_tf import files
+from cvrl_tf.conversion import twins
 from cvrl_tf.conversion.workers import Report
 from cvrl_tf.data import records, sampling, tfrecords
 from cvrl_tf.errors import reason
@@ -48,6 +50,7 @@ class InspectedVideo:
       width: pixels, as the record states.
       decodes: whether all frames that were decoded are whole.
       fingerprint: of the bytes of all frames.
+      signature: `twins.signature` of the video; None where frames are missing or damaged.
     """
 
     path: str
@@ -63,6 +66,7 @@ class InspectedVideo:
     width: int
     decodes: bool
     fingerprint: int
+    signature: np.ndarray | None = dataclasses.field(compare=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,8 +158,17 @@ def _inspect_record(
         width=video.width,
         decodes=bool(video.frames) and not broken,
         fingerprint=fingerprint,
+        signature=_signature(video),
     )
     return inspected, problems + broken
+
+
+def _signature(video: records.Video) -> np.ndarray | None:
+    numbers = sorted(twins.frame_numbers(len(video.frames)))
+    try:
+        return twins.signature([video.frames[number] for number in numbers]) if numbers else None
+    except ValueError:
+        return None
 
 
 def _check_frames(video: records.Video, frames_per_video: int) -> list[str]:

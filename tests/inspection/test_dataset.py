@@ -2,7 +2,9 @@ import dataclasses
 import json
 import re
 
+import numpy as np
 import pytest
+import simplejpeg
 from permissions import nobody
 from small_records import make_video, write_shard
 
@@ -201,3 +203,27 @@ def test_a_directory_with_brackets_is_found(directory):
     directory.rename(other)
     assert _problems(other) == _problems(other, other / "*-of-*") == []
     other.rename(directory)
+
+
+def test_nearly_equal_videos_of_two_splits_are_noted_but_no_problem(tmp_path, monkeypatch):
+    video = make_video(1)
+    frames = [
+        simplejpeg.encode_jpeg(
+            np.ascontiguousarray(simplejpeg.decode_jpeg(frame)[:, ::-1]), 60, "RGB", "420"
+        )
+        for frame in video.frames
+    ]
+    mirrored = dataclasses.replace(video, video_id="mirrored", frames=frames)
+    write_shard(tmp_path / "train-00000-of-00001", [make_video(0), video])
+    write_shard(tmp_path / "test-00000-of-00001", [make_video(2), mirrored])
+    found = _inspect(tmp_path)
+    assert found.problems == []
+    assert found.notes == [
+        "1 of 2 videos of split 'test' are nearly equal to videos of 'train' (first: 'mirrored',"
+        " like 'video_1', mirrored); cvrl_tf.split_videos keeps such videos in one split."
+    ]
+    monkeypatch.setattr(dataset.twins, "MAX_VIDEOS", 3)
+    assert _inspect(tmp_path).notes == [
+        "Splits 'train' and 'test' were not searched for nearly equal videos: they have more than"
+        " 3 videos."
+    ]

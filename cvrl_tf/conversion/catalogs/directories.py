@@ -1,5 +1,6 @@
 """Catalogs of data sets without lists: class folders, and plain files without labels."""
 
+import dataclasses
 import os
 import posixpath
 from collections import defaultdict
@@ -162,6 +163,32 @@ def files(pattern: str, split: str = "train") -> Catalog:
             entries.append(Entry(posixpath.join(directory, stem), path, None, None))
     entries.sort(key=lambda entry: entry.video_id)
     return Catalog("files", {split: entries}, [], notes)
+
+
+def label_by_folder(catalog: Catalog) -> Catalog:
+    """The videos of a catalog without labels, each with the name of its folder as its class.
+
+    Raises:
+      InputError: all videos are in folders of one name, or two names differ in case, spaces or
+        underscores only.
+    """
+    ((split, entries),) = catalog.splits.items()
+    # The folder as it is named: what links lead to does not matter.
+    paths = (
+        entry.path if "://" in entry.path else os.path.abspath(entry.path) for entry in entries
+    )
+    names = [path.split("/")[-2] for path in paths]
+    labels = label_indices(names, None)
+    if len(labels) < 2:
+        raise InputError(
+            f"All {len(entries)} videos are in folders named '{names[0]}', such as"
+            f" {entries[0].path}: expected a folder for each class, or no labels=folder."
+        )
+    labelled = [
+        dataclasses.replace(entry, label=labels[name], label_name=name)
+        for entry, name in zip(entries, names, strict=True)
+    ]
+    return dataclasses.replace(catalog, splits={split: labelled}, classes=list(labels))
 
 
 def _matching(pattern: str) -> tuple[dict[str, str], list[str]]:
