@@ -44,7 +44,7 @@ from cvrl_tf.evaluation.overlap import Overlap
 from cvrl_tf.evaluation.predictions import PREDICTIONS_FILE, Predictions
 from cvrl_tf.evaluation.views import EvaluationViews
 from cvrl_tf.training.origin import COLOR_HISTOGRAM, Origin
-from cvrl_tf.training.run_directory import RunDirectory
+from cvrl_tf.training.run_directory import EVALUATIONS, RunDirectory
 
 _FIRST_KEYS = (
     *("protocol", "checkpoint", "train", "test", "overlap"),
@@ -77,13 +77,16 @@ class Checkpoint:
 
     @property
     def run(self) -> str | None:
-        """The name of the directory of the run; None for weights that do not come from one."""
+        """The name of the directory of the run; None for weights that do not come from one.
+
+        `first` of `runs/first/checkpoints/ckpt-500`; and of the classifier of one of its
+        evaluations `first/linear_fast_ckpt-500`.
+        """
         if self.kind != "run" or not self.path:
             return None
-        model_dir = os.path.dirname(os.path.dirname(self.path))  # of MODEL_DIR/checkpoints/ckpt-500
-        return os.path.basename(
-            model_dir if files.is_remote(model_dir) else os.path.abspath(model_dir)
-        )
+        path = self.path if files.is_remote(self.path) else os.path.abspath(self.path)
+        parts = path.split("/")[:-2]
+        return "/".join(parts[-3::2] if parts[-2:-1] == [EVALUATIONS] else parts[-1:])
 
     @property
     def title(self) -> str:

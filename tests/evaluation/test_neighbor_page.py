@@ -40,7 +40,7 @@ class _Page(html.parser.HTMLParser):
             self.queries.append((classes[1], attributes["id"], []))
         elif "tile" in classes:
             self.queries[-1][2].append(classes[1])
-        if tag not in ("input", "meta"):
+        if tag not in ("input", "meta", "wbr"):
             self.open.append(tag)
 
     def handle_endtag(self, tag):

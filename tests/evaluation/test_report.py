@@ -118,6 +118,11 @@ def test_the_table():
     ("path", "kind", "run", "title"),
     [
         ("x/runs/first/checkpoints/ckpt-6", "run", "first", "first, step 6"),
+        (
+            *("runs/first/evaluations/linear_fast_ckpt-6/checkpoints/ckpt-6", "run"),
+            *("first/linear_fast_ckpt-6", "first/linear_fast_ckpt-6, step 6"),
+        ),
+        ("gs://bucket/first/checkpoints/ckpt-6", "run", "first", "first, step 6"),
         (None, "random", None, "random weights, step 6"),
         ("theirs/ckpt", "official", None, "ckpt, step 6"),
         ("x/r50.keras", "inflated", None, "inflated r50.keras, step 6"),
