@@ -29,7 +29,7 @@ def write_classifier(directory, frozen: bool = False, train_data: str = "x", tes
     head = build_classifier(backbone.output_shape[-1], 3, seed=1)
     rng = np.random.default_rng(2)
     backbone(rng.uniform(0, 1, (2, 4, 32, 32, 3)).astype("float32"), training=True)
-    kernel = rng.normal(0, 5 if frozen else 0.5, head.weights[0].shape)
+    kernel = rng.normal(0, 1 if frozen else 0.5, head.weights[0].shape)
     head.set_weights([kernel, np.array([0.5, 0.0, -0.5])])
     classifier.save(str(directory), config, backbone, head, step=6)
     if tested:

@@ -36,7 +36,7 @@ def test_it_has_the_probabilities_that_predict_writes(exported, tmp_path):
     with open(output, newline="") as file:
         rows = list(csv.reader(file))[1:]
     expected = np.array([list(map(float, row[2:])) for row in rows])
-    assert len({row[1] for row in rows}) > 1 or expected.std(axis=0).max() > 1e-3
+    assert expected.std(axis=0).max() > 1e-4  # the videos differ
     views = EvaluationViews(small_classifier.VIEWS.clip, 1)
     frames = [tf.constant(list(make_video(n).frames)) for n in range(3)]
     pixels = np.concatenate([sample_view_pixels(jpegs, views) for jpegs in frames])
