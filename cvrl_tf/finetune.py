@@ -11,6 +11,8 @@ colours; the test averages the softmax over 10 clips x 3 crops of each video. Th
 resumes a run that was stopped. flags/ has recipes: --flagfile=flags/finetune_ucf101.
 """
 
+import dataclasses
+
 from cvrl_tf.cli import backbone as backbone_flags
 from cvrl_tf.cli import data as data_flags
 from cvrl_tf.cli import loop as loop_flags
@@ -18,7 +20,7 @@ from cvrl_tf.cli import supervised
 from cvrl_tf.cli.application import Command
 from cvrl_tf.cli.flag import Flag, Values, flags_of
 from cvrl_tf.errors import InputError
-from cvrl_tf.training.config import SupervisedConfig
+from cvrl_tf.training.config import SupervisedConfig, Validation
 from cvrl_tf.training.origin import COLOR_HISTOGRAM
 
 FLAGS = {
@@ -28,7 +30,9 @@ FLAGS = {
     "Training": (
         *supervised.FINE_TUNING.flags,
         *flags_of(SupervisedConfig, "weight_decay", "dropout", "label_smoothing"),
+        *flags_of(SupervisedConfig, "freeze", "classifier_rate"),
     ),
+    "Validation": flags_of(Validation, *(field.name for field in dataclasses.fields(Validation))),
     "Test": supervised.TEST,
     "Devices": (loop_flags.STRATEGY,),
     "Fault tolerance": loop_flags.FAULT_TOLERANCE,

@@ -28,6 +28,7 @@ From downloaded archives to records, step by step: docs/datasets.md.
 """
 
 import contextlib
+import os
 import shlex
 import sys
 from typing import Any
@@ -40,6 +41,7 @@ from cvrl_tf.conversion.frames import Settings
 from cvrl_tf.errors import InputError
 from cvrl_tf.text import printable
 
+SMALL = 5000  # videos, up to which the recipe for small data is advised
 INPUT = (
     Flag(
         "dataset",
@@ -200,7 +202,14 @@ def _print_summary(output_dir: str, info: dict[str, Any]) -> None:
             print(f"    damaged but kept, see {summary.FAILURES_FILE}: {held['damaged']}")
     split = "train" if "train" in info["splits"] else next(iter(info["splits"]))
     pattern = shlex.quote(f"{output_dir}/{split}-*")
-    print(f"next: python -m cvrl_tf.train --train_data={pattern} --model_dir=runs/first")
+    small = info["splits"][split]["videos"] <= SMALL
+    recipe = f"--flagfile={shlex.quote(_recipe())} " if small and os.path.exists(_recipe()) else ""
+    print(f"next: python -m cvrl_tf.train {recipe}--train_data={pattern} --model_dir=runs/first")
+
+
+def _recipe() -> str:
+    """The flagfile for small data in the clone of this package, as it is named from here."""
+    return os.path.relpath(os.path.join(os.path.dirname(__file__), "..", "flags", "small"))
 
 
 def _executor(flags: Values) -> workers.Executor:

@@ -13,6 +13,7 @@ import sys
 
 import keras
 
+from cvrl_tf import files
 from cvrl_tf.cli import augmentation as augmentation_flags
 from cvrl_tf.cli import data as data_flags
 from cvrl_tf.cli import loop as loop_flags
@@ -23,7 +24,7 @@ from cvrl_tf.data import checks
 from cvrl_tf.data.lookup import find_source
 from cvrl_tf.demo import run as demo
 from cvrl_tf.errors import InputError
-from cvrl_tf.evaluation import classification, knn
+from cvrl_tf.evaluation import class_names, classification, knn
 from cvrl_tf.evaluation.classification import DataChoice
 from cvrl_tf.evaluation.views import EvaluationViews
 from cvrl_tf.training.config import MAX_EPOCHS, PretrainConfig, fitting_batch_size
@@ -51,7 +52,15 @@ FLAGS = {
     "Network": flags_of(PretrainConfig, "backbone", "width_multiplier", "init_checkpoint"),
     "Batch and length": sizes.derived(
         flags_of(PretrainConfig, "batch_size", "accumulate", "epochs", "steps"),
-        batch_size=sizes.batch_size_text(PretrainConfig.batch_size),
+        batch_size=sizes.batch_size_text("--max_batch_size"),
+    )
+    + (
+        Flag(
+            "max_batch_size",
+            PretrainConfig.batch_size,
+            "The largest batch size that is derived from the number of videos.",
+            lower=2,
+        ),
     ),
     "Optimization": (
         *sizes.derived(
@@ -125,13 +134,47 @@ def main(flags: Values) -> None:
     if demo_directory:
         demo.evaluate_and_export(demo_directory, config, flags.model_dir)
         return
-    model_dir, train_data = map(shlex.quote, (flags.model_dir, config.train_data))
     print(f"checkpoints, metrics.jsonl, clip_pairs.png: {flags.model_dir}")
-    print(f"watch:    tensorboard --logdir={model_dir}")
-    print(
-        f"evaluate: python -m cvrl_tf.knn_eval --model_dir={model_dir} --train_data={train_data}"
-        " --test_data='...'"
-    )
+    print(f"watch:    tensorboard --logdir={shlex.quote(flags.model_dir)}")
+    print("\n".join(next_commands(flags.model_dir, config.train_data, flags.eval_data)))
+
+
+def next_commands(model_dir: str, train_data: str, eval_data: str) -> list[str]:
+    """Commands that continue with a trained backbone, complete and quoted.
+
+    Args:
+      model_dir: of the run.
+      train_data: of the run.
+      eval_data: labelled videos to test on; where it is empty, those of the test or validation
+        split beside the training split, if there is one with labels.
+    """
+    train = f"--train_data={shlex.quote(train_data)}"
+    run = f"--model_dir={shlex.quote(model_dir)}"
+    test_data = eval_data or _test_split_beside(train_data)
+    if not test_data:
+        output = shlex.quote(os.path.join(model_dir, "features.npz"))
+        data = f"--data={shlex.quote(train_data)}"
+        return [f"features: python -m cvrl_tf.extract_features {run} {data} --output={output}"]
+    data = f"{train} --test_data={shlex.quote(test_data)}"
+    number = len(find_source(train_data, "train_data").indexed())
+    neighbors = f" --num_neighbors={min(number, 5)}" if number < max(knn.NUM_NEIGHBORS) else ""
+    output = f"--output_dir={shlex.quote(model_dir.rstrip('/') + '_finetuned')}"
+    return [
+        f"evaluate: python -m cvrl_tf.knn_eval {run} {data}{neighbors}",
+        f"classify: python -m cvrl_tf.finetune {run} {output} {data}",
+    ]
+
+
+def _test_split_beside(train_data: str) -> str:
+    """The labelled test shards beside training shards such as records/train-*, or nothing."""
+    directory, name = os.path.split(train_data)
+    if not name.startswith("train") or not class_names.find_file(train_data):
+        return ""
+    for split in ("test", "val", "validation"):
+        pattern = os.path.join(directory, split + name.removeprefix("train"))
+        if files.matching(pattern):
+            return pattern
+    return ""
 
 
 def _derive_sizes(flags: Values, parts: int) -> None:
@@ -139,7 +182,7 @@ def _derive_sizes(flags: Values, parts: int) -> None:
     sizes.follow_run(flags, flags.model_dir, sizes.BATCH)
     if flags.batch_size is None:
         number = len(find_source(flags.train_data, "train_data").indexed())
-        fitting = fitting_batch_size(number, parts)
+        fitting = fitting_batch_size(number, parts, flags.max_batch_size)
     else:
         fitting = flags.batch_size
     reference = 0 if flags.scale_learning_rate else PretrainConfig.batch_size

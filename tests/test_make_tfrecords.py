@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from small_videos import draw, write_class_folders, write_video
 
+from cvrl_tf import train
 from cvrl_tf.conversion import catalogs, convert
 from cvrl_tf.conversion.workers import InProcess
 from cvrl_tf.data import records
@@ -34,8 +35,8 @@ def test_folder_split_by_split(tmp_path):
         f"  test: 1 videos, 4 frames, {_megabytes(tmp_path, 'test')} MB in 1 shards",
         "    without videos: swim",
         f"  train: 5 videos, 24 frames, {_megabytes(tmp_path, 'train')} MB in 1 shards",
-        f"next: python -m cvrl_tf.train --train_data='{tmp_path}/out/train-*'"
-        " --model_dir=runs/first",
+        "next: python -m cvrl_tf.train --flagfile=flags/small"
+        f" --train_data='{tmp_path}/out/train-*' --model_dir=runs/first",
     ]
     summary = records.first_record(f"{tmp_path}/out/test-00000-of-00001")
     assert (summary.height, summary.width, summary.label) == (16, 21, 0)
@@ -234,4 +235,7 @@ def test_a_path_with_spaces_is_quoted_in_the_next_command(tmp_path):
     done = _run("--dataset=folder", f"--video_dir={videos}", f"--output_dir={tmp_path}/it's mine")
     assert done.returncode == 0, done.stderr
     _, line = done.stdout.rsplit("next: ", 1)
-    assert shlex.split(line)[3] == f"--train_data={tmp_path}/it's mine/train-*"
+    _, _, _, *arguments = shlex.split(line)
+    assert arguments[1] == f"--train_data={tmp_path}/it's mine/train-*"
+    flags, *_ = train.COMMAND.parse(*arguments)  # of the recipe for small data
+    assert (flags.backbone, flags.crop_size, flags.steps) == ("r3d_small", 64, 1200)

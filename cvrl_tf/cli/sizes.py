@@ -79,6 +79,6 @@ def follow_data(flags: Values, batch_size: int, learning_rate: float, reference:
     fill(flags, {"learning_rate": learning_rate})
 
 
-def batch_size_text(largest: int) -> str:
+def batch_size_text(largest: int | str) -> str:
     """How the default batch size is derived, for `derived`."""
     return f"the largest power of two that makes four steps an epoch, at most {largest}"

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from cvrl_tf import progress
 from cvrl_tf.cli import backbone as backbone_flags
 from cvrl_tf.cli import data as data_flags
 from cvrl_tf.cli import loop as loop_flags
@@ -18,15 +19,22 @@ from cvrl_tf.cli.flag import Flag, Values, flags_of
 from cvrl_tf.data import checks
 from cvrl_tf.data.augment import Geometry
 from cvrl_tf.data.clips import ClipSpec
-from cvrl_tf.evaluation import classification, report
-from cvrl_tf.evaluation.classification import Task
+from cvrl_tf.errors import InputError
+from cvrl_tf.evaluation import classification, report, validation
+from cvrl_tf.evaluation.classification import LabelledData, Task
 from cvrl_tf.evaluation.report import Checkpoint, fingerprint_weights
 from cvrl_tf.evaluation.views import EvaluationViews
 from cvrl_tf.training import checkpoints, supervised
-from cvrl_tf.training.config import SupervisedConfig, fitting_batch_size, values_by_name
+from cvrl_tf.training.config import (
+    SupervisedConfig,
+    Validation,
+    fitting_batch_size,
+    values_by_name,
+)
 from cvrl_tf.training.origin import COLOR_HISTOGRAM, Origin
 from cvrl_tf.training.precision import DTYPE_POLICIES
 from cvrl_tf.training.strategy import Workers, make_strategy
+from cvrl_tf.training.supervised import SupervisedTrainer
 
 _AS_RUN = "that of the run that the weights come from"
 TRAINING_CLIPS = (
@@ -50,6 +58,7 @@ TEST = (
     *view_flags.NUMBERS,
 )
 DEFAULTS = {"num_clips": 10, "num_crops": 3}
+VALIDATION_CLIPS = 3  # of each video, centre crops
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,6 +131,7 @@ class Evaluation:
             init=self.origin.kind,
             init_checkpoint=self.origin.checkpoint,
             geometry=self.flags.make(Geometry),
+            validation=self.flags.make(Validation),
         )
 
     def train_and_test(self, protocol: str, config: SupervisedConfig, output_dir: str) -> None:
@@ -133,14 +143,11 @@ class Evaluation:
           output_dir: for all files.
         """
         self.task.subject(protocol, self.test_views).check(output_dir)
-        trainer = supervised.train(
-            config,
-            self.backbone,
-            self.task.train.videos,
-            output_dir,
-            self.strategy,
-            loop_flags.options(self.flags),
-        )
+        videos = self.task.train.videos
+        trainer = supervised.build_trainer(config, self.backbone, len(videos), self.strategy)
+        held_out = self.task.validation
+        measure = self._measure(trainer, held_out) if held_out else None
+        supervised.train(trainer, videos, output_dir, loop_flags.options(self.flags), measure)
         if not Workers(self.strategy).is_chief:
             return
         probabilities = classification.predict(
@@ -152,6 +159,27 @@ class Evaluation:
             weights = fingerprint_weights(self.backbone, trainer.classifier)
             checkpoint = Checkpoint(path, int(trainer.checkpoint.step.numpy()), weights)
         self.write(protocol, probabilities, checkpoint, settings(config), output_dir)
+
+    def _measure(
+        self, trainer: SupervisedTrainer, data: LabelledData
+    ) -> Callable[[], dict[str, float]]:
+        """What measures the accuracy on the validation videos."""
+        clip = _test_clip(self.flags)
+        views = EvaluationViews(clip, VALIDATION_CLIPS)
+        # Traced once for all measurements.
+        shape = tf.TensorSpec([None, clip.frames, clip.size, clip.size, 3])
+        probabilities = tf.function(trainer.probabilities, input_signature=[shape])
+
+        def measure() -> dict[str, float]:
+            try:
+                found = classification.predict(probabilities, data, views, "validating")
+            except InputError as error:  # a record, which training skips: the run is worth more
+                progress.note(f"note: this validation is omitted. {error}")
+                return {}
+            accuracy = np.mean(found.argmax(axis=1) == data.labels.labels)
+            return {supervised.VALIDATION_FIGURE: float(accuracy)}
+
+        return measure
 
     def write(
         self,
@@ -208,6 +236,7 @@ def prepare(flags: Values, recipe: Recipe, directory: Callable[[Origin], str]) -
     checks.note_crops(flags.crop_size, flags.test_crop_size)
     train_clip = ClipSpec(flags.num_frames, flags.stride, flags.crop_size)
     task = data_flags.read_task(flags, _test_clip(flags), train_clip)
+    task = validation.add(task, flags.make(Validation), _test_clip(flags), flags.seed)
     number, devices = len(task.train.videos), strategy.num_replicas_in_sync
     fitting = fitting_batch_size(number, devices, recipe.batch_size)
     sizes.follow_data(

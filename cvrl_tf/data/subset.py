@@ -1,5 +1,6 @@
 """Class-balanced subsets of labelled records, for evaluations with few labels."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -42,6 +43,65 @@ def choose(ids: Sequence[str], labels: np.ndarray, fraction: float, seed: int) -
     order = np.lexsort((hashes, hashes % 2**31, rounds))
     size = max(len(counts), int(fraction * len(ids) + 0.5))
     return [ids[number] for number in order[:size]]
+
+
+def hold_out(
+    groups: Sequence[str], classes: Sequence[str], fraction: float, seed: int
+) -> np.ndarray:
+    """Chooses videos to hold out: whole groups, a share of each class.
+
+    Groups are taken in an order of the seed, each if one of its classes has less than its share so
+    far and none of its classes loses its last group. What is chosen does not depend on the order of
+    the videos.
+
+    Args:
+      groups: N names; videos of one group are held out together, whatever their classes.
+      classes: N names.
+      fraction: in (0, 1), of the videos of a class; at least one group of each class is held out.
+      seed: of the order.
+
+    Returns:
+      (n,) int64, the numbers of the videos that are held out, ascending.
+
+    Raises:
+      InputError: a class has one group only, or cannot be divided without taking one from another.
+    """
+    members: dict[str, dict[str, int]] = {}  # videos of each class, by group
+    for group, name in zip(groups, classes, strict=True):
+        counts = members.setdefault(group, {})
+        counts[name] = counts.get(name, 0) + 1
+    left = Counter(name for counts in members.values() for name in counts)  # groups of a class
+    total, held = Counter(classes), Counter[str]()
+    single = [name for name in sorted(left) if left[name] < 2]
+    if single:
+        one = f"group ({total[single[0]]} videos)" if total[single[0]] > 1 else "video"
+        raise InputError(
+            f"The class '{single[0]}'{_and_others(single)} has one {one}, expected two or more, to"
+            " train on some and validate on the others: add videos of it, remove the class, or"
+            " validate on other videos."
+        )
+    names = sorted(members)
+    hashes = tf.strings.to_hash_bucket_strong(names, 2**62, [seed, int(Purpose.SUBSET)]).numpy()
+    chosen = set()
+    for group in (names[number] for number in np.argsort(hashes, kind="stable")):
+        counts = members[group]
+        wanted = any(held[name] < max(1, int(fraction * total[name] + 0.5)) for name in counts)
+        if wanted and all(left[name] > 1 for name in counts):
+            chosen.add(group)
+            held.update(counts)
+            left.subtract(counts.keys())
+    empty = [name for name in sorted(total) if not held[name]]
+    if empty:
+        raise InputError(
+            f"No group of the class '{empty[0]}'{_and_others(empty)} can be held out without"
+            " leaving another class without a training video: its groups have videos of other"
+            " classes; give the validation videos by themselves."
+        )
+    return np.flatnonzero([group in chosen for group in groups])
+
+
+def _and_others(names: Sequence[str]) -> str:
+    return f" (and {len(names) - 1} more)" if len(names) > 1 else ""
 
 
 def check(name: str, ids: Sequence[str], labels: np.ndarray) -> None:

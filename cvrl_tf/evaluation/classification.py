@@ -55,12 +55,14 @@ class Task:
       test: the test videos.
       class_names: of the C classes: all labels up to the largest of `train`.
       overlap: test videos that are training videos too.
+      validation: videos that select the weights; None for none.
     """
 
     train: LabelledData
     test: LabelledData
     class_names: list[str]
     overlap: Overlap = Overlap()
+    validation: LabelledData | None = None
 
     @property
     def num_classes(self) -> int:
@@ -134,7 +136,10 @@ def read_task(train: DataChoice, test: DataChoice, allow_overlap: bool = False) 
 
 
 def predict(
-    probabilities: Callable[[tf.Tensor], tf.Tensor], data: LabelledData, views: EvaluationViews
+    probabilities: Callable[[tf.Tensor], tf.Tensor],
+    data: LabelledData,
+    views: EvaluationViews,
+    description: str = "testing",
 ) -> np.ndarray:
     """The mean over the views of each video of its class probabilities.
 
@@ -142,6 +147,7 @@ def predict(
       probabilities: from clips (n, T, size, size, 3) float32 in [0, 1] to (n, C) float32.
       data: the N videos.
       views: the views of each video.
+      description: of the progress bar.
 
     Returns:
       (N, C) float32, in the order of the records.
@@ -151,7 +157,7 @@ def predict(
 
     Source: paper section 4.2.
     """
-    videos = map_records(probabilities, data.videos, views, "testing")
+    videos = map_records(probabilities, data.videos, views, description)
     return np.stack([values.mean(axis=0) for values, _, _ in videos])
 
 

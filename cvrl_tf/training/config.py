@@ -12,7 +12,7 @@ Each class has a `kind`, which `config.json` holds beside the fields.
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import keras
 
@@ -29,6 +29,12 @@ from cvrl_tf.training.precision import DTYPE_POLICIES
 REFERENCE_BATCH = 1024  # videos; that the default learning rate is made for
 MAX_EPOCHS = 1_000_000
 MAX_SEED = 2**31 - 1
+# By the choices of `freeze`: how the names of the layers begin.
+FROZEN_LAYERS: Mapping[str, tuple[str, ...]] = {
+    "none": (),
+    "stem": ("conv1_",),
+    "res4": ("conv1_", "res2_", "res3_", "res4_"),
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -258,6 +264,73 @@ class PretrainConfig(RunConfig):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Validation:
+    """Labelled videos that are held out of training, and what is decided by their accuracy."""
+
+    validation_data: str = setting(
+        "",
+        "Labelled shards on which the accuracy is measured after each epoch, named as in"
+        " --train_data.",
+    )
+    validation_fraction: float = setting(
+        0.0,
+        "Instead of --validation_data, hold out this fraction of the training videos of each"
+        " class.",
+        lower=0,
+        upper=0.9,
+    )
+    group_pattern: str = setting(
+        "",
+        "With --validation_fraction: regular expression whose group in parentheses finds the group"
+        r" of a video in its id, such as '_g(\d+)_'. A group is held out as a whole; give it where"
+        " several videos are cut from one recording.",
+    )
+    select: str = setting(
+        "best",
+        "Weights that are tested, and that other commands use: of the epoch with the best"
+        " validation accuracy, or of the last step. It applies only with validation videos.",
+        choices=("best", "last"),
+    )
+    patience: int = setting(
+        0,
+        "Epochs in a row without a better validation accuracy after which training ends; 0 trains"
+        " to the last step.",
+        lower=0,
+    )
+
+    def __post_init__(self) -> None:
+        if self.validation_data and self.validation_fraction:
+            raise InputError(
+                f"Found validation_data={self.validation_data} and"
+                f" validation_fraction={self.validation_fraction}: give one of them."
+            )
+        if self.group_pattern and not self.validation_fraction:
+            raise InputError(
+                f"group_pattern={self.group_pattern} is given without validation_fraction, which"
+                " holds out groups: give both, such as validation_fraction=0.2."
+            )
+        if self.patience and not self.validates:
+            raise InputError(
+                f"patience={self.patience} is given without validation videos: give"
+                " validation_fraction, such as 0.2, or validation_data."
+            )
+
+    @property
+    def validates(self) -> bool:
+        """Whether there are validation videos."""
+        return bool(self.validation_data or self.validation_fraction)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """The inverse of `dataclasses.asdict`.
+
+        Raises:
+          TypeError: a name that this version does not know.
+        """
+        return cls(**values)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class SupervisedConfig(RunConfig):
     """Everything that decides what supervised training computes.
 
@@ -269,6 +342,7 @@ class SupervisedConfig(RunConfig):
       init: where the initial weights come from: `Origin.kind`.
       init_checkpoint: their file; empty when they do not come from one.
       geometry: how crop and flip of the training clips are drawn.
+      validation: videos that are held out.
     """
 
     kind: ClassVar[str] = "supervised"
@@ -296,16 +370,33 @@ class SupervisedConfig(RunConfig):
         lower=0,
         upper=0.99,
     )
+    freeze: str = setting(
+        "none",
+        "Layers of the backbone that keep their weights and statistics: the first convolution"
+        " (stem), all up to the stage res4, or none. Freeze more where there are fewer videos.",
+        choices=FROZEN_LAYERS,
+    )
+    classifier_rate: float = setting(
+        1.0,
+        "Factor of the learning rate of the classifier, which starts from random weights; 10 is"
+        " common with few videos.",
+        lower=0,
+    )
     train_ids: str = ""
     init: str = "random"
     geometry: Geometry = Geometry()
+    validation: Validation = Validation()
 
 
 KINDS: Mapping[str, type[NetworkConfig]] = {
     config.kind: config for config in (NetworkConfig, PretrainConfig, SupervisedConfig)
 }
 # Settings that are dataclasses of settings.
-NESTED: Mapping[str, type[Geometry]] = {"augmentation": Augmentation, "geometry": Geometry}
+NESTED: Mapping[str, type[Geometry] | type[Validation]] = {
+    "augmentation": Augmentation,
+    "geometry": Geometry,
+    "validation": Validation,
+}
 RETIRED = ("shuffle_buffer",)  # settings of earlier versions that no network depends on
 
 

@@ -35,10 +35,16 @@ class SGD(tf.Module):
         self.learning_rate = learning_rate
         self._variables = list(variables)
         self._weight_decay = weight_decay
+        self._scaled_paths: set[str] = set()
+        self._factor = 1.0
         self._decayed_paths = {variable.path for variable in decayed}
         self.momentums = [
             tf.Variable(tf.zeros(variable.shape), trainable=False) for variable in variables
         ]
+
+    def scale_rate(self, variables: Sequence[keras.Variable], factor: float) -> None:
+        """Multiplies the learning rate of some of the weights; call it before the first step."""
+        self._scaled_paths, self._factor = {variable.path for variable in variables}, factor
 
     def apply(self, gradients: Sequence[tf.Tensor], step: tf.Tensor) -> dict[str, tf.Tensor]:
         """Updates the weights by the gradients summed over replicas. Call it in replica context.
@@ -70,6 +76,8 @@ class SGD(tf.Module):
     def _update(self, index: int, gradient: tf.Tensor, learning_rate: tf.Tensor) -> None:
         variable, momentum = self._variables[index].value, self.momentums[index]
         rate = self._rate(index, gradient, learning_rate)
+        if self._factor != 1.0 and self._variables[index].path in self._scaled_paths:
+            rate *= self._factor
         if self._decays(index):
             # Into the momentum, in place: adding it to the gradient makes two copies of a weight.
             tf.raw_ops.ResourceApplyGradientDescent(

@@ -1,5 +1,8 @@
 """Supervised training on labelled videos: a linear probe on a frozen backbone, or all layers."""
 
+import dataclasses
+from collections.abc import Callable
+
 import keras
 import tensorflow as tf
 
@@ -8,12 +11,15 @@ from cvrl_tf.data.pipeline import LabelledBatch
 from cvrl_tf.data.sampling import Purpose, fold
 from cvrl_tf.data.source import IndexedSource
 from cvrl_tf.models.heads import build_classifier
-from cvrl_tf.training import loop, memory, run_config
-from cvrl_tf.training.config import SupervisedConfig
+from cvrl_tf.training import checkpoints, loop, memory, run_config
+from cvrl_tf.training.config import FROZEN_LAYERS, SupervisedConfig
 from cvrl_tf.training.loop import DEFAULT_OPTIONS, LoopOptions, Run, TrainingData
 from cvrl_tf.training.schedule import WarmupCosine
+from cvrl_tf.training.selection import Selection
 from cvrl_tf.training.strategy import Workers
 from cvrl_tf.training.trainer import Figures, Trainer
+
+VALIDATION_FIGURE = "validation_accuracy"
 
 
 def dropout(
@@ -70,11 +76,14 @@ class SupervisedTrainer(Trainer):
         warmup_steps: int,
         total_steps: int,
     ):
-        self._config = config
+        self.config = config
         self.backbone = backbone
         self.classifier = build_classifier(
             backbone.output_shape[-1], config.num_classes, config.seed
         )
+        for layer in backbone.layers:
+            if layer.name.startswith(FROZEN_LAYERS[config.freeze]):
+                layer.trainable = False
         networks = {"backbone": backbone, "classifier": self.classifier}
         frozen = {"backbone": networks.pop("backbone")} if config.frozen else {}
         super().__init__(
@@ -84,13 +93,14 @@ class SupervisedTrainer(Trainer):
             precision=config.precision,
             frozen=frozen,
         )
+        self.optimizer.scale_rate(self.classifier.trainable_variables, config.classifier_rate)
 
     def features(self, clips: tf.Tensor, training: bool) -> tf.Tensor:
         """What the classifier sees of clips (N, T, H, W, 3): (N, D) float32.
 
         A frozen backbone is always in inference mode, and its features have norm 1.
         """
-        if not self._config.frozen:
+        if not self.config.frozen:
             return self.backbone(clips, training=training)
         return tf.math.l2_normalize(self.backbone(clips, training=False), axis=1)
 
@@ -103,7 +113,7 @@ class SupervisedTrainer(Trainer):
 
         Figures: `loss`, without weight decay, and `accuracy`, top-1 of the training clips.
         """
-        config = self._config
+        config = self.config
         # The second number separates these draws from those of the input pipeline.
         seed = fold(tf.constant([config.seed, 1]), self.checkpoint.step, Purpose.DROPOUT)
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
@@ -121,41 +131,74 @@ class SupervisedTrainer(Trainer):
         return self.differentiate(tape, scaled_loss), {"loss": loss, "accuracy": accuracy}
 
 
-def train(
+def build_trainer(
     config: SupervisedConfig,
     backbone: keras.Model,
-    videos: IndexedSource,
-    output_dir: str,
+    num_videos: int,
     strategy: tf.distribute.Strategy,
-    options: LoopOptions = DEFAULT_OPTIONS,
 ) -> SupervisedTrainer:
-    """Trains a classifier, or resumes the run that `output_dir` holds.
+    """A trainer for a whole run.
 
     Args:
       config: of the run.
       backbone: with its initial weights, made in the scope of `strategy`.
+      num_videos: to train on.
+      strategy: devices and machines.
+
+    Raises:
+      InputError: configuration, number of videos, devices and memory do not fit.
+    """
+    config.check(num_videos, strategy.num_replicas_in_sync)
+    if not config.frozen:
+        num_clips = config.batch_size // strategy.num_replicas_in_sync
+        memory.check(config, config.precision, num_clips, strategy)
+    with strategy.scope():
+        warmup_steps = config.steps_of(config.warmup_epochs, num_videos)
+        return SupervisedTrainer(config, backbone, warmup_steps, config.total_steps(num_videos))
+
+
+def train(
+    trainer: SupervisedTrainer,
+    videos: IndexedSource,
+    output_dir: str,
+    options: LoopOptions = DEFAULT_OPTIONS,
+    measure: Callable[[], dict[str, float]] | None = None,
+) -> None:
+    """Trains a classifier, or resumes the run that `output_dir` holds.
+
+    Afterwards the trainer has the weights that the validation selects, or those of the last step.
+
+    Args:
+      trainer: of `build_trainer`.
       videos: to train on.
       output_dir: directory of the run, as described in `run_directory`.
-      strategy: devices and machines.
       options: of the loop.
-
-    Returns:
-      The trainer after the last step.
+      measure: returns `VALIDATION_FIGURE`, the accuracy on the validation videos, or nothing where
+        they could not be read; None where there are no such videos.
 
     Raises:
       InputError: configuration, data and directory do not fit; or as `loop.train`.
       Stopped: a signal ended the run, and a checkpoint is written.
     """
-    config.check(len(videos), strategy.num_replicas_in_sync)
-    if not config.frozen:
-        num_clips = config.batch_size // strategy.num_replicas_in_sync
-        memory.check(config, config.precision, num_clips, strategy)
-    total_steps = config.total_steps(len(videos))
-    with strategy.scope():
-        warmup_steps = config.steps_of(config.warmup_epochs, len(videos))
-        trainer = SupervisedTrainer(config, backbone, warmup_steps, total_steps)
-    description = "linear classifier" if config.frozen else "fine-tuning"
-    is_chief = Workers(strategy).is_chief
+    config = trainer.config
+    run = Run(
+        output_dir,
+        config.total_steps(len(videos)),
+        "linear classifier" if config.frozen else "fine-tuning",
+    )
+    if measure is not None:
+        validation = config.validation
+        run = dataclasses.replace(
+            run,
+            evaluation=loop.Evaluation(
+                max(1, config.steps_of(1.0, len(videos))),
+                measure,
+            ),
+            selection=Selection(
+                VALIDATION_FIGURE, validation.select == "best", validation.patience
+            ),
+        )
+    is_chief = Workers(trainer.strategy).is_chief
     with run_config.training_in(
         output_dir, config, videos, is_chief, options.flagfile, options.override
     ) as order:
@@ -166,6 +209,10 @@ def train(
             lambda size, share: pipeline.labelled_batches(
                 videos, config.clip, size, order, share, config.geometry
             ),
+            clip=config.clip,
         )
-        loop.train(trainer, data, Run(output_dir, total_steps, description), options)
-    return trainer
+        loop.train(trainer, data, run, options)
+    if run.selection and run.selection.keep_best:
+        best = checkpoints.latest(output_dir)
+        if best:
+            checkpoints.restore(trainer.weights, best)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from commands import run as _run
 
-from cvrl_tf.training import run_config, weights
+from cvrl_tf import finetune
+from cvrl_tf.training import metrics, run_config, weights
 from cvrl_tf.training.config import PretrainConfig
 
 SMALL = ["--num_frames=4", "--crop_size=32", "--test_crop_size=32", "--num_clips=2", "--seed=1"]
@@ -126,3 +127,21 @@ def test_linear_evaluation_by_sgd_leaves_the_backbone(data, tmp_path):
     assert step == 6
     for one, other in zip(trained.weights, backbone.weights, strict=True):
         assert (one.numpy() == other.numpy()).all(), one.path
+
+
+def test_fine_tuning_with_validation_tests_the_best_weights(data, tmp_path, capsys):
+    directory = tmp_path / "run"
+    flags = ["--backbone=r3d_small", "--epochs=4", "--warmup_epochs=0", "--freeze=res4"]
+    chosen = ["--validation_fraction=0.4", "--patience=1", "--classifier_rate=10"]
+    finetune.COMMAND.call(*data, *flags, *chosen, f"--output_dir={directory}")
+    said = capsys.readouterr().err
+    assert "of 12 videos of" in said and "fine-tuning: 8 videos, 1 steps an epoch, 4 steps" in said
+    rows = metrics.read_metrics(str(directory))
+    accuracies = {row["step"]: row["validation_accuracy"] for row in rows}
+    best = max(accuracies, key=lambda step: (accuracies[step], -step))
+    assert max(accuracies) == min(best + 1, 4)  # patience
+    result = _results(directory)
+    assert result["checkpoint"]["path"] == f"{directory}/best/ckpt-{best}"
+    assert result["checkpoint"]["step"] == best and result["train"]["videos"] == 8
+    assert result["settings"]["validation_fraction"] == 0.4
+    assert weights.load_backbone(str(directory))[1] == best

@@ -126,3 +126,46 @@ def test_ids_that_do_not_fit_the_records_are_named():
 def test_records_of_which_no_subset_can_be_made_are_named(ids, labels, message):
     with pytest.raises(InputError, match=message):
         subset.check("data", ids, np.array(labels))
+
+
+def test_whole_groups_of_each_class_are_held_out():
+    # As in UCF-101: five groups of four clips in each of two classes, and a third, smaller class.
+    videos = [(f"g{g}", c) for c in ("dive", "jump") for g in range(5) for _ in range(4)]
+    videos += [("g1", "run"), ("g7", "run"), ("g8", "run")]
+    groups, classes = zip(*videos, strict=True)
+    held = subset.hold_out(groups, classes, 0.2, seed=0)
+    held_groups = {groups[number] for number in held}
+    assert not held_groups & {groups[n] for n in range(len(groups)) if n not in set(held)}
+    for name in ("dive", "jump", "run"):
+        numbers = [number for number in range(len(classes)) if classes[number] == name]
+        count = len(set(numbers) & set(held))
+        assert 0 < count < len(numbers)
+    assert len(held) <= 4 * 2 + 4 * 2 + 2
+    order = np.random.default_rng(0).permutation(len(groups))
+    again = subset.hold_out([groups[n] for n in order], [classes[n] for n in order], 0.2, seed=0)
+    assert sorted(order[again]) == list(held)
+    choices = {tuple(subset.hold_out(groups, classes, 0.2, seed=seed)) for seed in range(8)}
+    assert len(choices) > 1
+
+
+def test_without_groups_the_share_of_each_class_is_exact():
+    classes = ["a"] * 40 + ["b"] * 10 + ["c"] * 2
+    held = subset.hold_out([f"video {n}" for n in range(52)], classes, 0.2, seed=3)
+    assert [sum(classes[n] == name for n in held) for name in "abc"] == [8, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("groups", "classes", "message"),
+    [
+        (["1", "2", "3"], ["a", "a", "b"], "^The class 'b' has one video, expected two or more, "),
+        (["1", "1", "1", "2"], ["b", "b", "a", "a"], "^The class 'b' has one group .2 videos., "),
+        (
+            ["1", "2", "1", "3", "2", "3"],
+            ["a", "a", "b", "b", "c", "c"],
+            "^No group of the class '.' can be held out without leaving another class without a",
+        ),
+    ],
+)
+def test_a_class_that_would_be_left_empty_is_named(groups, classes, message):
+    with pytest.raises(InputError, match=message):
+        subset.hold_out(groups, classes, 0.5, seed=0)

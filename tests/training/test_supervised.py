@@ -11,8 +11,8 @@ from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation import classification
 from cvrl_tf.evaluation.views import EvaluationViews
 from cvrl_tf.models import build_backbone
-from cvrl_tf.training import metrics, run_config, supervised
-from cvrl_tf.training.config import PretrainConfig, SupervisedConfig
+from cvrl_tf.training import loop, metrics, run_config, supervised
+from cvrl_tf.training.config import PretrainConfig, SupervisedConfig, Validation
 from cvrl_tf.training.origin import load_run
 from cvrl_tf.training.supervised import SupervisedTrainer
 
@@ -170,7 +170,9 @@ def test_the_backbone_of_a_run_is_what_other_commands_load(shards, one_replica, 
     def train(config):
         with one_replica.scope():
             backbone = build_backbone("r3d_small")
-        return supervised.train(config, backbone, videos, str(tmp_path), one_replica)
+        trainer = supervised.build_trainer(config, backbone, len(videos), one_replica)
+        supervised.train(trainer, videos, str(tmp_path))
+        return trainer
 
     trainer = train(config)
     assert int(trainer.checkpoint.step) == 3
@@ -189,6 +191,88 @@ def test_the_backbone_of_a_run_is_what_other_commands_load(shards, one_replica, 
         run_config.prepare(str(tmp_path), PretrainConfig(train_data=shards))
 
 
+@pytest.mark.parametrize(("freeze", "trained"), [("stem", "res2_0_a_conv"), ("res4", "res5_")])
+def test_frozen_layers_keep_weights_and_statistics(batch, one_replica, freeze, trained):
+    trainer = _trainer(one_replica, freeze=freeze, learning_rate=0.01)
+    before = _weights(trainer.backbone) | _weights(trainer.classifier)
+    assert np.isfinite(float(trainer.step(batch)["loss"]))
+    after = _weights(trainer.backbone) | _weights(trainer.classifier)
+    changed = [path for path in before if not np.array_equal(before[path], after[path])]
+    frozen = ("conv1_", "res2_", "res3_", "res4_") if freeze == "res4" else ("conv1_",)
+    expected = [path for path in before if not path.startswith(frozen)]
+    assert changed == expected and any(path.startswith(trained) for path in changed)
+    assert len(trainer.optimizer.momentums) == len(trainer.variables) < len(before) / 2 + 20
+
+
+def test_the_classifier_has_a_rate_of_its_own(batch, one_replica):
+    steps = {}
+    for factor in (1.0, 10.0):
+        trainer = _trainer(one_replica, classifier_rate=factor, weight_decay=0.1)
+        before = _weights(trainer.backbone) | _weights(trainer.classifier)
+        trainer.step(batch)
+        after = _weights(trainer.backbone) | _weights(trainer.classifier)
+        steps[factor] = {path: after[path] - before[path] for path in before}
+    for path, step in steps[1.0].items():
+        # Weight decay has the same rate.
+        expected = step * (10.0 if path.startswith("logits/") else 1.0)
+        np.testing.assert_allclose(steps[10.0][path], expected, rtol=1e-3, atol=1e-6, err_msg=path)
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("killed_at", [4, 7])
+def test_validation_selects_the_same_weights_after_a_kill(shards, tmp_path, one_replica, killed_at):
+    config = dataclasses.replace(
+        CONFIG,
+        train_data=shards,
+        num_classes=2,
+        epochs=4.0,
+        warmup_epochs=0.0,
+        learning_rate=0.01,
+        dropout=0.2,
+        validation=Validation(validation_fraction=0.5, patience=2),
+    )
+    videos = find_source(shards, "train_data").indexed()
+    accuracies = {3: 0.5, 6: 0.75, 9: 0.25, 12: 0.75}
+
+    def train(directory, kill=None):
+        with one_replica.scope():
+            backbone = build_backbone("r3d_small")
+        trainer = supervised.build_trainer(config, backbone, len(videos), one_replica)
+        step = trainer.step
+
+        def killed_step(batch):
+            if int(trainer.checkpoint.step.numpy()) == kill:
+                raise Killed
+            return step(batch)
+
+        trainer.step = killed_step
+        figures = lambda: {"validation_accuracy": accuracies[int(trainer.checkpoint.step.numpy())]}  # noqa: E731
+        options = loop.LoopOptions(save_every_steps=2, log_every_steps=100)
+        supervised.train(trainer, videos, str(tmp_path / directory), options, figures)
+        return trainer
+
+    whole = train("whole")
+    with pytest.raises(Killed):
+        train("killed", killed_at)
+    resumed = train("killed")
+    for trainer in (whole, resumed):
+        assert int(trainer.checkpoint.step.numpy()) == 6
+    for network in ("backbone", "classifier"):
+        one, other = (_weights(getattr(trainer, network)) for trainer in (whole, resumed))
+        for path, value in one.items():
+            np.testing.assert_array_equal(other[path], value, err_msg=path)
+    for directory in ("whole", "killed"):
+        rows = metrics.read_metrics(str(tmp_path / directory))
+        assert {row["step"]: row["validation_accuracy"] for row in rows} == accuracies
+        backbone, origin = load_run(str(tmp_path / directory))
+        assert origin.step == 6 and origin.config == config
+        for path, value in _weights(whole.backbone).items():
+            np.testing.assert_array_equal(_weights(backbone)[path], value, err_msg=path)
+
+
 @pytest.mark.parametrize("frozen", [False, True])
 def test_five_videos_in_batches_of_four_on_two_replicas(two_replicas, tmp_path, frozen):
     """No batch is short, neither in training, where it continues with the next epoch, nor after."""
@@ -200,7 +284,8 @@ def test_five_videos_in_batches_of_four_on_two_replicas(two_replicas, tmp_path, 
     with two_replicas.scope():
         backbone = build_backbone("r3d_small")
     directory = str(tmp_path / "run")
-    trainer = supervised.train(config, backbone, data.videos, directory, two_replicas)
+    trainer = supervised.build_trainer(config, backbone, len(data.videos), two_replicas)
+    supervised.train(trainer, data.videos, directory)
     assert int(trainer.checkpoint.step.numpy()) == 5
     assert np.isfinite([row["loss"] for row in metrics.read_metrics(directory)]).all()
     for network in (trainer.backbone, trainer.classifier):
