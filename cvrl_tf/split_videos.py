@@ -213,7 +213,7 @@ def _print_notes(
     dataset, name = ("folder", "video_dir") if flags.video_dir else ("files", "files")
     print(
         f"next: python -m cvrl_tf.make_tfrecords --dataset={dataset}"
-        f" --{name}={shlex.quote(flags[name].value)} --annotations={shlex.quote(directory)}"
+        f" --{name}={shlex.quote(flags.video_dir or flags.files)} --annotations={shlex.quote(directory)}"
         " --output_dir=records"
     )
 

@@ -75,7 +75,7 @@ def signature(jpegs: Sequence[bytes]) -> np.ndarray:
 
 def _shrink(image: np.ndarray) -> np.ndarray:
     """The means of SIZE x SIZE parts of a gray image (H, W)."""
-    sums, counts = image.astype(np.float32), 1.0
+    sums, counts = image.astype(np.float32), np.ones((1, 1), np.float32)
     for axis, length in enumerate(image.shape):
         edges = np.arange(SIZE) * length // SIZE
         sums = np.add.reduceat(sums, edges, axis)
