@@ -213,8 +213,8 @@ def _print_notes(
     dataset, name = ("folder", "video_dir") if flags.video_dir else ("files", "files")
     print(
         f"next: python -m cvrl_tf.make_tfrecords --dataset={dataset}"
-        f" --{name}={shlex.quote(flags.video_dir or flags.files)} --annotations={shlex.quote(directory)}"
-        " --output_dir=records"
+        f" --{name}={shlex.quote(flags.video_dir or flags.files)}"
+        f" --annotations={shlex.quote(directory)} --output_dir=records"
     )
 
 

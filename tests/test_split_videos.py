@@ -47,12 +47,15 @@ def lists(directory):
     }
 
 
-def test_splits_keep_twins_and_groups_together_and_are_converted(videos, tmp_path, capsys):
+def test_splits_keep_twins_and_groups_together_and_are_converted(
+    videos, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(workers, "WorkerPool", lambda *arguments: workers.InProcess())
     output, records = str(tmp_path / "splits"), str(tmp_path / "records")
     os.makedirs(output)
     (tmp_path / "splits" / "validation.txt").write_text("of an earlier split\n")
     arguments = f"--video_dir={videos}", f"--output_dir={output}", "--group_pattern=_g(.)_"
-    rest = "--validation_fraction=0", "--test_fraction=0.3", "--workers=2"
+    rest = "--validation_fraction=0", "--test_fraction=0.3"
     split_videos.COMMAND.call(*arguments, *rest)
     printed = capsys.readouterr().out
     assert "3 pairs of nearly equal videos, each in one split" in printed
@@ -87,7 +90,6 @@ def test_splits_keep_twins_and_groups_together_and_are_converted(videos, tmp_pat
         f"--annotations={output}",
         f"--output_dir={records}",
         "--max_failures=1",
-        "--workers=1",
     )
     for name, ids in found.items():
         held = read_labels(find_source(f"{records}/{name}-*", "data").indexed())

@@ -51,3 +51,23 @@ def test_copies_are_twins_and_other_videos_are_not(changed, mirrored):
 def test_videos_without_contrast_are_no_twins():
     black = simplejpeg.encode_jpeg(np.zeros((32, 32, 3), np.uint8), 90, "RGB", "420")
     assert twins.find([twins.signature([black] * 5)] * 3) == []
+
+
+def shown(background, seed, amount=60):
+    """Frames of a bright square at random places in front of a background."""
+    places = np.random.default_rng(seed).integers(0, 48, (twins.FRAMES, 2))
+    jpegs = []
+    for y, x in places:
+        image = background.copy()
+        image[y : y + 16, x : x + 16] += np.uint8(amount)
+        jpegs.append(simplejpeg.encode_jpeg(image, 90, "RGB", "420"))
+    return twins.signature(jpegs)
+
+
+def test_videos_of_a_fixed_camera_are_twins_only_if_the_same_moves():
+    coarse = np.random.default_rng(0).integers(0, 190, (8, 8, 3))
+    background = np.kron(coarse, np.ones((8, 8, 1))).astype(np.uint8)
+    videos = [shown(background, seed) for seed in (1, 2, 3, 1)]
+    assert [(pair.first, pair.second) for pair in twins.find(videos)] == [(0, 3)]
+    still = [shown(background, seed, amount=0) for seed in (1, 2)]
+    assert [(pair.first, pair.second) for pair in twins.find(still)] == [(0, 1)]
