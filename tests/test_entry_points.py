@@ -36,7 +36,7 @@ def model_dir(shards, tmp_path_factory):
     flags = [f"--train_data={shards}", f"--model_dir={directory}", *SMALL]
     result = _run("cvrl_tf.train", *flags, fresh=True)
     assert result.returncode == 0, result.stderr
-    assert f"python -m cvrl_tf.knn_eval --model_dir={directory}" in result.stdout
+    assert f"python -m cvrl_tf.extract_features --model_dir={directory}" in result.stdout
     assert [line for line in result.stderr.splitlines() if "pre-training" not in line] == []
     return directory
 
