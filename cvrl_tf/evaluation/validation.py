@@ -59,6 +59,7 @@ def _given(task: Task, validation: Validation, clip: ClipSpec) -> LabelledData:
     check_classes(train.videos.name, train.labels, choice.name, data.labels)
     names = f"--train_data={train.videos.name}", str(choice)
     overlap.check(train.labels, data.labels, names)
+    overlap.note_twins((train.videos, train.labels), (data.videos, data.labels), names)
     shared = set(data.labels.ids) & set(task.test.labels.ids) - {""}
     if shared:
         progress.note(
