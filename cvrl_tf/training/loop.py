@@ -22,7 +22,7 @@ from cvrl_tf.training.metrics import MetricsWriter
 from cvrl_tf.training.run_directory import RunDirectory
 from cvrl_tf.training.selection import Selection, Selector
 from cvrl_tf.training.signals import StopRequest
-from cvrl_tf.training.strategy import Workers
+from cvrl_tf.training.strategy import Workers, on_gpus
 from cvrl_tf.training.trainer import Trainer
 
 
@@ -266,6 +266,10 @@ def _read(
     same = len(positions) == share.count  # as many workers as before
     first = positions[share.index] if same else min(positions, default=0)
     rest = dataclasses.replace(share, first=first)
+    if strategy.num_replicas_in_sync == 1 and not on_gpus(strategy):
+        # A distributed dataset would buffer on the device by a dataset of its own, whose autotuning
+        # no option reaches: when it ends, it waits up to a minute (`stream.steady_options`).
+        return iter(data.batches(data.batch_size, rest)), Gaps(rest)
     batches = strategy.distribute_datasets_from_function(
         lambda context: data.batches(context.get_per_replica_batch_size(data.batch_size), rest)
     )

@@ -424,3 +424,17 @@ def test_the_state_of_a_large_run_is_small(tmp_path):
     other = loop.LoopState()
     other.deserialize(state.serialize())
     assert json.loads(other.serialize()) == json.loads(state.serialize())
+
+
+def test_the_input_of_one_cpu_has_no_dataset_that_tunes_itself(
+    shard, tmp_path, one_replica, monkeypatch
+):
+    """A distributed dataset's own one does, and its end waits for a thread that sleeps."""
+
+    def distribute(*arguments):
+        raise AssertionError("a distributed dataset")
+
+    monkeypatch.setattr(one_replica, "distribute_datasets_from_function", distribute)
+    weights = _train(shard, tmp_path, one_replica)
+    assert np.all(np.isfinite(weights[0])) and _checkpoints(tmp_path)[-1] == STEPS
+    assert not _data(shard).batches(2, stream.WHOLE).options().autotune.enabled
