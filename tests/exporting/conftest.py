@@ -1,6 +1,8 @@
 """A backbone with changed batch statistics, and its export."""
 
 import json
+import shutil
+import venv
 
 import numpy as np
 import pytest
@@ -60,3 +62,12 @@ def export(backbone, origin, tmp_path_factory):
     output = tmp_path_factory.mktemp("exports") / "first"
     assert directory.write(backbone, origin, str(output)) < 1e-5
     return output
+
+
+@pytest.fixture
+def environment(tmp_path):
+    """The path of an empty virtual environment; removed at the end, for it takes more than a GB."""
+    directory = tmp_path / "venv"
+    venv.create(directory)
+    yield directory
+    shutil.rmtree(directory)

@@ -1,16 +1,11 @@
 """Fine-tuning in new environments with nothing but TensorFlow and Keras."""
 
-import os
-import pathlib
 import re
-import shutil
-import subprocess
 import sys
-import venv
 
 import pytest
+from environments import install, run
 
-TESTS = pathlib.Path(__file__).parent.parent
 CHECKS = [
     f"{way} {check}"
     for way in ("keras_file", "saved_model")
@@ -18,33 +13,8 @@ CHECKS = [
 ]
 
 
-@pytest.fixture
-def environment(tmp_path):
-    """The path of an empty virtual environment; removed at the end, for it takes more than a GB."""
-    directory = tmp_path / "venv"
-    venv.create(directory)
-    yield directory
-    shutil.rmtree(directory)
-
-
-def _install(environment, *requirements):
-    pip = [sys.executable, "-m", "pip", "--python", environment / "bin" / "python"]
-    subprocess.run([*pip, "install", "-q", *requirements], check=True)
-
-
 def _run(environment, program, export, tmp_path, **variables):
-    variables = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **variables}
-    variables.pop("PYTHONPATH", None)
-    result = subprocess.run(
-        [environment / "bin" / "python", "-P", TESTS / program, export, tmp_path],
-        cwd=tmp_path,
-        env=variables,
-        capture_output=True,
-        text=True,
-    )
-    print(result.stdout)
-    assert result.returncode == 0, result.stderr[-3000:]
-    return result.stdout.splitlines()
+    return run(environment, program, export, tmp_path, cwd=tmp_path, **variables)
 
 
 def _check(lines, tensorflow):
@@ -64,10 +34,10 @@ def _check(lines, tensorflow):
 def test_fine_tuning_with_the_reference_set_and_then_with_tensorflow_hub(
     environment, export, tmp_path
 ):
-    _install(environment, "tensorflow==2.17.1", "keras==3.15.1")
+    install(environment, "tensorflow==2.17.1", "keras==3.15.1")
     _check(_run(environment, "fine_tuning_program.py", export, tmp_path), "2.17.1")
     # tensorflow_hub, under tf-keras, imports pkg_resources, which later setuptools lack.
-    _install(environment, "tf-keras==2.17.0", "tensorflow-hub==0.16.1", "setuptools<81")
+    install(environment, "tf-keras==2.17.0", "tensorflow-hub==0.16.1", "setuptools<81")
     found = _run(environment, "tf_hub_program.py", export, tmp_path, TF_USE_LEGACY_KERAS="1")
     for line, trainable in zip(found, (True, False), strict=True):
         moved, count = map(int, re.search(r", (\d+) of (\d+) weights moved$", line).groups())
@@ -77,5 +47,5 @@ def test_fine_tuning_with_the_reference_set_and_then_with_tensorflow_hub(
 
 @pytest.mark.slow
 def test_fine_tuning_with_the_newest_tensorflow(environment, export, tmp_path):
-    _install(environment, "tensorflow==2.21.0", "keras==3.15.1")
+    install(environment, "tensorflow==2.21.0", "keras==3.15.1")
     _check(_run(environment, "fine_tuning_program.py", export, tmp_path), "2.21.0")
