@@ -74,9 +74,7 @@ def main(flags: Values) -> None:
                 f" run directory: {origin.description}."
             )
         ids_files = flags.train_ids, flags.test_ids
-        output = report.default_directory(
-            origin.model_dir, knn.PROTOCOL, origin.checkpoint, ids_files
-        )
+        output = report.default_directory(origin.model_dir, knn.PROTOCOL, origin.name, ids_files)
     views = view_flags.of_run(flags, origin.config)
     task = data_flags.read_task(flags, views.clip)
     probes.check_number(len(task.train.videos), max(neighbors))

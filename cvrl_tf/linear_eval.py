@@ -86,7 +86,7 @@ def _output_dir(flags: Values, protocol: str, origin: Origin) -> str:
             f" directory: {origin.description}."
         )
     ids_files = flags.train_ids, flags.test_ids
-    return report.default_directory(origin.model_dir, protocol, origin.checkpoint, ids_files)
+    return report.default_directory(origin.model_dir, protocol, origin.name, ids_files)
 
 
 def main(flags: Values) -> None:

@@ -50,6 +50,9 @@ FLAGS = {
     ),
     "Augmentation": augmentation_flags.FLAGS,
     "Network": flags_of(PretrainConfig, "backbone", "width_multiplier", "init_checkpoint"),
+    "Method": flags_of(
+        PretrainConfig, "loss", "temperature", "momentum_encoder", "anneal_momentum"
+    ),
     "Batch and length": sizes.derived(
         flags_of(PretrainConfig, "batch_size", "accumulate", "epochs", "steps"),
         batch_size=sizes.batch_size_text("--max_batch_size"),
@@ -68,7 +71,7 @@ FLAGS = {
             learning_rate=f"{PretrainConfig.learning_rate}, in proportion to a batch size below"
             f" {PretrainConfig.batch_size} that is derived",
         ),
-        *flags_of(PretrainConfig, "warmup_epochs", "weight_decay", "temperature", "seed"),
+        *flags_of(PretrainConfig, "warmup_epochs", "weight_decay", "seed"),
     ),
     "Devices, speed and memory": (
         loop_flags.STRATEGY,

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import tensorflow as tf
 
-from cvrl_tf.training.contrastive import info_nce
+from cvrl_tf.training.methods.cvrl import info_nce
 
 
 def main(replicas: int, temperature: float, source: str, target: str) -> None:
@@ -31,7 +31,7 @@ def main(replicas: int, temperature: float, source: str, target: str) -> None:
         def step(part):
             with tf.GradientTape() as tape:
                 tape.watch(part)
-                loss, figures = info_nce(part[0], part[1], temperature)
+                loss, figures = info_nce(tf.unstack(part), temperature)
                 objective = loss / replicas  # as the training step divides it
             return loss, figures, tape.gradient(objective, part)
 

@@ -30,6 +30,13 @@ TRAINED = (
         "Instead of --model_dir, one checkpoint of such a directory: DIR/checkpoints/ckpt-500.",
     ),
     Flag(
+        "weights",
+        "online",
+        "Which weights of a run: the trained ones (online), or their moving average (momentum), of"
+        " a run with --momentum_encoder. Applies to --model_dir and --init_checkpoint.",
+        choices=origin.WEIGHTS,
+    ),
+    Flag(
         "official",
         "",
         f"Instead of --model_dir, weights of the authors: {', '.join(PUBLISHED)}, downloaded once"
@@ -62,6 +69,7 @@ FLAGS = (
         lower=1,
     ),
 )
+QUALIFIERS = ("weights", "width_multiplier")  # of a choice, not choices
 
 
 def load(flags: Values, dtype: str = "float32", seed: int = 0) -> tuple[keras.Model, Origin]:
@@ -76,7 +84,7 @@ def load(flags: Values, dtype: str = "float32", seed: int = 0) -> tuple[keras.Mo
       InputError: none or several of the flags are given, or what they name cannot be loaded.
     """
     prepare_devices()
-    names = [flag.name for flag in FLAGS if flag.name in flags and flag.name != "width_multiplier"]
+    names = [flag.name for flag in FLAGS if flag.name in flags and flag.name not in QUALIFIERS]
     given = [name for name in names if flags[name].value]
     if len(given) != 1:
         found, expected = (", ".join(f"--{name}" for name in x) for x in (given, names))
@@ -86,6 +94,12 @@ def load(flags: Values, dtype: str = "float32", seed: int = 0) -> tuple[keras.Mo
         )
     (chosen,) = given
     value: Any = flags[chosen].value
+    of_run = chosen in ("model_dir", "init_checkpoint")
+    if flags.weights == "momentum" and not of_run:
+        raise InputError(
+            f"Found --weights=momentum with --{chosen}, which has no average of its weights: give"
+            " it with --model_dir or --init_checkpoint only."
+        )
     if chosen == "backbone":
         return origin.untrained(value, flags.width_multiplier, dtype, seed)
     if "width_multiplier" in flags and flags.width_multiplier != 1:
@@ -97,4 +111,4 @@ def load(flags: Values, dtype: str = "float32", seed: int = 0) -> tuple[keras.Mo
         return origin.load_official(value, dtype)
     if chosen == "inflate":
         return origin.load_inflated(value, dtype)
-    return origin.load_run(value, dtype)
+    return origin.load_run(value, dtype, flags.weights)

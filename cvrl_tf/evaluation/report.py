@@ -82,7 +82,7 @@ class Checkpoint:
         `first` of `runs/first/checkpoints/ckpt-500`; and of the classifier of one of its
         evaluations `first/linear_fast_ckpt-500`.
         """
-        if self.kind != "run" or not self.path:
+        if self.kind not in ("run", "momentum") or not self.path:
             return None
         path = self.path if files.is_remote(self.path) else os.path.abspath(self.path)
         parts = path.split("/")[:-2]
@@ -94,8 +94,8 @@ class Checkpoint:
         if self.kind == COLOR_HISTOGRAM:
             return "colour histogram"
         name = self.run or os.path.basename(self.path or "") or "random weights"
-        inflated = "inflated " if self.kind == "inflated" else ""
-        return f"{inflated}{name}" + (f", step {self.step}" if self.step else "")
+        kinds = {"inflated": "inflated ", "momentum": "momentum average of "}
+        return f"{kinds.get(self.kind, '')}{name}" + (f", step {self.step}" if self.step else "")
 
     def __str__(self) -> str:
         return f"{self.title} ({self.path})" if self.path else self.title
@@ -212,7 +212,7 @@ def default_directory(
     Args:
       model_dir: of the run whose weights are evaluated.
       protocol: name of the evaluation.
-      checkpoint: prefix of the checkpoint's files; None for random weights.
+      checkpoint: prefix of the checkpoint's files, or `Origin.name`; None for random weights.
       ids_files: lists of ids that choose the videos, empty where all are used.
 
     Returns:

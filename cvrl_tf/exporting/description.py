@@ -32,8 +32,9 @@ def describe(
     short_side = "crop_size"
     if classifier and classifier.views.clip.size != config.crop_size:
         short_side = f"{classifier.views.clip.size} pixels, as in the test"
-    is_run = origin.kind == "run" and bool(origin.train_data)  # imported weights have no data
-    imported_from = config.init_checkpoint if origin.kind == "run" else origin.checkpoint
+    of_run = origin.model_dir is not None
+    is_run = of_run and bool(origin.train_data)  # imported weights have no data
+    imported_from = config.init_checkpoint if of_run else origin.checkpoint
     # Of other runs it is a directory, whatever its name.
     from_authors = not is_run or isinstance(config, SupervisedConfig) and config.init == "official"
     return {
@@ -94,7 +95,7 @@ def _published(name: str | None) -> dict[str, Any] | None:
 def find_figures(origin: Origin) -> dict[str, dict[str, Any]]:
     """The figures of these weights in the directory of the run: test, evaluations and training.
 
-    Evaluations at another step are excluded.
+    Evaluations at another step, or of the average instead of the trained weights, are excluded.
 
     Raises:
       InputError: a file that is damaged.
@@ -116,7 +117,9 @@ def find_figures(origin: Origin) -> dict[str, dict[str, Any]]:
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path} is damaged ({error}): remove it.") from None
         of_head = name == own and getattr(origin.config, "frozen", False)  # step of its backbone
-        if checkpoint["path"] is None or checkpoint["step"] == origin.step or of_head:
+        same_kind = (checkpoint.get("kind") == "momentum") == (origin.kind == "momentum")
+        same = checkpoint["step"] == origin.step and same_kind
+        if checkpoint["path"] is None or same or of_head:
             figures[name] = found
     rows = [row for row in metrics.read_metrics(origin.model_dir) if row["step"] <= origin.step]
     if rows:

@@ -26,6 +26,7 @@ from cvrl_tf.settings import setting
 from cvrl_tf.training.optimizer import OPTIMIZERS
 from cvrl_tf.training.precision import DTYPE_POLICIES
 
+LOSSES = ("infonce", "byol")
 REFERENCE_BATCH = 1024  # videos; that the default learning rate is made for
 MAX_EPOCHS = 1_000_000
 MAX_SEED = 2**31 - 1
@@ -63,6 +64,11 @@ class NetworkConfig:
     seed: int = setting(
         0, "Seed of the initial weights and of all random draws.", lower=0, upper=MAX_SEED
     )
+
+    @property
+    def method(self) -> str:
+        """Of training: runs of different methods have different networks."""
+        return self.kind
 
     @property
     def clip(self) -> ClipSpec:
@@ -210,6 +216,21 @@ class PretrainConfig(RunConfig):
     temperature: float = setting(
         0.1, "Temperature that divides the cosine similarities in the loss.", lower=1e-3
     )
+    momentum_encoder: float = setting(
+        0.0,
+        "Momentum, from 0 to less than 1, of a moving average of backbone and projection head. Its"
+        " embeddings of the other clips of a video are what a predictor predicts (MoCo v3). 0"
+        " trains without an average: CVRL. Published for videos: 0.994 (MoCo), 0.996 (BYOL).",
+    )
+    anneal_momentum: bool = setting(
+        False, "Raise momentum_encoder to 1 by a cosine over the steps of the run."
+    )
+    loss: str = setting(
+        "infonce",
+        "infonce: clips of other videos are negatives. byol: squared distance from the embeddings"
+        " of the momentum encoder, without negatives; it requires momentum_encoder.",
+        choices=LOSSES,
+    )
     clips_per_video: int = setting(
         2,
         "Clips of each video in a batch, 2 or more. With 4, a step takes twice the time and memory"
@@ -241,6 +262,13 @@ class PretrainConfig(RunConfig):
         return ViewsSpec(self.clip, interval, self.augmentation, self.clips_per_video)
 
     @property
+    def method(self) -> str:
+        """ "cvrl", "moco" or "byol"."""
+        if not self.momentum_encoder:
+            return "cvrl"
+        return "byol" if self.loss == "byol" else "moco"
+
+    @property
     def peak_learning_rate(self) -> float:
         """The learning rate after warm-up and before decay, scaled if `scale_learning_rate`."""
         scale = self.batch_size / REFERENCE_BATCH if self.scale_learning_rate else 1.0
@@ -252,15 +280,31 @@ class PretrainConfig(RunConfig):
 
     def check(self, num_videos: int, num_replicas: int) -> None:
         """Checks that batch, data and schedule fit each other; see `RunConfig.check`."""
-        if self.clips_per_video > 2:
-            raise InputError(
-                f"clips_per_video={self.clips_per_video}: the loss of this version takes 2 clips."
-            )
         if self.batch_size < 2:
             raise InputError(
                 f"batch_size={self.batch_size} has no negatives to contrast with: give 2 or more."
             )
+        self._check_method()
         super().check(num_videos, num_replicas)
+
+    def _check_method(self) -> None:
+        if not 0.0 <= self.momentum_encoder < 1.0:
+            raise InputError(
+                f"momentum_encoder={self.momentum_encoder}, expected 0 <= momentum < 1: 0 trains"
+                " without a momentum encoder, 0.994 is a published value."
+            )
+        if self.momentum_encoder:
+            return
+        if self.loss == "byol":
+            raise InputError(
+                "loss=byol without a momentum encoder, whose embeddings it predicts: give"
+                " momentum_encoder too, such as 0.996."
+            )
+        if self.anneal_momentum:
+            raise InputError(
+                "anneal_momentum without a momentum encoder: give momentum_encoder too, such as"
+                " 0.994."
+            )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,7 @@
 """Backbones to evaluate, fine-tune or export, and where they come from."""
 
 import dataclasses
+import os
 
 import keras
 
@@ -11,6 +12,7 @@ from cvrl_tf.training import checkpoints, run_config, weights
 from cvrl_tf.training.config import NetworkConfig, RunConfig
 
 COLOR_HISTOGRAM = "color_histogram"
+WEIGHTS = ("online", "momentum")  # of a run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,8 +25,10 @@ class Origin:
       checkpoint: path of the weights, or the name of a published checkpoint; empty or None when
         they do not come from a file.
       step: training steps that the weights have seen.
-      model_dir: the directory of the run, where its results go; None for all but "run".
-      kind: "run", "official", "inflated", "random" or "color_histogram".
+      model_dir: the directory of the run, where its results go; None for weights that do not come
+        from a run.
+      kind: "run", "momentum" (the moving average of a run), "official", "inflated", "random" or
+        "color_histogram".
     """
 
     config: NetworkConfig
@@ -39,6 +43,12 @@ class Origin:
         return self.config.train_data if isinstance(self.config, RunConfig) else ""
 
     @property
+    def name(self) -> str:
+        """Of the weights, for directories of results: "ckpt-500", "ckpt-500_momentum", "random"."""
+        name = os.path.basename(self.checkpoint) if self.checkpoint else "random"
+        return f"{name}_momentum" if self.kind == "momentum" else name
+
+    @property
     def description(self) -> str:
         """In a few words, for tables and messages."""
         if self.kind == COLOR_HISTOGRAM:
@@ -49,19 +59,26 @@ class Origin:
         return f"{self.config.backbone}{step}, {self.kind} {self.checkpoint}"
 
 
-def load_run(path: str, dtype: str = "float32") -> tuple[keras.Model, Origin]:
+def load_run(
+    path: str, dtype: str = "float32", which: str = "online"
+) -> tuple[keras.Model, Origin]:
     """The backbone of a run.
 
     Args:
       path: a directory or a checkpoint, see `checkpoints.locate`.
       dtype: Keras dtype policy, here and below.
+      which: one of `WEIGHTS`: the trained ones, or the moving average of a run with a momentum
+        encoder.
 
     Raises:
       InputError: as `weights.load_backbone`.
     """
-    backbone, step = weights.load_backbone(path, dtype)
+    average = which == "momentum"
+    backbone, step = weights.load_backbone(path, dtype, average)
     model_dir, checkpoint = checkpoints.locate(path)
-    return backbone, Origin(run_config.load_config(model_dir), checkpoint, step, model_dir)
+    config = run_config.load_config(model_dir)
+    kind = "momentum" if average else "run"
+    return backbone, Origin(config, checkpoint, step, model_dir, kind)
 
 
 def official_config(checkpoint: str) -> tuple[str, NetworkConfig]:

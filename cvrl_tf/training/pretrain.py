@@ -119,10 +119,11 @@ def pretrain(
             execution.remat,
             compiled_colors=place != "device_without_xla",
         )
-    if config.init_checkpoint:
-        loaded = weights.initialize(trainer.backbone, trainer.head, config)
-        if is_chief and not started:
-            print(loaded)
+        if config.init_checkpoint:
+            loaded = weights.initialize(trainer.method.trained, config)
+            if is_chief and not started:
+                print(loaded)
+        trainer.method.start()
     with run_config.training_in(
         model_dir, config, videos, is_chief, options.flagfile, options.override
     ) as order:

@@ -132,6 +132,12 @@ def prepare(
             " directory."
         )
     differing = stored.differences(now)
+    if stored.config.method != config.method:
+        raise InputError(
+            f"{model_dir} holds a run of another method ({', '.join(differing)}), whose networks"
+            " are not those of this one: resume it with the same settings, or name another"
+            " directory and start from its weights with init_checkpoint."
+        )
     if differing and not override:
         raise InputError(
             f"{model_dir} holds a run with {', '.join(differing)}: resume it with the same"

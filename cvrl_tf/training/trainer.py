@@ -74,7 +74,11 @@ class Trainer(abc.ABC):
 
     def _replica_step(self, batch: Any) -> Figures:
         gradients, figures = self.gradients(batch)
-        return figures | self.optimizer.apply(gradients, self.checkpoint.step)
+        return figures | self.update(gradients)
+
+    def update(self, gradients: list[tf.Tensor]) -> Figures:
+        """Changes the weights, in replica context; see `optimizer.SGD.apply`."""
+        return self.optimizer.apply(gradients, self.checkpoint.step)
 
     @tf.function
     def step(self, batch: Any) -> Figures:

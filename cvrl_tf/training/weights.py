@@ -13,19 +13,25 @@ from cvrl_tf.training.config import PretrainConfig
 from cvrl_tf.training.run_config import load_config
 from cvrl_tf.training.run_directory import RunDirectory
 
+AVERAGE = "momentum_backbone"  # the name of a moving average in checkpoints (methods.momentum)
 
-def load_backbone(path: str, dtype: str = "float32") -> tuple[keras.Model, int]:
+
+def load_backbone(
+    path: str, dtype: str = "float32", average: bool = False
+) -> tuple[keras.Model, int]:
     """Builds the backbone of a run with the weights of a checkpoint.
 
     Args:
       path: a directory or a checkpoint, see `locate`.
       dtype: Keras dtype policy.
+      average: whether it gets the moving average of the weights, of a run with a momentum encoder.
 
     Returns:
       The backbone, and the number of training steps its weights have seen.
 
     Raises:
-      InputError: no run or no checkpoint there, or one that is damaged or of another network.
+      InputError: no run or no checkpoint there, one that is damaged or of another network, or one
+        without an average.
     """
     directory, prefix = locate(path)
     backbone = load_config(directory).build_backbone(dtype)
@@ -34,8 +40,14 @@ def load_backbone(path: str, dtype: str = "float32") -> tuple[keras.Model, int]:
             f"{RunDirectory(directory).checkpoints} holds no checkpoint: expected one of python -m"
             " cvrl_tf.train, which writes the first after save_every_steps steps."
         )
+    name = AVERAGE if average else "backbone"
+    if average and not checkpoints.holds(prefix, name):
+        raise InputError(
+            f"The checkpoint {prefix} holds no average of the weights, expected one of a run with"
+            " momentum_encoder: choose the trained weights."
+        )
     step = tf.Variable(0, dtype=tf.int64)
-    restore(tf.train.Checkpoint(backbone=backbone, step=step), prefix)
+    restore(tf.train.Checkpoint(**{name: backbone}, step=step), prefix)
     return backbone, int(step.numpy())
 
 
@@ -73,12 +85,12 @@ def save(model_dir: str, networks: Mapping[str, keras.Model], step: int) -> None
         manager.save(checkpoint_number=step)
 
 
-def initialize(backbone: keras.Model, head: keras.Model, config: PretrainConfig) -> str:
-    """Gives a network the weights of `config.init_checkpoint`.
+def initialize(networks: Mapping[str, keras.Model], config: PretrainConfig) -> str:
+    """Gives networks the weights of `config.init_checkpoint`.
 
     Args:
-      backbone: of `config`; its weights are replaced.
-      head: its projection head; replaced too if the checkpoint holds one.
+      networks: of `config`, by their names in checkpoints: "backbone", whose weights are replaced,
+        and others, which are replaced if the checkpoint holds them.
       config: of the run.
 
     Returns:
@@ -97,10 +109,13 @@ def initialize(backbone: keras.Model, head: keras.Model, config: PretrainConfig)
                 f"init_checkpoint={config.init_checkpoint} has {name}={getattr(source, name)},"
                 f" this run {name}={getattr(config, name)}: give the same."
             )
-    parts = {"backbone": backbone}
-    if checkpoints.holds(prefix, "head"):
-        parts["head"] = head
+    parts = {
+        name: network
+        for name, network in networks.items()
+        if name == "backbone" or checkpoints.holds(prefix, name)
+    }
     restore(tf.train.Checkpoint(**parts), prefix)
-    return f"initial weights: {' and '.join(parts)} of {prefix}" + (
-        "" if "head" in parts else " (it has no projection head, which starts from random weights)"
+    titles = [{"head": "projection head"}.get(name, name) for name in networks if name not in parts]
+    return f"initial weights: {' and '.join(parts)} of {prefix}" + "".join(
+        f" (it has no {title}, which starts from random weights)" for title in titles
     )

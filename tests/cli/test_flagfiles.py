@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from cvrl_tf import train
 from cvrl_tf.data.augment import PRESETS
 from cvrl_tf.training.config import PretrainConfig, SupervisedConfig
 
@@ -38,6 +39,25 @@ def _documented():
 @pytest.mark.parametrize("name", ["pretrain_k600_r3d50_200ep", "pretrain_k400_r3d50_200ep"])
 def test_flagfiles_have_the_released_hyper_parameters(name):
     assert _flags(name) == _documented()
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "num_clips", "momentum"),
+    [
+        ("4clips", "cvrl", 4, 0.0),
+        ("moco", "moco", 2, 0.994),
+        ("moco_4clips", "moco", 4, 0.994),
+        ("byol", "byol", 2, 0.996),
+    ],
+)
+def test_flagfiles_of_the_methods_can_be_run(name, method, num_clips, momentum):
+    path = ROOT / "flags" / f"pretrain_k400_r3d50_{name}"
+    flags, *_ = train.COMMAND.parse(f"--flagfile={path}", "--train_data=x", "--model_dir=y")
+    config = flags.make(PretrainConfig)
+    config.check(240_000, 64)
+    assert (config.method, config.clips_per_video) == (method, num_clips)
+    assert (config.momentum_encoder, config.anneal_momentum) == (momentum, momentum > 0)
+    assert config.total_steps(240_000) == 46_875
 
 
 def test_the_released_linear_evaluation():

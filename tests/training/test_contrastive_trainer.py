@@ -8,9 +8,9 @@ from cvrl_tf.data import pipeline
 from cvrl_tf.data.lookup import find_source
 from cvrl_tf.data.stream import Order
 from cvrl_tf.models.normalization import ClipBatchNormalization
-from cvrl_tf.training import contrastive_trainer
-from cvrl_tf.training.contrastive import info_nce
 from cvrl_tf.training.contrastive_trainer import ContrastiveTrainer
+from cvrl_tf.training.methods import cvrl
+from cvrl_tf.training.methods.cvrl import info_nce
 
 
 def _batches(config, count, batch_size):
@@ -34,7 +34,7 @@ def _train(config, strategy, num_steps, remat=False):
     losses = [float(trainer.step(next(batches))["loss"]) for _ in range(num_steps)]
     weights = {
         variable.path: variable.numpy()
-        for model in (trainer.backbone, trainer.head)
+        for model in (trainer.backbone, trainer.method.head)
         for variable in model.variables
     }
     return losses, weights
@@ -65,8 +65,8 @@ def test_one_step_is_the_update_of_the_paper(config, one_replica):
     def loss_gradients(views):
         with tf.GradientTape() as tape:
             clips = tf.concat(views, axis=0)
-            embeddings = trainer.head(trainer.backbone(clips, training=True), training=True)
-            loss, _ = info_nce(embeddings[:4], embeddings[4:], config.temperature)
+            embeddings = trainer.method.head(trainer.backbone(clips, training=True), training=True)
+            loss, _ = info_nce([embeddings[:4], embeddings[4:]], config.temperature)
         return tape.gradient(loss, [variable.value for variable in trainer.variables])
 
     for step, batch in enumerate(_batches(config, 3, 4)):
@@ -124,7 +124,7 @@ def test_compiled_colours_are_in_no_graph_of_collective_operations(
         return noting
 
     monkeypatch.setattr(pipeline, "augment_batch", note("colours", pipeline.augment_batch))
-    monkeypatch.setattr(contrastive_trainer, "info_nce", note("loss", info_nce))
+    monkeypatch.setattr(cvrl, "info_nce", note("loss", info_nce))
     with two_replicas.scope():
         trainer = ContrastiveTrainer(config, 0, 1000)
     batches = two_replicas.distribute_datasets_from_function(
@@ -188,7 +188,7 @@ def _momenta_after_a_step(config, strategy, frozen_statistics):
         trainer = ContrastiveTrainer(config, 0, 1000)
     if config.precision == "float16":
         trainer._loss_scale.scale.assign(16.0)  # these gradients are large
-    for model in (trainer.backbone, trainer.head):
+    for model in (trainer.backbone, trainer.method.head):
         for layer in model.layers:
             if isinstance(layer, ClipBatchNormalization) and frozen_statistics:
                 layer.trainable = False

@@ -135,7 +135,7 @@ def test_directories_with_characters_of_patterns(config, tmp_path, one_replica):
         assert step == 2
     started = dataclasses.replace(config, init_checkpoint=directory)
     fresh = started.build_backbone()
-    said = weights.initialize(fresh, build_projection_head(512), started)
+    said = weights.initialize({"backbone": fresh, "head": build_projection_head(512)}, started)
     assert said == f"initial weights: backbone and head of {directory}/checkpoints/ckpt-2"
     np.testing.assert_array_equal(fresh.weights[0], backbone.weights[0])
 

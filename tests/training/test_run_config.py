@@ -250,7 +250,8 @@ def test_a_run_starts_from_the_weights_of_a_directory_or_checkpoint(imported):
         config, fresh_backbone, fresh_head = _fresh()
         assert not _equal(fresh_backbone, backbone) and not _equal(fresh_head, head)
         said = weights.initialize(
-            fresh_backbone, fresh_head, dataclasses.replace(config, init_checkpoint=path)
+            {"backbone": fresh_backbone, "head": fresh_head},
+            dataclasses.replace(config, init_checkpoint=path),
         )
         assert said == (f"initial weights: backbone and head of {directory}/checkpoints/ckpt-30")
         assert _equal(fresh_backbone, backbone) and _equal(fresh_head, head)
@@ -264,7 +265,8 @@ def test_without_a_head_only_the_backbone_is_loaded_and_that_is_said(imported):
     config, fresh_backbone, fresh_head = _fresh()
     before = [value.numpy() for value in fresh_head.weights]
     said = weights.initialize(
-        fresh_backbone, fresh_head, dataclasses.replace(config, init_checkpoint=directory)
+        {"backbone": fresh_backbone, "head": fresh_head},
+        dataclasses.replace(config, init_checkpoint=directory),
     )
     assert said.endswith("(it has no projection head, which starts from random weights)")
     assert _equal(fresh_backbone, backbone)
@@ -278,7 +280,8 @@ def test_initial_weights_that_do_not_fit_are_named(imported):
     config, fresh_backbone, fresh_head = _fresh()
 
     def initialize(**changes):
-        weights.initialize(fresh_backbone, fresh_head, dataclasses.replace(config, **changes))
+        networks = {"backbone": fresh_backbone, "head": fresh_head}
+        weights.initialize(networks, dataclasses.replace(config, **changes))
 
     with pytest.raises(InputError, match="holds no checkpoint"):
         initialize(init_checkpoint=directory)

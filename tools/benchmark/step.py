@@ -273,7 +273,7 @@ def _clip_operations(trainer: ContrastiveTrainer, config: PretrainConfig) -> flo
     total = 0.0
     for layer, output in zip(convolutions, probe.compute_output_spec(clip), strict=True):
         total += 2 * math.prod(layer.kernel.shape) * math.prod(output.shape[1:4])
-    for layer in trainer.head.layers:
+    for layer in trainer.method.head.layers:
         if isinstance(layer, keras.layers.Dense):
             total += 2 * math.prod(layer.kernel.shape)
     return total

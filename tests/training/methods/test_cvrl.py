@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cvrl_tf.training.contrastive import info_nce
+from cvrl_tf.training.methods.cvrl import info_nce
 
 
 def _reference(first, second, temperature):
@@ -32,15 +32,66 @@ def embeddings():
 
 @pytest.mark.parametrize("temperature", [0.1, 0.5])
 def test_loss_is_the_sum_of_both_directions(embeddings, temperature):
-    loss, _ = info_nce(*map(tf.constant, embeddings), temperature)
+    loss, _ = info_nce([*map(tf.constant, embeddings)], temperature)
     assert float(loss) == pytest.approx(_reference(*embeddings, temperature), rel=1e-5)
+
+
+def test_loss_of_three_views_is_that_of_the_definition():
+    """Every ordered pair of views; the third clip of the same video is in no denominator."""
+    rng = np.random.default_rng(1)
+    clips = rng.normal(size=(3, 4, 8))
+    found, _ = info_nce([tf.constant(view, tf.float32) for view in clips], 0.3)
+    clips /= np.linalg.norm(clips, axis=2, keepdims=True)
+    terms = []
+    for view, positive in [(0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1)]:
+        for video in range(4):
+            logits = clips @ clips[view, video] / 0.3  # (3, 4): views and videos
+            negatives = np.exp(np.delete(logits, video, axis=1)).sum()
+            term = np.exp(logits[positive, video])
+            terms.append(-np.log(term / (term + negatives)))
+    assert float(found) == pytest.approx(2 * np.mean(terms), rel=1e-5)
+
+
+def _earlier_info_nce(first, second, temperature):
+    """The loss of two views on one replica, as it was before there could be more."""
+    first, second = tf.math.l2_normalize(first, axis=1), tf.math.l2_normalize(second, axis=1)
+    twins = tf.range(tf.shape(first)[0])
+    self_logits = -1e9 * tf.one_hot(twins, tf.shape(first)[0])
+    to_second = tf.matmul(first, second, transpose_b=True) / temperature
+    to_first = tf.matmul(second, first, transpose_b=True) / temperature
+    to_own = tf.matmul(first, first, transpose_b=True) / temperature + self_logits
+    first_logits = tf.concat([to_second, to_own], axis=1)
+    to_own = tf.matmul(second, second, transpose_b=True) / temperature + self_logits
+    second_logits = tf.concat([to_first, to_own], axis=1)
+    return tf.reduce_mean(
+        tf.nn.sparse_softmax_cross_entropy_with_logits(twins, first_logits)
+        + tf.nn.sparse_softmax_cross_entropy_with_logits(twins, second_logits)
+    )
+
+
+@pytest.mark.parametrize("count", [2, 5, 32])
+def test_loss_of_two_views_is_that_of_earlier_versions_bit_for_bit(count):
+    views = np.random.default_rng(count).normal(size=(2, count, 128)).astype("float32")
+
+    @tf.function
+    def run(loss_of):
+        first, second = map(tf.constant, views)
+        with tf.GradientTape() as tape:
+            tape.watch([first, second])
+            loss = loss_of(first, second)
+        return loss, *tape.gradient(loss, [first, second])
+
+    expected = run(lambda first, second: _earlier_info_nce(first, second, 0.1))
+    found = run(lambda first, second: info_nce([first, second], 0.1)[0])
+    for one, two in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one.numpy(), two.numpy())
 
 
 def test_figures_of_a_case_by_hand():
     # Four orthogonal videos; the last clip of the second view points to the third video.
     first = tf.eye(4)
     second = tf.gather(tf.eye(4), [0, 1, 2, 2])
-    loss, figures = info_nce(first, second, temperature=1.0)
+    loss, figures = info_nce([first, second], temperature=1.0)
     assert float(figures["contrast_accuracy"]) == pytest.approx(0.75)
     # Rows of first x second: (1,0,0,0), (0,1,0,0), (0,0,1,1), (0,0,0,0).
     one = np.exp([1, 0, 0, 0]) / np.exp([1, 0, 0, 0]).sum()
@@ -52,8 +103,8 @@ def test_figures_of_a_case_by_hand():
 
 def test_scale_of_embeddings_does_not_matter(embeddings):
     first, second = embeddings
-    loss, _ = info_nce(tf.constant(first), tf.constant(second), 0.1)
-    scaled, _ = info_nce(tf.constant(7 * first), tf.constant(0.1 * second), 0.1)
+    loss, _ = info_nce([tf.constant(first), tf.constant(second)], 0.1)
+    scaled, _ = info_nce([tf.constant(7 * first), tf.constant(0.1 * second)], 0.1)
     assert float(scaled) == pytest.approx(float(loss), rel=1e-5)
 
 
@@ -63,13 +114,13 @@ def _on_replicas(replicas, embeddings, temperature, tmp_path):
         embeddings = tf.constant(embeddings)
         with tf.GradientTape() as tape:
             tape.watch(embeddings)
-            loss, figures = info_nce(*tf.split(embeddings, 2), temperature)
+            loss, figures = info_nce(tf.split(embeddings, 2), temperature)
         accuracy, entropy = figures["contrast_accuracy"], figures["contrast_entropy"]
         gradient = tape.gradient(loss, embeddings)
         return {"loss": loss, "gradient": gradient, "accuracy": accuracy, "entropy": entropy}
     source, target = tmp_path / "embeddings.npy", tmp_path / "result.npz"
     np.save(source, embeddings)
-    program = pathlib.Path(__file__).parents[1] / "replicas_program.py"
+    program = pathlib.Path(__file__).parents[2] / "replicas_program.py"
     subprocess.run(
         [sys.executable, program, str(replicas), str(temperature), source, target],
         check=True,
