@@ -47,7 +47,7 @@ class Method(abc.ABC):
         Returns:
           (m, D) float32; None if embeddings are compared with each other.
         """
-        return
+        return None
 
     @abc.abstractmethod
     def loss(self, embeddings: tf.Tensor, keys: tf.Tensor | None) -> tuple[tf.Tensor, Figures]:
