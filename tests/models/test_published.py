@@ -8,10 +8,12 @@ import pytest
 from archive_server import authors_archive, serve
 from official_network import random_weights, write_checkpoint
 
-from cvrl_tf import download
+from cvrl_tf import download, import_checkpoint
 from cvrl_tf.errors import InputError
+from cvrl_tf.exporting import description
 from cvrl_tf.models import build_backbone, load_pretrained, official, published
 from cvrl_tf.models.published import PUBLISHED, Published
+from cvrl_tf.training import origin, weights
 
 # The authors' checkpoint, where it is at hand: too large for this repository.
 REFERENCE = os.environ.get("CVRL_TF_REFERENCE", "")
@@ -25,17 +27,14 @@ def made(tmp_path_factory):
     directory = tmp_path_factory.mktemp("made")
     keys = official.backbone_keys(build_backbone("r3d_small"))
     shapes = {key: tuple(variable.shape) for key, variable in keys.items()}
-    weights = random_weights(shapes)
-    foreign = {key: value for key, value in weights.items() if "weights-5/" not in key}
+    values = random_weights(shapes)
+    foreign = {key: value for key, value in values.items() if "weights-5/" not in key}
     archives = {}
-    for name, values in [
-        ("first", weights),
-        ("second", random_weights(shapes, seed=1)),
-        ("foreign", foreign),
-    ]:
-        prefix = write_checkpoint(directory / name, values)
+    versions = {"first": values, "second": random_weights(shapes, seed=1), "foreign": foreign}
+    for name, version in versions.items():
+        prefix = write_checkpoint(directory / name, version)
         archives[name] = authors_archive(prefix, "r3d_1x_k400_800ep")
-    return weights, archives
+    return values, archives
 
 
 @pytest.fixture
@@ -57,9 +56,9 @@ def server(made, monkeypatch):
         yield archives
 
 
-def _assert_weights(backbone, weights):
+def _assert_weights(backbone, expected):
     for key, variable in official.backbone_keys(backbone).items():
-        np.testing.assert_array_equal(variable.numpy(), weights[key])
+        np.testing.assert_array_equal(variable.numpy(), expected[key])
 
 
 def test_the_authors_table():
@@ -225,6 +224,19 @@ def test_a_second_process_waits_for_the_first(server, cache, made, capfd):
     for thread in threads:
         thread.join()
     assert prefixes == [f"{cache}/backbone-1"] * 2 and len(server.requests) == 1
+
+
+def test_commands_take_its_name(server, cache, made, tmp_path, capsys):
+    backbone, found = origin.load_official(NAME)
+    _assert_weights(backbone, made[0])
+    assert (found.checkpoint, found.description) == (NAME, "r3d_small, official k400_800ep")
+    output = str(tmp_path / "run")
+    import_checkpoint.COMMAND.call(f"--official={NAME}", f"--output={output}")
+    assert f"{output}: r3d_small, 1 x filters, backbone (it has no" in capsys.readouterr().out
+    _assert_weights(weights.load_backbone(output)[0], made[0])
+    about = description.describe(*origin.load_run(output))
+    assert about["provenance"]["published"]["name"] == NAME
+    assert len(server.requests) == 1
 
 
 @pytest.mark.slow
