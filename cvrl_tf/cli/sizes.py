@@ -11,12 +11,20 @@ from collections.abc import Mapping, Sequence
 import tensorflow as tf
 
 from cvrl_tf.cli.flag import Flag, Value, Values
+from cvrl_tf.data.lookup import find_source
 from cvrl_tf.training import run_config
-from cvrl_tf.training.config import NetworkConfig
+from cvrl_tf.training.config import NetworkConfig, PretrainConfig, fitting_batch_size
 from cvrl_tf.training.run_directory import RunDirectory
 
 CLIP = ("num_frames", "stride", "crop_size")
 BATCH = ("batch_size", "learning_rate")
+
+MAX_BATCH_SIZE = Flag(
+    "max_batch_size",
+    PretrainConfig.batch_size,
+    "The largest batch size that is derived from the number of videos.",
+    lower=2,
+)
 
 
 def derived(flags: Sequence[Flag], **defaults: str) -> tuple[Flag, ...]:
@@ -82,3 +90,23 @@ def follow_data(flags: Values, batch_size: int, learning_rate: float, reference:
 def batch_size_text(largest: int | str) -> str:
     """How the default batch size is derived, for `derived`."""
     return f"the largest power of two that makes four steps an epoch, at most {largest}"
+
+
+def derive_batch(flags: Values, parts: int) -> None:
+    """Gives batch size and learning rate of pre-training values, if they have none.
+
+    Args:
+      flags: of pre-training.
+      parts: that a batch must divide into evenly.
+
+    Raises:
+      InputError: as `follow_run` and `lookup.find_source`.
+    """
+    follow_run(flags, flags.model_dir, BATCH)
+    if flags.batch_size is None:
+        number = len(find_source(flags.train_data, "train_data").indexed())
+        fitting = fitting_batch_size(number, parts, flags.max_batch_size)
+    else:
+        fitting = flags.batch_size
+    reference = 0 if flags.scale_learning_rate else PretrainConfig.batch_size
+    follow_data(flags, fitting, PretrainConfig.learning_rate, reference)

@@ -4,6 +4,7 @@ import pytest
 
 from cvrl_tf import finetune, linear_eval, train
 from cvrl_tf.cli import sizes, supervised
+from cvrl_tf.data.augment import Augmentation
 from cvrl_tf.errors import InputError
 from cvrl_tf.training import run_config, weights
 from cvrl_tf.training.config import PretrainConfig, SupervisedConfig, fitting_batch_size
@@ -94,7 +95,7 @@ def test_pre_training_on_few_videos(shards, tmp_path, arguments, batch_size, lea
     flags, *_ = train.COMMAND.parse(
         f"--train_data={shards}", f"--model_dir={tmp_path}/run", *arguments
     )
-    train._derive_sizes(flags, flags.accumulate)
+    sizes.derive_batch(flags, flags.accumulate)
     assert flags.batch_size == batch_size
     assert flags.learning_rate == pytest.approx(learning_rate)
     assert f"--batch_size={batch_size}\n" in flags.flagfile()
@@ -106,3 +107,15 @@ def test_a_batch_of_more_videos_than_there_are():
         InputError, match="^batch_size=13 is more than the 12 videos of few; lower batch_size.$"
     ):
         config.check(num_videos=12, num_replicas=1)
+
+
+def test_the_recipe_for_small_data_is_sized_to_them(shards, tmp_path):
+    flags, *_ = train.COMMAND.parse(
+        "--flagfile=flags/small", f"--train_data={shards}", f"--model_dir={tmp_path}/run"
+    )
+    sizes.derive_batch(flags, parts=1)
+    config = flags.make(PretrainConfig, augmentation=Augmentation())
+    assert (config.backbone, config.batch_size) == ("r3d_small", 8)
+    assert config.peak_learning_rate == pytest.approx(0.64 * 8 / 1024)
+    config.check(num_videos=12, num_replicas=1)
+    assert flags.max_batch_size == 64

@@ -1,47 +1,9 @@
 import shlex
 
-import pytest
 from small_records import make_video, write_shard
 
 from cvrl_tf import knn_eval, train
-from cvrl_tf.cli import augmentation
-from cvrl_tf.data.augment import Augmentation
-from cvrl_tf.errors import InputError
-from cvrl_tf.evaluation import knn
-from cvrl_tf.training.config import PretrainConfig
-
-
-def test_an_evaluation_that_fails_does_not_end_the_run(shards, monkeypatch, capsys):
-    """A record of its data is damaged, which training itself skips."""
-    (values,) = train.COMMAND.parse(
-        f"--train_data={shards}",
-        f"--eval_data={shards}",
-        "--allow_overlap",
-        "--num_frames=4",
-        "--crop_size=32",
-    )
-    evaluation = train._knn_evaluation(
-        values, values.make(PretrainConfig, augmentation=augmentation.chosen(values))
-    )
-
-    def fail(*arguments):
-        raise InputError("a record is damaged.")
-
-    monkeypatch.setattr(knn, "evaluate", fail)
-    assert evaluation.measure(None) == {}
-    assert "note: this evaluation is omitted. a record is damaged.\n" in capsys.readouterr().err
-
-
-def test_the_recipe_for_small_data_is_sized_to_them(shards, tmp_path):
-    flags, *_ = train.COMMAND.parse(
-        "--flagfile=flags/small", f"--train_data={shards}", f"--model_dir={tmp_path}/run"
-    )
-    train._derive_sizes(flags, parts=1)
-    config = flags.make(PretrainConfig, augmentation=Augmentation())
-    assert (config.backbone, config.batch_size) == ("r3d_small", 8)
-    assert config.peak_learning_rate == pytest.approx(0.64 * 8 / 1024)
-    config.check(num_videos=12, num_replicas=1)
-    assert flags.max_batch_size == 64
+from cvrl_tf.cli import next_commands
 
 
 def test_the_printed_commands_run_as_printed(tmp_path, capsys):
@@ -72,7 +34,7 @@ def test_the_printed_commands_run_as_printed(tmp_path, capsys):
 
 
 def test_without_labels_or_test_videos_the_features_are_next(shards, tmp_path):
-    (line,) = train.next_commands("runs/first one", shards, "")
+    (line,) = next_commands.after_pretraining("runs/first one", shards, "")
     assert line == (
         "features: python -m cvrl_tf.extract_features --model_dir='runs/first one'"
         f" --data={shlex.quote(shards)} --output='runs/first one/features.npz'"
