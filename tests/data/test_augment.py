@@ -4,12 +4,11 @@ import dataclasses
 import numpy as np
 import pytest
 import tensorflow as tf
+from augmentations import EVERYTHING, RELEASED
 from scipy import stats
 
 from cvrl_tf.data import augment, sampling
 from cvrl_tf.errors import InputError
-
-RELEASED = augment.PRESETS["released"]
 
 
 @pytest.fixture
@@ -263,12 +262,13 @@ def test_the_steps_come_in_the_order_of_the_released_code(clip):
     np.testing.assert_allclose(result, expected, atol=2e-5)
 
 
+@pytest.mark.parametrize("augmentation", [RELEASED, EVERYTHING], ids=["released", "everything"])
 @pytest.mark.parametrize("view", [0, 1])
-def test_identical_frames_stay_identical(clip, view):
+def test_identical_frames_stay_identical(clip, view, augmentation):
     still = np.repeat(clip[:1], 4, axis=0)
     changed = 0
     for index in range(12):
-        parameters = augment.draw(RELEASED, view, tf.constant([index, 0]))
+        parameters = augment.draw(augmentation, view, tf.constant([index, 0]))
         result = augment.apply(tf.constant(still), parameters).numpy()
         np.testing.assert_allclose(result, np.repeat(result[:1], 4, axis=0), atol=1e-6)
         assert result.min() >= 0.0 and result.max() <= 1.0
@@ -278,7 +278,8 @@ def test_identical_frames_stay_identical(clip, view):
 
 @pytest.mark.parametrize("compiled", [True, False])
 def test_parameters_of_each_frame_make_of_it_a_clip_of_its_own(clip, compiled):
-    drawn = [augment.draw(RELEASED, 1, tf.constant([index, 7])) for index in range(len(clip))]
+    both = [RELEASED, EVERYTHING, RELEASED]
+    drawn = [augment.draw(both[index], 1, tf.constant([index, 7])) for index in range(len(clip))]
     parameters = tf.nest.map_structure(lambda *values: tf.stack(values), *drawn)
     result = augment.apply(tf.constant(clip), parameters, compiled=compiled)
     assert result.shape == clip.shape
@@ -430,7 +431,8 @@ def test_draws_of_different_purposes_have_different_seeds():
 @pytest.mark.parametrize("view", [0, 1])
 def test_colours_without_xla_are_those_with_it(clip, view):
     for index in range(6):
-        parameters = augment.draw(RELEASED, view, tf.constant([index, 1]))
+        augmentation = EVERYTHING if index % 2 else RELEASED
+        parameters = augment.draw(augmentation, view, tf.constant([index, 1]))
         plain = augment.apply(tf.constant(clip), parameters, compiled=False)
         np.testing.assert_allclose(plain, augment.apply(clip, parameters), atol=2e-6)
 

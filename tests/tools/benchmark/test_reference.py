@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from augmentations import EVERYTHING, RELEASED
 from small_records import make_video
 
 from cvrl_tf.data import augment, pipeline, records
@@ -12,8 +13,9 @@ from tools.benchmark import reference
 @pytest.mark.parametrize("index", range(12))
 def test_closed_forms_equal_tf_image_on_random_draws(index):
     clip = np.random.default_rng(index).integers(0, 256, (3, 48, 56, 3)).astype("uint8")
+    augmentation = EVERYTHING if index % 3 == 2 else RELEASED
     for view in range(2):
-        parameters = augment.draw(augment.PRESETS["released"], view, tf.constant([index, 7]))
+        parameters = augment.draw(augmentation, view, tf.constant([index, 7]))
         expected = tf.function(reference.apply)(tf.constant(clip), parameters)
         result = augment.apply(tf.constant(clip), parameters)
         # Where a value lies at a half, rounding decides whether it is solarised.
