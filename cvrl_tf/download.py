@@ -1,4 +1,4 @@
-"""Downloads into the user's cache that resume, and safe unpacking of archives.
+"""Resumable downloads into the user's cache, and safe unpacking of archives.
 
 Environment variables:
   CVRL_TF_CACHE: directory for downloads; by default `cvrl_tf` below the user's cache directory.
@@ -63,7 +63,7 @@ def address(folder: str, name: str) -> str:
 
 
 def fetch(url: str, path: str, max_bytes: int, what: str) -> None:
-    """Downloads a file; what an earlier attempt received, `path`.partial, is continued.
+    """Downloads a file; resumes what an earlier attempt has received, `path`.partial.
 
     A connection that breaks is opened again, for as long as each attempt receives something.
 

@@ -3,10 +3,10 @@
   python -m cvrl_tf.export --model_dir=runs/first --output_dir=exports/first
 
 The directory then holds backbone.keras and saved_model/, to fine-tune or to serve, and a README.md
-with the code for each. Of a run of cvrl_tf.finetune or cvrl_tf.linear_eval it holds also
-classifier.keras, from clips to the probabilities of classes, which the SavedModel returns too. All
-are reloaded in a fresh process, and their outputs compared with those of the checkpoint, before the
-directory appears.
+with the code for each. The export of a run of cvrl_tf.finetune or cvrl_tf.linear_eval also holds
+classifier.keras, from clips to class probabilities, which the SavedModel returns too. Before the
+directory appears, all files are reloaded in a fresh process and their outputs are compared with
+those of the checkpoint.
 """
 
 import os

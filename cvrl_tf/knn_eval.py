@@ -5,9 +5,9 @@
 
 A video's feature is the mean over its views of the normalised features. Its nearest training videos
 vote for its class: knn_K_top1 for each K of --num_neighbors. recall_at_K is the fraction of test
-videos that have their class among the K nearest training videos, for K = 1, 5, 10, 20 and 50, as
-far as there are four times as many training videos. predictions.csv has the share of the votes for
-each class, of the first K of --num_neighbors. Metrics have 95 % intervals over the test videos. The
+videos that have their class among the K nearest training videos, for K = 1, and for 5, 10, 20 and
+50 if there are at least 4 K training videos. predictions.csv has the share of the votes for each
+class, with the first K of --num_neighbors. Metrics have 95 % intervals over the test videos. The
 paper's views are --num_frames=32 --stride=2 --crop_size=256 --num_clips=10 --num_crops=3.
 """
 

@@ -66,10 +66,10 @@ INPUT = (
         "annotations",
         None,
         "The lists of the splits. folder and files: the directory that cvrl_tf.split_videos wrote,"
-        " with the ids of each split in train.txt and so on. Else the lists that come with the data"
-        " set. kinetics: a directory with train.csv, val.csv and test.csv, or .txt lists of paths,"
-        " or the file of each split you have, train=train.csv,val=val.csv. ucf101: the folder"
-        " ucfTrainTestlist. hmdb51: the folder testTrainMulti_7030_splits.",
+        " with the ids of each split in train.txt and so on. Otherwise the lists that come with the"
+        " data set. kinetics: a directory with train.csv, val.csv and test.csv, or .txt lists of"
+        " paths, or the file of each split you have, train=train.csv,val=val.csv. ucf101: the"
+        " folder ucfTrainTestlist. hmdb51: the folder testTrainMulti_7030_splits.",
     ),
     Flag(
         "split_number",

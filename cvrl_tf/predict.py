@@ -30,7 +30,8 @@ FLAGS = {
             "model_dir",
             "",
             "Required. Directory of a run of cvrl_tf.finetune, or of a result of"
-            " cvrl_tf.linear_eval; its newest checkpoint is used. Or one checkpoint in it:"
+            " cvrl_tf.linear_eval. Its newest checkpoint is used, or the best one that a"
+            " fine-tuning with validation videos has kept. Or one checkpoint in it:"
             " DIR/checkpoints/ckpt-500.",
         ),
     ),

@@ -86,5 +86,5 @@ def check(values: Any) -> None:
             raise InputError(f"{written}: expected numbers {bounds}.")
         if of_field.increasing and numbers[0] > numbers[1]:
             raise InputError(
-                f"{written}: expected a range, the smaller number first; exchange the two."
+                f"{written}: expected a range, the smaller number first; swap the two."
             )

@@ -5,13 +5,14 @@
       --output_dir=records
 
 Each class is split by the fractions. Videos of nearly equal content (copies, also re-encoded,
-resized or mirrored ones) stay in one split, and so do videos of one group (--group_pattern): clips
-of one recording or person, on which figures would be too high if some of them are trained on. The
-same videos, flags and seed give the same splits. No video is changed, moved or copied.
+resized or mirrored ones) stay in one split. So do videos of one group (--group_pattern), such as
+clips of one recording or person: if some of them were trained on, the accuracy on the others would
+be too high. The same videos, flags and seed give the same splits. No video is changed, moved or
+copied.
 
 OUTPUT_DIR has train.txt, validation.txt and test.txt with one id per line, twins.csv with the pairs
-of nearly equal videos, and failures.csv with the videos that could not be read or are damaged: they
-are in the splits too, for the conversion to decide on.
+of nearly equal videos, and failures.csv with the videos that could not be read or are damaged. They
+are in the splits too, and the conversion reports them again.
 """
 
 import csv
@@ -50,14 +51,14 @@ FLAGS = {
         Flag(
             "validation_fraction",
             0.15,
-            "Share of the videos for validation; 0 makes no such split.",
+            "Fraction of the videos for validation; 0 makes no such split.",
             lower=0,
             upper=1,
         ),
         Flag(
             "test_fraction",
             0.15,
-            "Share of the videos for the test; 0 makes no such split. Training gets the rest.",
+            "Fraction of the videos for the test; 0 makes no such split. Training gets the rest.",
             lower=0,
             upper=1,
         ),
@@ -65,10 +66,10 @@ FLAGS = {
             "group_pattern",
             "",
             "Regular expression that finds the group of a video in its id (the path without the"
-            f" extension), such as '{EXAMPLE}' for UCF-101. Videos whose parentheses match the same"
-            " text stay in one split.",
+            f" extension), such as '{EXAMPLE}' for UCF-101. Videos in which the parentheses match"
+            " the same text stay in one split.",
         ),
-        Flag("seed", 0, "Seed of the choice.", lower=0),
+        Flag("seed", 0, "Seed of the choice among equally good splits.", lower=0),
     ),
     "Decoding": video_flags.DECODING,
     "Output": (Flag("output_dir", "", "Directory for the lists; not inside --video_dir."),),

@@ -177,7 +177,7 @@ def test_what_cannot_be_predicted_is_one_sentence(finetuned, videos, tmp_path, i
         ([model, files_, output, "--html=/no/p.html"], "--html=/no/p.html cannot be written"),
         (
             [f"--model_dir={pretrained}", files_, output],
-            rf"pretrained is no classifier: its weights were not .*linear_eval, here {inside}\.",
+            rf"pretrained is not a classifier: its weights were not .*linear_eval, here {inside}\.",
         ),
         ([f"--model_dir={tmp_path}/none", files_, output], "none holds no config.json: expected a"),
         ([f"--model_dir={tmp_path}/knn", files_, output], "knn holds a result, but no classifier"),

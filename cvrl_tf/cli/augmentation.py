@@ -11,11 +11,12 @@ FLAGS = (
     Flag(
         "augmentation",
         "released",
-        "Preset of the flags below; each of them that is given replaces its value. released: as in"
-        " the authors' code, the first view always blurred, the second rarely blurred and"
-        " sometimes solarised. paper: without blur and solarisation. none: the centre crop,"
-        " without any augmentation but that in time. inconsistent: released, with draws of its own"
-        " for each frame. strong: released, with crops of 0.2 to 0.766 of the frame.",
+        "Preset for the flags below; a flag that is given replaces the value of the preset."
+        " released: as in the authors' code, the first view is always blurred, the others are"
+        " rarely blurred and sometimes solarised. paper: without blur and solarisation. none: the"
+        " centre crop, without augmentation except in time. inconsistent: as released, with"
+        " separate draws for each frame. strong: as released, with crops of 0.2 to 0.766 of the"
+        " frame.",
         choices=tuple(PRESETS),
     ),
     # Their defaults are those of the preset.

@@ -22,7 +22,8 @@ TRAINED = (
         "model_dir",
         "",
         "Directory of a run of cvrl_tf.train or cvrl_tf.finetune, or written by"
-        " cvrl_tf.import_checkpoint; its newest checkpoint is used.",
+        " cvrl_tf.import_checkpoint. Its newest checkpoint is used, or the best one that a"
+        " fine-tuning with validation videos has kept.",
     ),
     Flag(
         "init_checkpoint",
@@ -32,8 +33,8 @@ TRAINED = (
     Flag(
         "weights",
         "online",
-        "Which weights of a run: the trained ones (online), or their moving average (momentum), of"
-        " a run with --momentum_encoder. Applies to --model_dir and --init_checkpoint.",
+        "Weights of a run: the trained ones (online), or the moving average of a run with"
+        " --momentum_encoder (momentum). It applies to --model_dir and --init_checkpoint only.",
         choices=origin.WEIGHTS,
     ),
     Flag(

@@ -1,4 +1,4 @@
-"""What linear_eval and finetune share: flags, and the way from them to a result."""
+"""Shared code of linear_eval and finetune: flags, training, testing and the result."""
 
 import dataclasses
 import time
@@ -78,7 +78,7 @@ class Recipe:
     @property
     def flags(self) -> tuple[Flag, ...]:
         """The flags of batch, schedule and precision."""
-        less = f", in proportion to a batch size that is derived: 1/{self.batch_size} for a video"
+        less = f" for {self.batch_size} videos, in proportion to a batch size that is derived"
         return sizes.derived(
             flags_of(
                 SupervisedConfig,

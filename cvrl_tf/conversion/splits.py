@@ -1,4 +1,4 @@
-"""Videos of your own into splits: stratified by class, with groups and twins on one side."""
+"""Splits the user's own videos: stratified by class, with groups and twins in one split."""
 
 import hashlib
 from collections import Counter
@@ -142,7 +142,7 @@ class _Plan:
         self.splits = np.full(len(counts), -1, np.int64)
 
     def costs(self, unit: int) -> np.ndarray:
-        """(S,), how much worse the squared errors get if a unit is added to each split."""
+        """(S,), the increase of the squared errors if a unit is added to each split."""
         classes = np.flatnonzero(self._counts[unit])
         added, held = self._counts[unit, classes], self._held[:, classes]
         change = added * (2 * (held - self._targets[:, classes]) + added) / self._totals[classes]
@@ -157,8 +157,8 @@ class _Plan:
         self.splits[unit] = split
 
     def improve(self, unit: int) -> bool:
-        """Moves a unit to where it serves best: to a split without its classes, or to the nearest
-        to the fractions. Returns whether that is another split."""
+        """Moves a unit to the best split: one that lacks its classes, or the one nearest to the
+        fractions. Returns whether that is another split."""
         before = int(self.splits[unit])
         self.move(unit, -1)
         classes = np.flatnonzero(self._counts[unit, :-1])
@@ -194,6 +194,6 @@ def check_none_empty(
                 raise InputError(
                     f"The split {split_name} would have no video of the class '{name}': its"
                     f" {mine.sum()} videos can be separated into {len(np.unique(units[mine]))}"
-                    " only, since groups and nearly equal videos stay together; add videos, change"
-                    " group_pattern, or ask for fewer splits."
+                    " only, because groups and nearly equal videos stay together; add videos,"
+                    " change group_pattern, or ask for fewer splits."
                 )

@@ -20,13 +20,14 @@ from cvrl_tf.conversion.workers import InProcess, WorkerPool
 
 FRAMES = 5  # of a signature
 SIZE = 16  # pixels of its sides
-# 1 minus the cosines of twins. Of 65 videos (35 of UCF-101, 30 hand gestures), all re-encoded,
-# resized and mirrored ones are found; without their first 3 frames 34 and 23, without 10 frames 26
-# and 7, cropped by a tenth 10 and 13. Of 9,215 pairs of other videos (of different groups where
-# these are known) none is. Of 146 pairs of clips of one recording 12 are: some overlap in time.
-# By edges alone 61 are, and videos of a fixed camera would all be.
+# Largest values of 1 - cosine for twins. Of copies of 65 videos (35 of UCF-101, 30 hand gestures),
+# all re-encoded, resized and mirrored ones are found; without their first 3 frames 34 and 23,
+# without 10 frames 26 and 7, cropped by a tenth 10 and 13. Of 9,215 pairs of other videos (of
+# different groups where these are known) none is found; of 146 pairs of clips of one recording 12
+# are, some of which overlap in time. Edges alone would find 61 of these, and all videos of a fixed
+# camera.
 MAX_DISTANCE, MAX_MOTION_DISTANCE = 0.25, 0.3
-_STILL = 1.0  # gray levels, root mean square of the motion; what is below is noise of the coding
+_STILL = 1.0  # gray levels, root mean square of the motion; below it is coding noise
 MAX_VIDEOS = 20_000  # that checks compare: more take minutes and gigabytes
 _SHORT_SIDE = 64  # of the frames that it is made of, where video files are decoded
 _CHUNK = 512  # videos that are compared with all others at a time

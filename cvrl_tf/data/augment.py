@@ -44,8 +44,8 @@ class Geometry:
 
     random_crop: bool = setting(
         True,
-        "Crop a random window. --norandom_crop crops the largest square in the centre, without"
-        " regard to --crop_area and --crop_aspect.",
+        "Crop a random window. --norandom_crop crops the largest square in the centre and ignores"
+        " --crop_area and --crop_aspect.",
     )
     crop_area: Pair = setting(
         (0.3, 1.0),
@@ -108,13 +108,13 @@ class Augmentation(Geometry):
     )
     contrast: float = setting(
         0.8,
-        "Strength of the jitter of contrast: the factor, in the same range, of the distance to the"
-        " mean colour of the clip.",
+        "Strength of the jitter of contrast: the distance to the mean colour of the clip is"
+        " multiplied by a factor in the same range.",
         lower=0,
     )
     saturation: float = setting(
         0.8,
-        "Strength of the jitter of saturation, a factor in the same range.",
+        "Strength of the jitter of saturation, which is multiplied by a factor in the same range.",
         lower=0,
     )
     hue: float = setting(
@@ -130,7 +130,7 @@ class Augmentation(Geometry):
         lower=0,
     )
     grayscale_probability: float = setting(
-        0.2, "Probability that a clip is turned to grey.", lower=0, upper=1
+        0.2, "Probability that a clip is converted to grey.", lower=0, upper=1
     )
     blur_probability: Pair = setting(
         (1.0, 0.1),

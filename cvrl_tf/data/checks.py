@@ -100,8 +100,8 @@ def note_crops(*sizes: int) -> None:
         if size % MULTIPLE:
             lower = max(size // MULTIPLE, 1) * MULTIPLE
             progress.note(
-                f"note: a crop of {size} pixels is no multiple of {MULTIPLE}: the windows of the"
-                " strided convolutions shift at its edges, and a test at another size than that of"
+                f"note: a crop of {size} pixels is not a multiple of {MULTIPLE}: the windows of"
+                " the strided convolutions shift at its edges, and a test at another size than in"
                 f" training is then less accurate; {lower} and {lower + MULTIPLE} are multiples."
             )
 

@@ -95,7 +95,7 @@ def hold_out(
         raise InputError(
             f"No group of the class '{empty[0]}'{_and_others(empty)} can be held out without"
             " leaving another class without a training video: its groups have videos of other"
-            " classes; give the validation videos by themselves."
+            " classes; give other videos for validation instead."
         )
     return np.flatnonzero([group in chosen for group in groups])
 
@@ -127,14 +127,15 @@ def check(name: str, ids: Sequence[str], labels: np.ndarray) -> None:
     if counts.max() > 1 or "" in different:
         raise InputError(
             f"{len(ids)} records of {name} have {len(different)} different ids, such as"
-            f" {counts.max()} times '{different[np.argmax(counts)]}': expected an id of its own for"
-            " each, by which a subset can name it; cvrl_tf.make_tfrecords writes such ids."
+            f" {counts.max()} times '{different[np.argmax(counts)]}': expected a different id for"
+            " each, because a subset is a list of ids; cvrl_tf.make_tfrecords writes such ids."
         )
     broken = [record_id for record_id in ids if record_id.splitlines() != [record_id]]
     if broken:
         raise InputError(
             f"{len(broken)} ids of {name} have line breaks, the first is {broken[0]!a}: expected"
-            " ids of one line, for a list has one per line; rename the videos and convert again."
+            " ids of one line, because a list has one per line; rename the videos and convert"
+            " again."
         )
 
 

@@ -152,7 +152,7 @@ def _config(path: str, model_dir: str) -> SupervisedConfig:
         raise InputError(
             f"{path} holds a result, but no classifier: expected a directory of python -m"
             " cvrl_tf.finetune or cvrl_tf.linear_eval. A nearest-neighbour evaluation has no"
-            " classifier; a linear evaluation by an earlier version did not keep it, run it again."
+            " classifier; a linear evaluation by an earlier version did not keep it: run it again."
         )
     config = run_config.load_config(model_dir)
     if isinstance(config, SupervisedConfig) and config.init == COLOR_HISTOGRAM:
@@ -162,8 +162,8 @@ def _config(path: str, model_dir: str) -> SupervisedConfig:
         )
     if not isinstance(config, SupervisedConfig):
         raise InputError(
-            f"{path} is no classifier: its weights were not trained on labels. Give a directory of"
-            f" python -m cvrl_tf.finetune or cvrl_tf.linear_eval{_found_in(model_dir)}."
+            f"{path} is not a classifier: its weights were not trained on labels. Give a directory"
+            f" of python -m cvrl_tf.finetune or cvrl_tf.linear_eval{_found_in(model_dir)}."
         )
     return config
 

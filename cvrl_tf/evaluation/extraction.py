@@ -168,11 +168,11 @@ def check_output(path: str, extensions: Sequence[str]) -> None:
     """Raises InputError unless `path` can be made: a local file with one of the extensions."""
     if os.path.splitext(path)[1] not in extensions:
         raise InputError(
-            f"--output={path}: expected a name that ends in {' or '.join(extensions)}, which says"
-            " the format."
+            f"--output={path}: expected a name that ends in {' or '.join(extensions)}, which"
+            " determines the format."
         )
     if files.is_remote(path):
-        raise InputError(f"--output={path} is remote: expected a local file, to be copied then.")
+        raise InputError(f"--output={path} is remote: expected a local file; copy it afterwards.")
     if os.path.exists(path):
         raise InputError(f"--output={path} exists: name a new file.")
     files.check_writable(path, f"--output={path}")

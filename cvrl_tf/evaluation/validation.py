@@ -64,7 +64,7 @@ def _given(task: Task, validation: Validation, clip: ClipSpec) -> LabelledData:
     if shared:
         progress.note(
             f"note: {len(shared)} of {len(task.test.labels.ids)} test videos are validation videos"
-            " too, by id: the accuracy on them is too good, for they select the weights."
+            " too, by id: their accuracy is too high, because they select the weights."
         )
     if len(data.videos) > len(train.videos):
         progress.note(

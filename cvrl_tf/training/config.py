@@ -218,9 +218,10 @@ class PretrainConfig(RunConfig):
     )
     momentum_encoder: float = setting(
         0.0,
-        "Momentum, from 0 to less than 1, of a moving average of backbone and projection head. Its"
-        " embeddings of the other clips of a video are what a predictor predicts (MoCo v3). 0"
-        " trains without an average: CVRL. Published for videos: 0.994 (MoCo), 0.996 (BYOL).",
+        "Momentum, at least 0 and below 1, of a moving average of backbone and projection head. A"
+        " predictor learns to predict the embeddings that the average computes for the other clips"
+        " of a video (MoCo v3). 0 trains without an average: CVRL. Published values for videos:"
+        " 0.994 (MoCo), 0.996 (BYOL).",
     )
     anneal_momentum: bool = setting(
         False, "Raise momentum_encoder to 1 by a cosine over the steps of the run."
@@ -234,7 +235,8 @@ class PretrainConfig(RunConfig):
     clips_per_video: int = setting(
         2,
         "Clips of each video in a batch, 2 or more. With 4, a step takes twice the time and memory"
-        " of activations; successors of the paper gained 2 to 4 points of linear accuracy.",
+        " of activations; later work (arXiv 2104.14558) gained 2.7 to 4.4 points of linear"
+        " accuracy.",
         lower=2,
     )
     interval: str = setting(
@@ -326,13 +328,14 @@ class Validation:
     group_pattern: str = setting(
         "",
         "With --validation_fraction: regular expression whose group in parentheses finds the group"
-        r" of a video in its id, such as '_g(\d+)_'. A group is held out as a whole; give it where"
+        r" of a video in its id, such as '_g(\d+)_'. A group is held out as a whole. Set it if"
         " several videos are cut from one recording.",
     )
     select: str = setting(
         "best",
-        "Weights that are tested, and that other commands use: of the epoch with the best"
-        " validation accuracy, or of the last step. It applies only with validation videos.",
+        "Weights that are tested and that other commands use: those of the epoch with the best"
+        " validation accuracy (best), or of the last step (last). It applies only with validation"
+        " videos.",
         choices=("best", "last"),
     )
     patience: int = setting(
@@ -398,8 +401,8 @@ class SupervisedConfig(RunConfig):
     epochs: float = 50.0
     learning_rate: float = setting(
         0.16,
-        "Peak learning rate, reached after warm-up; cosine decay follows. It is not scaled by"
-        " batch_size.",
+        "Peak learning rate, reached after warm-up; cosine decay follows. A value that is given is"
+        " not scaled by batch_size.",
         lower=0,
     )
     dropout: float = setting(
@@ -417,7 +420,7 @@ class SupervisedConfig(RunConfig):
     freeze: str = setting(
         "none",
         "Layers of the backbone that keep their weights and statistics: the first convolution"
-        " (stem), all up to the stage res4, or none. Freeze more where there are fewer videos.",
+        " (stem), all up to the stage res4, or none. Freeze more layers if there are few videos.",
         choices=FROZEN_LAYERS,
     )
     classifier_rate: float = setting(

@@ -1,8 +1,8 @@
-"""Estimates the memory of a training step on a CPU, so that too large a one is refused in words.
+"""Estimates the memory of a training step on a CPU, to refuse one that is too large.
 
-Without that, the kernel kills the process in the first step. The estimate counts the outputs of all
-convolutions, which the backward pass needs. docs/performance.md has the measurements behind the
-constants.
+Without this check, the kernel kills the process in the first step. The estimate counts the outputs
+of all convolutions, which the backward pass needs. docs/performance.md has the measurements behind
+the constants.
 """
 
 import contextlib

@@ -134,8 +134,8 @@ def prepare(
     differing = stored.differences(now)
     if stored.config.method != config.method:
         raise InputError(
-            f"{model_dir} holds a run of another method ({', '.join(differing)}), whose networks"
-            " are not those of this one: resume it with the same settings, or name another"
+            f"{model_dir} holds a run of another method ({', '.join(differing)}), which has"
+            " other networks: resume it with the same settings, or name another"
             " directory and start from its weights with init_checkpoint."
         )
     if differing and not override:

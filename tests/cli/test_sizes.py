@@ -51,8 +51,8 @@ def test_sizes_are_those_of_the_run_and_of_the_data(run, shards, tmp_path, capsy
     # A learning rate is proportional to a batch size that is derived, not to one that is given.
     assert (config.batch_size, config.learning_rate) == (6, 0.16)
     notes = capsys.readouterr().err
-    assert "note: a crop of 36 pixels is no multiple of 32: " in notes
-    assert "note: a crop of 40 pixels is no multiple of 32: " in notes
+    assert "note: a crop of 36 pixels is not a multiple of 32: " in notes
+    assert "note: a crop of 40 pixels is not a multiple of 32: " in notes
     assert "; 32 and 64 are multiples." in notes
 
 

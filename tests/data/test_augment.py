@@ -328,7 +328,7 @@ def test_values_of_the_presets():
         ({"brightness": np.nan}, "brightness=nan: expected numbers of at least 0."),
         (
             {"crop_aspect": (2.0, 0.5)},
-            "crop_aspect=2.0,0.5: expected a range, the smaller number first; exchange the two.",
+            "crop_aspect=2.0,0.5: expected a range, the smaller number first; swap the two.",
         ),
     ],
 )

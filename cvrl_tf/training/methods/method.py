@@ -1,4 +1,4 @@
-"""What a method of self-supervised learning is to the trainer."""
+"""The interface between a method of self-supervised learning and the trainer."""
 
 import abc
 
@@ -11,7 +11,7 @@ Figures = dict[str, tf.Tensor]
 class Method(abc.ABC):
     """Networks, a loss over the views of a batch of videos, and what follows an update.
 
-    `ContrastiveTrainer` does the rest, which no method has to know of: replicas, precision,
+    `ContrastiveTrainer` does the rest, independently of the method: replicas, precision,
     micro-batches with cached gradients, recomputed activations, checkpoints. Networks are built in
     the scope of the strategy; all methods but `start` are called in replica context.
 

@@ -1,4 +1,4 @@
-"""A momentum encoder: clips predict what a moving average of the network makes of other clips.
+"""A momentum encoder: clips predict the embeddings of other clips by a moving average.
 
     queries: clips -> backbone -> projection head -> predictor
     keys:    clips -> average of the backbone -> average of the head, without gradients

@@ -1,4 +1,4 @@
-"""What methods share that compare clips over all replicas."""
+"""Functions for methods that compare clips over all replicas."""
 
 from collections.abc import Sequence
 
