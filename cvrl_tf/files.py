@@ -82,7 +82,7 @@ def locked(path: str, what: str, wait: bool = False) -> Iterator[None]:
             holder = f"({file.read().strip() or 'just started'}) is {what}"
             if not wait:
                 raise InputError(
-                    f"Another process {holder}: wait for it, or choose another."
+                    f"Another process {holder}: wait for it, or choose another directory."
                 ) from None
             progress.note(f"note: another process {holder}; waiting for it")
             fcntl.flock(file, fcntl.LOCK_EX)

@@ -105,7 +105,7 @@ def test_knn_eval_writes_its_result(model_dir, shards, tmp_path):
     # Other views do not replace it.
     other = _run("cvrl_tf.knn_eval", *data, "--num_neighbors=1,3", "--num_clips=1")
     assert other.returncode == 2 and json.loads((output / "results.json").read_text()) == knn
-    assert f"error: {output}/results.json is of another evaluation, with views 2 " in other.stderr
+    assert f"error: {output}/results.json holds another evaluation, with views 2 " in other.stderr
     assert page.read_text().count('class="query') == 12
     ids = tmp_path / "ids.txt"
     ids.write_text("video_9\nvideo_2\nvideo_3\n")

@@ -30,7 +30,7 @@ def after_pretraining(model_dir: str, train_data: str, eval_data: str) -> list[s
     output = f"--output_dir={shlex.quote(model_dir.rstrip('/') + '_finetuned')}"
     return [
         f"evaluate: python -m cvrl_tf.knn_eval {run} {data}{neighbors}",
-        f"classify: python -m cvrl_tf.finetune {run} {output} {data}",
+        f"fine-tune: python -m cvrl_tf.finetune {run} {output} {data}",
     ]
 
 

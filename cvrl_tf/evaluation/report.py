@@ -261,8 +261,8 @@ class Subject:
             raise InputError(f"{path} is damaged ({error}): remove it.") from None
         if differing:
             raise InputError(
-                f"{path} is of another evaluation, with {', '.join(differing)}: name another"
-                " directory with --output_dir, or move the results there elsewhere."
+                f"{path} holds another evaluation, with {', '.join(differing)}: name another"
+                " directory with --output_dir, or move these results elsewhere."
             )
 
     def _differences(self, stored: Mapping[str, Any]) -> list[str]:

@@ -165,7 +165,7 @@ def fetch(name: str) -> str:
                     stored.fill()
         except OSError as error:
             raise InputError(
-                f"{directory} cannot be written ({error.strerror or error}): free some space (300"
+                f"{directory} cannot be written ({error.strerror or error}): free some space (400"
                 f" MB), or set {download.CACHE} to another directory."
             ) from None
     stored.check()

@@ -21,7 +21,7 @@ def test_the_printed_commands_run_as_printed(tmp_path, capsys):
     )
     lines = dict(line.split(": ", 1) for line in capsys.readouterr().out.splitlines())
     assert lines["watch"].strip() == f"tensorboard --logdir={shlex.quote(f'{records}/run')}"
-    assert shlex.split(lines["classify"]) == [
+    assert shlex.split(lines["fine-tune"]) == [
         *("python", "-m", "cvrl_tf.finetune", f"--model_dir={records}/run"),
         f"--output_dir={records}/run_finetuned",
         f"--train_data={records}/train-*",

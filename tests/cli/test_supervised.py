@@ -85,7 +85,7 @@ def test_results_and_runs_are_not_replaced(finetuned, data):
     flags = ["--backbone=r3d_small", "--batch_size=4", "--epochs=2", "--warmup_epochs=0.5"]
     flags += ["--dropout=0.5", f"--output_dir={finetuned}"]
     for command, arguments, message in [
-        ("finetune", [*flags, "--num_crops=1"], "is of another evaluation, with views 2 clips x 3"),
+        ("finetune", [*flags, "--num_crops=1"], "holds another evaluation, with views 2 clips x 3"),
         (
             "linear_eval",
             [*flags[:1], *flags[-1:], "--mode=fast"],

@@ -168,7 +168,7 @@ def test_a_result_does_not_replace_one_of_another_subject(tmp_path, changed, mes
     before = (tmp_path / "results.json").read_bytes()
     SUBJECT.check(str(tmp_path))
     dataclasses.replace(SUBJECT, weights="").check(str(tmp_path))
-    with pytest.raises(InputError, match=rf"results\.json is of another evaluation, {message}"):
+    with pytest.raises(InputError, match=rf"results\.json holds another evaluation, {message}"):
         dataclasses.replace(SUBJECT, **changed).check(str(tmp_path))
     assert (tmp_path / "results.json").read_bytes() == before
 
