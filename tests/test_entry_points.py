@@ -185,7 +185,9 @@ def test_features_are_extracted_from_files(tmp_path):
     assert result.stdout.splitlines()[1:] == [
         f"2 videos skipped, 0 damaged but used: {output}.failures.csv"
     ]
-    lines = [line for line in result.stderr.splitlines() if not line.startswith("pooled features: ")]
+    lines = [
+        line for line in result.stderr.splitlines() if not line.startswith("pooled features: ")
+    ]
     assert lines == [
         f"skipped: {tmp_path}/broken\\x1b[31m.mp4: not a video that can be opened: Invalid data"
         " found when processing input",
