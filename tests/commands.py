@@ -44,7 +44,7 @@ def run(
     command = [module, *map(str, arguments)]
     variables = {**os.environ, "COLUMNS": "80", "PYTHONPATH": str(ROOT), **environment}
     if fresh:
-        for name in ("TF_CPP_MIN_LOG_LEVEL", "KERAS_BACKEND"):
+        for name in ("TF_CPP_MIN_LOG_LEVEL", "KERAS_BACKEND", "TF_ENABLE_ONEDNN_OPTS"):
             if name not in environment:  # the package set them in this process
                 variables.pop(name, None)
         return subprocess.run(

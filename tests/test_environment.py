@@ -1,6 +1,7 @@
 """What the package finds before TensorFlow and Keras are imported, and how they start."""
 
 import os
+import platform
 import subprocess
 import sys
 import types
@@ -76,6 +77,19 @@ def test_the_users_backend_is_not_asked(monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", "")
     environment.prepare()
     assert os.environ["KERAS_BACKEND"] == "tensorflow"
+
+
+@pytest.mark.parametrize(
+    ("machine", "chosen", "expected"),
+    [("x86_64", None, "1"), ("AMD64", None, "1"), ("x86_64", "0", "0"), ("aarch64", None, None)],
+)
+def test_onednn_is_on_where_it_is_fast(monkeypatch, machine, chosen, expected):
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", chosen or "")
+    if chosen is None:
+        monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS")
+    environment.prepare()
+    assert os.environ.get("TF_ENABLE_ONEDNN_OPTS") == expected
 
 
 def test_keras_imported_with_another_backend(monkeypatch):
