@@ -95,7 +95,8 @@ def test_results_and_runs_are_not_replaced(finetuned, data):
         result = _run(f"cvrl_tf.{command}", *data, *arguments)
         assert result.returncode == 2
         assert (
-            f"error: {finetuned}/results.json is of" in result.stderr and message in result.stderr
+            f"error: {finetuned}/results.json holds another evaluation" in result.stderr
+            and message in result.stderr
         )
     assert {path: path.read_bytes() for path in finetuned.glob("*.*")} == before
 

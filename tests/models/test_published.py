@@ -77,7 +77,7 @@ def test_the_authors_table():
     }
     assert {x.backbone for x in PUBLISHED.values()} == {"r3d_50"}
     rows = re.findall(
-        r"^ +\| (\w+) .*\| +([\d.]*) +\| +([\d.]*) +\|$", load_pretrained.__doc__, re.M
+        r"^ *\| (\w+) .*\| +([\d.]*) +\| +([\d.]*) +\|$", load_pretrained.__doc__, re.M
     )
     assert {name: [x for x in figures if x] for name, *figures in rows} == {
         name: [str(figure) for figure in x.figures.values()] for name, x in PUBLISHED.items()
