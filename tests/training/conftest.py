@@ -1,8 +1,11 @@
 """A small configuration of pre-training on the small shards."""
 
+import contextlib
+
 import pytest
 
 from cvrl_tf.training.config import PretrainConfig
+from cvrl_tf.training.contrastive_trainer import ContrastiveTrainer
 
 
 @pytest.fixture
@@ -18,3 +21,24 @@ def config(shards):
         learning_rate=0.002,
         weight_decay=1e-2,
     )
+
+
+@contextlib.contextmanager
+def _interrupted_at(number):
+    step, calls = ContrastiveTrainer.step, []
+
+    def failing_step(self, batch):
+        calls.append(1)
+        if len(calls) == number:
+            raise KeyboardInterrupt
+        return step(self, batch)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(ContrastiveTrainer, "step", failing_step)
+        yield
+
+
+@pytest.fixture
+def interrupted_at():
+    """A context in which the step of a number, from 1, is interrupted, as by a kill."""
+    return _interrupted_at

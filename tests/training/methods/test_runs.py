@@ -11,7 +11,6 @@ from cvrl_tf.cli import backbone
 from cvrl_tf.errors import InputError
 from cvrl_tf.training import config as configurations
 from cvrl_tf.training import metrics, weights
-from cvrl_tf.training.contrastive_trainer import ContrastiveTrainer
 from cvrl_tf.training.loop import LoopOptions
 from cvrl_tf.training.methods import build_method
 from cvrl_tf.training.origin import load_run
@@ -34,24 +33,14 @@ def _equal(one, two):
 
 @pytest.mark.parametrize("loss", ["infonce", "byol"])
 def test_a_stopped_run_resumes_to_the_same_weights(
-    config, tmp_path, one_replica, monkeypatch, loss
+    config, tmp_path, one_replica, interrupted_at, loss
 ):
     config = dataclasses.replace(config, loss=loss)
     whole, stopped = str(tmp_path / "whole"), str(tmp_path / "stopped")
     options = LoopOptions(save_every_steps=2, log_every_steps=1)
     pretrain(config, whole, options, strategy=one_replica)
-    step, calls = ContrastiveTrainer.step, []
-
-    def failing_step(self, batch):
-        calls.append(1)
-        if len(calls) == 4:
-            raise KeyboardInterrupt
-        return step(self, batch)
-
-    monkeypatch.setattr(ContrastiveTrainer, "step", failing_step)
-    with pytest.raises(KeyboardInterrupt):
+    with interrupted_at(4):
         pretrain(config, stopped, options, strategy=one_replica)
-    monkeypatch.setattr(ContrastiveTrainer, "step", step)
     pretrain(config, stopped, options, strategy=one_replica)
     rows, expected = metrics.read_metrics(stopped), metrics.read_metrics(whole)
     assert [row["loss"] for row in rows] == [row["loss"] for row in expected]
