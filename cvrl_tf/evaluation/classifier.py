@@ -11,7 +11,7 @@ from cvrl_tf import files, progress
 from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation import class_names, report
 from cvrl_tf.evaluation.extraction import Network
-from cvrl_tf.evaluation.features import frozen
+from cvrl_tf.evaluation.features import FrozenFeatures
 from cvrl_tf.evaluation.views import EvaluationViews
 from cvrl_tf.models.heads import build_classifier
 from cvrl_tf.training import checkpoints, run_config, weights
@@ -46,7 +46,7 @@ class Classifier:
     def probabilities(self, clips: tf.Tensor) -> tf.Tensor:
         """The softmax over classes of clips (n, T, H, W, 3) in [0, 1]: (n, C) float32."""
         if self.normalized:
-            features = frozen(self.backbone)(clips)
+            features = FrozenFeatures(self.backbone)(clips)
         else:
             features = self.backbone(clips, training=False)
         return tf.nn.softmax(self.head(features))

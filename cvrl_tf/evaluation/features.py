@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -35,13 +35,19 @@ class Features:
     ids: list[str]
 
 
-def frozen(backbone: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
+@dataclasses.dataclass(frozen=True)
+class FrozenFeatures:
     """The features of the paper's linear evaluation: in inference mode, with norm 1.
 
-    Args:
+    Attributes:
       backbone: from clips (n, T, H, W, 3) to features (n, D).
     """
-    return lambda clips: tf.math.l2_normalize(backbone(clips, training=False), axis=1)
+
+    backbone: keras.Model
+
+    def __call__(self, clips: tf.Tensor) -> tf.Tensor:
+        """Features (n, D) of clips (n, T, H, W, 3) in [0, 1]."""
+        return tf.math.l2_normalize(self.backbone(clips, training=False), axis=1)
 
 
 def extract_features(
@@ -65,7 +71,9 @@ def extract_features(
       InputError: a record that is damaged, not in the layout, or has no label.
     """
     values, labels, ids = [], [], []
-    for vectors, label, record_id in map_records(frozen(backbone), videos, views, description):
+    for vectors, label, record_id in map_records(
+        FrozenFeatures(backbone), videos, views, description
+    ):
         if label < 0:
             raise InputError(
                 f"The record '{record_id}' of {videos.name} has no label: evaluation needs labelled"
@@ -137,7 +145,7 @@ def cached_features(
     with feature_store.open_store(directory, identity, row) as store:
         if not store.complete:
             for video in map_records(
-                frozen(backbone), videos, views, description, first_video=len(store.ids)
+                FrozenFeatures(backbone), videos, views, description, first_video=len(store.ids)
             ):
                 store.append(*video)
             store.finish()

@@ -1,5 +1,6 @@
 """Applies a network to all views of all videos: each video is read once, memory is bounded."""
 
+import functools
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -7,6 +8,7 @@ import tensorflow as tf
 
 from cvrl_tf import environment
 from cvrl_tf.data import records
+from cvrl_tf.data.clips import ClipSpec
 from cvrl_tf.data.source import IndexedSource
 from cvrl_tf.data.stream import steady_options
 from cvrl_tf.evaluation.views import EvaluationViews, sample_view_pixels
@@ -30,7 +32,8 @@ def map_records(
     """Applies a function to the views of each record, in their order.
 
     Args:
-      function: from clips (n, T, size, size, 3) float32 in [0, 1] to (n, K), clip by clip.
+      function: from clips (n, T, size, size, 3) float32 in [0, 1] to (n, K), clip by clip. If it
+        equals that of the last call, it is not traced again.
       videos: what to read, checked with `checks.check_shards`.
       views: the views of each video.
       description: of the progress bar.
@@ -78,13 +81,7 @@ def map_videos(
         pixels = sample_view_pixels(record["frames"], views)
         return pixels, tf.repeat(record["label"], num_views), tf.repeat(record["id"], num_views)
 
-    # One trace for all batches: the last is smaller.
-    @tf.function(
-        input_signature=[tf.TensorSpec([None, clip.frames, clip.size, clip.size, 3], tf.uint8)]
-    )
-    def compute(pixels: tf.Tensor) -> tf.Tensor:
-        return function(tf.cast(pixels, tf.float32) / 255.0)
-
+    compute = _traced(function, clip)
     batches = (
         videos.map(read, num_parallel_calls=int(np.clip(at_once, 1, environment.granted_cpus())))
         .rebatch(int(np.clip(BATCH_PIXELS // view_pixels, 1, BATCH_VIEWS)))
@@ -98,3 +95,18 @@ def map_videos(
             video, values = values[:num_views], values[num_views:]
             rows, (label, *_), (record_id, *_) = zip(*video, strict=True)
             yield np.stack(rows), int(label), record_id.decode(errors="replace")
+
+
+@functools.lru_cache(maxsize=1)  # a network is evaluated again and again during training
+def _traced(
+    function: Callable[[tf.Tensor], tf.Tensor], clip: ClipSpec
+) -> Callable[[tf.Tensor], tf.Tensor]:
+    """`function` of uint8 pixels; one trace for batches of any size, since the last is smaller."""
+
+    @tf.function(
+        input_signature=[tf.TensorSpec([None, clip.frames, clip.size, clip.size, 3], tf.uint8)]
+    )
+    def compute(pixels: tf.Tensor) -> tf.Tensor:
+        return function(tf.cast(pixels, tf.float32) / 255.0)
+
+    return compute

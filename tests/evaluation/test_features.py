@@ -32,6 +32,27 @@ def test_features_are_normalised_means_in_the_order_of_the_shards(shards):
     np.testing.assert_allclose(result.values[7], expected, atol=1e-5)
 
 
+def test_a_network_that_is_evaluated_again_is_not_traced_again(shards):
+    """As during training, where its weights have changed."""
+    backbone, source = tiny_backbone(), find_source(shards, "train_data").indexed()
+    call, traces = type(backbone).call, []
+
+    class Counting(type(backbone)):
+        def call(self, *args, **options):
+            traces.append(1)
+            return call(self, *args, **options)
+
+    backbone.__class__ = Counting
+    first, again = (
+        features.extract_features(backbone, source, EvaluationViews(CLIP, num_clips))
+        for num_clips in (1, 2)
+    )
+    assert len(traces) == 1
+    backbone.layers[0].kernel.assign(backbone.layers[0].kernel * -1.0)
+    changed = features.extract_features(backbone, source, EvaluationViews(CLIP, 2))
+    assert len(traces) == 1 and np.abs(changed.values - again.values).max() > 0.01
+
+
 def test_a_record_without_a_label_is_named(tmp_path):
     path = write_shard(tmp_path / "s", [make_video(0, label=0), make_video(1, label=None)])
     source = Source("some data", [path]).indexed()
