@@ -104,7 +104,9 @@ def _with_kernel_gradient(
         height, width, channels, filters = kernel.shape
 
         def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            shifted = _shifted_copies(images, (height, width), stride)
+            # Otherwise they are made in the forward pass already, and kept until here.
+            with tf.control_dependencies([upstream]):
+                shifted = _shifted_copies(tf.identity(images), (height, width), stride)
             product = tf.matmul(
                 tf.reshape(shifted, [-1, height * width * channels]),
                 tf.reshape(upstream, [-1, filters]),

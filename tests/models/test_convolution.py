@@ -95,3 +95,33 @@ def test_bfloat16_gradients_are_finite_and_the_same_every_time():
     assert np.isfinite(first).all()
     for _ in range(50):
         np.testing.assert_array_equal(gradient(), first)
+
+
+@pytest.mark.parametrize("kernel", [(3, 1, 1), (1, 3, 3)])
+def test_copies_for_the_gradient_are_not_made_in_the_forward_pass(kernel):
+    """Nothing else keeps TensorFlow from making them as soon as it has the inputs."""
+    _, layer = _layers(CHANNELS_OF_PRODUCTS, "mixed_bfloat16", kernel)
+
+    @tf.function
+    def gradient(inputs, upstream):
+        with tf.GradientTape() as tape:
+            outputs = layer(inputs)
+        return tape.gradient(outputs, layer.kernel.value, tf.cast(upstream, outputs.dtype))
+
+    shapes = (2, 3, 5, 6, CHANNELS_OF_PRODUCTS), (2, 3, 5, 6, 6)
+    graph = gradient.get_concrete_function(*map(tf.TensorSpec, shapes)).graph
+    copies = [op for op in graph.get_operations() if op.type in ("Pad", "ConcatV2")]
+    copies = [op for op in copies if op.outputs[0].dtype == tf.bfloat16]
+    assert {op.type for op in copies} == {"Pad", "ConcatV2"}
+    upstream = graph.inputs[1].op
+    assert all(upstream in _ancestors(op) for op in copies)
+
+
+def _ancestors(operation):
+    found, rest = set(), [operation]
+    while rest:
+        one = rest.pop()
+        if one not in found:
+            found.add(one)
+            rest += [tensor.op for tensor in one.inputs] + list(one.control_inputs)
+    return found
