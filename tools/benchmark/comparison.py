@@ -72,26 +72,29 @@ class Environment:
                 f" '{path} -m pip install {implementation.requirements}'."
             )
 
-    def measure(self, program: str, settings: Mapping[str, Any]) -> Figures:
+    def measure(self, program: str, settings: Mapping[str, Any], on_gpu: bool = False) -> Figures:
         """The figures of a program of `others`, run in this environment.
 
         Args:
           program: its name.
           settings: the settings that the docstring of the program lists, as JSON values.
+          on_gpu: whether the program sees the GPUs of this machine.
 
         Raises:
           InputError: the program failed.
         """
-        return self._run(program, settings)
+        return self._run(program, settings, on_gpu)
 
-    def _run(self, program: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    def _run(
+        self, program: str, settings: Mapping[str, Any], on_gpu: bool = False
+    ) -> dict[str, Any]:
         path = os.path.join(os.path.dirname(others.__file__), f"{program}.py")
-        # -E ignores Python's environment variables, which are meant for this process. On the CPU,
-        # like everything that is compared.
+        # -E ignores Python's environment variables, which are meant for this process.
+        hidden = {} if on_gpu else {"CUDA_VISIBLE_DEVICES": "-1"}
         try:
             done = subprocess.run(
                 [self._python, "-E", path, json.dumps(settings)],
-                env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"},
+                env={**os.environ, **hidden, "TF_CPP_MIN_LOG_LEVEL": "3"},
                 capture_output=True,
                 text=True,
                 check=False,

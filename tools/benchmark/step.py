@@ -10,9 +10,9 @@ of the convolutions and Dense layers, three times for forward and backward pass.
 the speed of a large matrix product on the same device.
 
 Where a flag names the Python of an environment with the authors' implementation (TensorFlow Model
-Garden) or with PyTorch, it also measures their step, on the CPU, in alternating runs.
-authors_step.py and pytorch_step.py in tools/benchmark/others state what is equal and what is not.
-To make the environments:
+Garden) or with PyTorch, it also measures their step in alternating runs: the authors' on the CPU,
+PyTorch's where this package runs, so on a GPU if there is one. authors_step.py and pytorch_step.py
+in tools/benchmark/others state what is equal and what is not. To make the environments:
 
   python -m venv authors && authors/bin/python -m pip install \\
       tf-models-official==2.20.0 tensorflow-cpu==2.20.0 tf_keras==2.20.1
@@ -95,6 +95,7 @@ def main(flags: Values) -> None:
     environments = comparison.find_environments(OTHERS, paths)
     networks = [which for which in NETWORKS if which == "ours" or _keras_computes(config.precision)]
     runs: dict[str, list[Figures]] = {which: [] for which in [*networks, *environments]}
+    on_gpu = bool(tf.config.list_physical_devices("GPU"))  # the authors' are refused there
     context = multiprocessing.get_context("spawn")
     with Progress("measuring", flags.runs * len(runs), "run") as progress:
         for _ in range(flags.runs):
@@ -105,7 +106,8 @@ def main(flags: Values) -> None:
                     )
                 progress.update()
             for which, environment in environments.items():
-                figures = environment.measure(f"{which}_step", _settings(config, flags.steps))
+                settings = _settings(config, flags.steps)
+                figures = environment.measure(f"{which}_step", settings, on_gpu)
                 comparison.check_parameters(environment, runs["ours"][-1], figures)
                 runs[which].append(_complete(figures, runs["ours"][-1], config.batch_size))
                 progress.update()
@@ -134,10 +136,10 @@ def _check_comparison(config: PretrainConfig, paths: Mapping[str, str | None]) -
             "--precision=float16 is not measured for other implementations: expected float32 or"
             " bfloat16, or neither --authors_python nor --pytorch_python."
         )
-    if tf.config.list_physical_devices("GPU"):
+    if paths["authors"] and tf.config.list_physical_devices("GPU"):
         raise InputError(
-            "Other implementations are measured on the CPU, but this package would run on a GPU:"
-            " set CUDA_VISIBLE_DEVICES=-1 to compare all on the CPU."
+            "The authors' implementation is measured on the CPU, but this package would run on a"
+            " GPU: set CUDA_VISIBLE_DEVICES=-1 to compare all on the CPU."
         )
 
 

@@ -7,6 +7,9 @@ padded on both sides instead of at the end; the norm of the gradients is not com
 rate is constant. The momenta are created in the first step, so the memory before it does not
 include them.
 
+On a GPU cuDNN chooses the fastest algorithm of each convolution (`cudnn.benchmark`), and the clips
+are there before the step. Products and convolutions in float32 may use TF32, as in TensorFlow.
+
 Settings: see `tools.benchmark.step`.
 """
 
@@ -93,8 +96,8 @@ class Network(nn.Module):
 def info_nce(embeddings, temperature):
     """The sum of both directions. The first half of the embeddings belongs to the first views."""
     first, second = functional.normalize(embeddings.float(), dim=1).chunk(2)
-    twins = torch.arange(len(first))
-    itself = 1e9 * torch.eye(len(first))
+    twins = torch.arange(len(first), device=first.device)
+    itself = 1e9 * torch.eye(len(first), device=first.device)
     loss = 0.0
     for views, others in ((first, second), (second, first)):
         to_others = views @ others.T / temperature
@@ -114,22 +117,32 @@ def build_optimizer(network, weight_decay):
     return torch.optim.SGD(groups, lr=LEARNING_RATE, momentum=0.9)
 
 
+def peak_memory_mb(device):
+    """Peak memory of this process; with a GPU, that of the GPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated() / 1e6
+    return measure.peak_memory_mb()
+
+
 def main():
     """Measures the step and prints the figures."""
     settings = measure.settings()
     torch.manual_seed(0)
     torch.set_num_threads(measure.cores())  # all, like TensorFlow; the default may be half
-    network = Network(settings).to(memory_format=torch.channels_last_3d).train()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.backends.cudnn.benchmark = True
+    torch.set_float32_matmul_precision("high")
+    network = Network(settings).to(device, memory_format=torch.channels_last_3d).train()
     optimizer = build_optimizer(network, settings["weight_decay"])
-    before = measure.peak_memory_mb()
+    before = peak_memory_mb(device)
     size = settings["size"]
     clips = torch.rand(2 * settings["batch_size"], 3, settings["frames"], size, size)
-    clips = clips.to(memory_format=torch.channels_last_3d)
+    clips = clips.to(device, memory_format=torch.channels_last_3d)
     bfloat16 = settings["precision"] == "bfloat16"
 
     def step():
         optimizer.zero_grad(set_to_none=True)
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bfloat16):
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bfloat16):
             embeddings = network(clips)
         loss = info_nce(embeddings, settings["temperature"])
         loss.backward()
@@ -139,7 +152,7 @@ def main():
     measure.print_figures(
         {
             **measure.steps(step, settings["steps"]),
-            "peak_memory_mb": measure.peak_memory_mb(),
+            "peak_memory_mb": peak_memory_mb(device),
             "memory_before_mb": before,
             "parameters": sum(weight.numel() for weight in network.parameters()),
         }
