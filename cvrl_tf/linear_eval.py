@@ -101,6 +101,8 @@ def main(flags: Values) -> None:
     if flags.mode == "sgd":
         evaluation.train_and_test(protocol, config, output_dir)
         return
+    if flags.mode == "fast_sgd":
+        config.check_schedule(len(evaluation.task.train.videos))
     checkpoint = Checkpoint.of(evaluation.backbone, evaluation.origin)
     views = evaluation.test_views
     evaluation.task.subject(protocol, views, checkpoint.fingerprint).check(output_dir)

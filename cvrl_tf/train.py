@@ -51,11 +51,15 @@ FLAGS = {
     ),
     "Optimization": (
         *sizes.derived(
-            flags_of(PretrainConfig, "optimizer", "learning_rate", "scale_learning_rate"),
+            flags_of(
+                PretrainConfig,
+                *("optimizer", "learning_rate", "scale_learning_rate"),
+                *("warmup_epochs", "weight_decay", "seed"),
+            ),
             learning_rate=f"{PretrainConfig.learning_rate}, in proportion to a batch size below"
             f" {PretrainConfig.batch_size} that is derived",
+            warmup_epochs=sizes.warmup_text(),
         ),
-        *flags_of(PretrainConfig, "warmup_epochs", "weight_decay", "seed"),
     ),
     "Devices, speed and memory": (
         loop_flags.STRATEGY,
@@ -93,7 +97,9 @@ def main(flags: Values) -> None:
         )
     else:
         checks.note_crops(flags.crop_size)
-    sizes.derive_batch(flags, strategy.num_replicas_in_sync * flags.accumulate)
+    parts = strategy.num_replicas_in_sync * flags.accumulate
+    longest_warmup = demo.WARMUP_EPOCHS if demo_directory else PretrainConfig.warmup_epochs
+    sizes.derive_schedule(flags, parts, longest_warmup)
     config = flags.make(PretrainConfig, augmentation=augmentation_flags.chosen(flags))
     pretrain(
         config,

@@ -6,18 +6,26 @@ always holds. `flags.txt` of a run has the derived values too.
 """
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 
+from cvrl_tf import progress
 from cvrl_tf.cli.flag import Flag, Value, Values
 from cvrl_tf.data.lookup import find_source
 from cvrl_tf.training import run_config
-from cvrl_tf.training.config import NetworkConfig, PretrainConfig, fitting_batch_size
+from cvrl_tf.training.config import (
+    NetworkConfig,
+    PretrainConfig,
+    RunConfig,
+    fitting_batch_size,
+)
 from cvrl_tf.training.run_directory import RunDirectory
 
 CLIP = ("num_frames", "stride", "crop_size")
-BATCH = ("batch_size", "learning_rate")
+SCHEDULE = ("batch_size", "learning_rate", "warmup_epochs")
+WARMUPS_IN_RUN = 10  # a run is at least ten times as long as a warm-up that is derived
 
 MAX_BATCH_SIZE = Flag(
     "max_batch_size",
@@ -92,21 +100,51 @@ def batch_size_text(largest: int | str) -> str:
     return f"the largest power of two that makes four steps an epoch, at most {largest}"
 
 
-def derive_batch(flags: Values, parts: int) -> None:
-    """Gives batch size and learning rate of pre-training values, if they have none.
+def warmup_text() -> str:
+    """How the default warm-up is derived, for `derived`."""
+    return f"{RunConfig.warmup_epochs:g}, at most a tenth of the run"
+
+
+def follow_length(flags: Values, epochs: float, longest: float = RunConfig.warmup_epochs) -> None:
+    """Gives the warm-up a value, if it has none: a run of few epochs has a short one.
+
+    Args:
+      flags: of a command with `warmup_epochs`.
+      epochs: of the run.
+      longest: the maximum, in epochs.
+    """
+    fill(flags, {"warmup_epochs": min(longest, epochs / WARMUPS_IN_RUN)})
+
+
+def derive_schedule(
+    flags: Values, parts: int, longest_warmup: float = PretrainConfig.warmup_epochs
+) -> None:
+    """Gives batch size, learning rate and warm-up of pre-training values, if they have none.
 
     Args:
       flags: of pre-training.
       parts: that a batch must divide into evenly.
+      longest_warmup: the maximum that is derived, in epochs.
 
     Raises:
       InputError: as `follow_run` and `lookup.find_source`.
     """
-    follow_run(flags, flags.model_dir, BATCH)
-    if flags.batch_size is None:
-        number = len(find_source(flags.train_data, "train_data").indexed())
-        fitting = fitting_batch_size(number, parts, flags.max_batch_size)
-    else:
-        fitting = flags.batch_size
+    follow_run(flags, flags.model_dir, SCHEDULE)
+
+    @functools.cache
+    def num_videos() -> int:
+        return len(find_source(flags.train_data, "train_data").indexed())
+
+    fitting = flags.batch_size
+    if fitting is None:
+        fitting = fitting_batch_size(num_videos(), parts, flags.max_batch_size)
     reference = 0 if flags.scale_learning_rate else PretrainConfig.batch_size
     follow_data(flags, fitting, PretrainConfig.learning_rate, reference)
+    if flags.steps and flags.given("epochs") and flags.epochs != PretrainConfig.epochs:
+        progress.note(
+            f"note: steps={flags.steps} determines the length of the run, epochs={flags.epochs:g}"
+            " is not used: give steps=0 to train for that number of epochs."
+        )
+    if flags.warmup_epochs is None:
+        epochs = flags.steps * flags.batch_size / num_videos() if flags.steps else flags.epochs
+        follow_length(flags, epochs, longest_warmup)

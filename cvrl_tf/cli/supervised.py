@@ -86,6 +86,7 @@ class Recipe:
             ),
             batch_size=sizes.batch_size_text(self.batch_size),
             learning_rate=f"{self.learning_rate:g}{less if self.scales else ''}",
+            warmup_epochs=sizes.warmup_text(),
         )
 
 
@@ -229,7 +230,7 @@ def prepare(flags: Values, recipe: Recipe, directory: Callable[[Origin], str]) -
     strategy = make_strategy(flags.strategy)
     with strategy.scope():
         backbone, origin = backbone_flags.load(flags, DTYPE_POLICIES[flags.precision], flags.seed)
-    sizes.follow_run(flags, directory(origin), sizes.CLIP + sizes.BATCH)
+    sizes.follow_run(flags, directory(origin), sizes.CLIP + sizes.SCHEDULE)
     untrained = origin.kind in ("random", COLOR_HISTOGRAM)
     sizes.follow(flags, SupervisedConfig if untrained else origin.config, sizes.CLIP)
     sizes.fill(flags, {"test_crop_size": flags.crop_size})
@@ -242,6 +243,7 @@ def prepare(flags: Values, recipe: Recipe, directory: Callable[[Origin], str]) -
     sizes.follow_data(
         flags, fitting, recipe.learning_rate, recipe.batch_size if recipe.scales else 0
     )
+    sizes.follow_length(flags, flags.epochs)
     return Evaluation(flags, strategy, task, backbone, origin, start)
 
 

@@ -28,6 +28,7 @@ DIRECTORY = "cvrl_demo"
 VIDEOS_PER_CLASS = {"train": 40, "test": 15}
 NUM_CLIPS = 3
 NUM_NEIGHBORS = 5
+WARMUP_EPOCHS = 1.0  # at most; fewer if the user asks for a short run
 
 
 def settings(directory: str) -> dict[str, Any]:
@@ -39,7 +40,6 @@ def settings(directory: str) -> dict[str, Any]:
         "crop_size": 48,
         "batch_size": 48,
         "epochs": 64.0,
-        "warmup_epochs": 1.0,
         "learning_rate": 0.03,
         "save_every_steps": 100,
     }

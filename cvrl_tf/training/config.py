@@ -145,6 +145,14 @@ class RunConfig(NetworkConfig):
                 f"batch_size={self.batch_size} does not divide evenly over {num_replicas}"
                 f" devices{micro}: give a multiple of {parts}."
             )
+        self.check_schedule(num_videos)
+
+    def check_schedule(self, num_videos: int) -> None:
+        """Checks that there are steps, and more of them than of the warm-up.
+
+        Raises:
+          InputError: there are not.
+        """
         total_steps = self.total_steps(num_videos)
         if total_steps < 1:
             raise InputError(
