@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from cvrl_tf.data import records
+from cvrl_tf.data.lookup import find_source
 
 
 def make_video(
@@ -36,3 +37,16 @@ def write_shard(path, videos) -> str:
         for video in videos:
             writer.write(records.serialize(video))
     return str(path)
+
+
+def damage(path: str, *numbers: int) -> str:
+    """Changes a byte in the middle of records of a shard, by their numbers; returns its path."""
+    index = find_source(path, "x").indexed().index
+    with open(path, "r+b") as file:
+        for number in numbers:
+            place = int(index.offsets[number] + index.lengths[number] // 2)
+            file.seek(place)
+            (byte,) = file.read(1)
+            file.seek(place)
+            file.write(bytes([byte ^ 255]))
+    return path

@@ -1,14 +1,15 @@
 """The evaluation during pre-training: its flags, and the measurement that they ask for."""
 
-import sys
-
 import keras
 
+from cvrl_tf import progress
 from cvrl_tf.cli import data as data_flags
 from cvrl_tf.cli.flag import Flag, Values
 from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation import classification, knn
 from cvrl_tf.evaluation.classification import DataChoice
+from cvrl_tf.evaluation.features import extract_features
+from cvrl_tf.evaluation.inference import OmittedRecords
 from cvrl_tf.evaluation.views import EvaluationViews
 from cvrl_tf.training.config import MAX_EPOCHS, PretrainConfig
 from cvrl_tf.training.pretrain import Evaluation
@@ -52,12 +53,20 @@ def knn_evaluation(flags: Values, config: PretrainConfig) -> Evaluation | None:
     test = DataChoice(flags.eval_data, "eval_data", config.clip, enlarge=True)
     task = classification.read_task(train, test, flags.allow_overlap)
     views = EvaluationViews(config.clip, CLIPS)
+    parts = [
+        (data.videos, f"features of {name} videos", OmittedRecords(data.videos, "the evaluation"))
+        for name, data in (("training", task.train), ("test", task.test))
+    ]
 
     def measure(backbone: keras.Model) -> dict[str, float]:
         try:
-            found = knn.evaluate(backbone, task, views, [NEIGHBORS])
-        except InputError as error:  # a record, which training skips: the run is worth more
-            print(f"note: this evaluation is omitted. {error}", file=sys.stderr)
+            train_features, test_features = (
+                extract_features(backbone, videos, views, description, omitted)
+                for videos, description, omitted in parts
+            )
+            found = knn.classify(train_features, test_features, [NEIGHBORS])
+        except InputError as error:  # too few records can be read: the run is worth more
+            progress.note(f"note: this evaluation is omitted. {error}")
             return {}
         return {"knn_top1": found.figures[f"knn_{NEIGHBORS}_top1"].value}
 

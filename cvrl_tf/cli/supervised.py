@@ -19,9 +19,9 @@ from cvrl_tf.cli.flag import Flag, Values, flags_of
 from cvrl_tf.data import checks
 from cvrl_tf.data.augment import Geometry
 from cvrl_tf.data.clips import ClipSpec
-from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation import classification, report, validation
 from cvrl_tf.evaluation.classification import LabelledData, Task
+from cvrl_tf.evaluation.inference import OmittedRecords
 from cvrl_tf.evaluation.report import Checkpoint, fingerprint_weights
 from cvrl_tf.evaluation.views import EvaluationViews
 from cvrl_tf.training import checkpoints, supervised
@@ -170,15 +170,14 @@ class Evaluation:
         # Traced once for all measurements.
         shape = tf.TensorSpec([None, clip.frames, clip.size, clip.size, 3])
         probabilities = tf.function(trainer.probabilities, input_signature=[shape])
+        omitted = OmittedRecords(data.videos, "validation")
 
         def measure() -> dict[str, float]:
-            try:
-                found = classification.predict(probabilities, data, views, "validating")
-            except InputError as error:  # a record, which training skips: the run is worth more
-                progress.note(f"note: this validation is omitted. {error}")
+            accuracy = validation.accuracy(probabilities, data, views, omitted)
+            if accuracy is None:
+                progress.note(f"note: no validation: no record of {data.videos.name} can be read")
                 return {}
-            accuracy = np.mean(found.argmax(axis=1) == data.labels.labels)
-            return {supervised.VALIDATION_FIGURE: float(accuracy)}
+            return {supervised.VALIDATION_FIGURE: accuracy}
 
         return measure
 

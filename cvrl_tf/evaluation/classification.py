@@ -158,7 +158,7 @@ def predict(
     Source: paper section 4.2.
     """
     videos = map_records(probabilities, data.videos, views, description)
-    return np.stack([values.mean(axis=0) for values, _, _ in videos])
+    return np.stack([video.values.mean(axis=0) for video in videos])
 
 
 def describe(

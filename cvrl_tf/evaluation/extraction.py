@@ -79,7 +79,7 @@ class Records:
             network.values,
             first_video=len(store.ids),
         ):
-            store.append(*video)
+            store.append(video.values, video.label, video.id)
 
     def strips(self, rows: Sequence[int], ids: Sequence[str], clip: ClipSpec) -> dict[int, Strip]:
         """Thumbnails by row; arguments as of `VideoFiles.strips`."""
@@ -127,7 +127,7 @@ class VideoFiles:
             decoding = Decoding(left, network.views, running, note)
             videos = decoding.dataset()
             for video in map_videos(network.function, videos, lambda video: video, network.views):
-                store.append(*video)
+                store.append(video.values, video.label, video.id)
                 progress.update()
             decoding.check()
 

@@ -15,7 +15,7 @@ from cvrl_tf.data.source import IndexedSource
 from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation import feature_store
 from cvrl_tf.evaluation.feature_store import StoredFeatures
-from cvrl_tf.evaluation.inference import map_records
+from cvrl_tf.evaluation.inference import OmittedRecords, map_records
 from cvrl_tf.evaluation.report import fingerprint_weights
 from cvrl_tf.evaluation.views import EvaluationViews
 
@@ -55,6 +55,7 @@ def extract_features(
     videos: IndexedSource,
     views: EvaluationViews,
     description: str = "features",
+    omitted: OmittedRecords | None = None,
 ) -> Features:
     """Computes the feature of labelled videos: the mean over views of the normalised features.
 
@@ -63,26 +64,29 @@ def extract_features(
       videos: what to read, checked with `checks.check_shards`.
       views: the views of each video.
       description: for the progress bar.
+      omitted: gets the records that cannot be read; None where such a record is an error.
 
     Returns:
       Features in the order of the records.
 
     Raises:
-      InputError: a record that is damaged, not in the layout, or has no label.
+      InputError: a record that is damaged or not in the layout, unless it is omitted; or a record
+        without a label.
     """
     values, labels, ids = [], [], []
-    for vectors, label, record_id in map_records(
-        FrozenFeatures(backbone), videos, views, description
-    ):
-        if label < 0:
+    function = FrozenFeatures(backbone)
+    for video in map_records(function, videos, views, description, omitted=omitted):
+        if video.label < 0:
             raise InputError(
-                f"The record '{record_id}' of {videos.name} has no label: evaluation needs labelled"
+                f"The record '{video.id}' of {videos.name} has no label: evaluation needs labelled"
                 " records; convert with class folders or lists."
             )
-        mean = vectors.mean(axis=0)
+        mean = video.values.mean(axis=0)
         values.append(mean / max(np.linalg.norm(mean), 1e-12))
-        labels.append(label)
-        ids.append(record_id)
+        labels.append(video.label)
+        ids.append(video.id)
+    if not values:
+        raise InputError(f"None of the {len(videos)} records of {videos.name} can be read.")
     return Features(np.stack(values), np.array(labels, np.int64), ids)
 
 
@@ -147,6 +151,6 @@ def cached_features(
             for video in map_records(
                 FrozenFeatures(backbone), videos, views, description, first_video=len(store.ids)
             ):
-                store.append(*video)
+                store.append(video.values, video.label, video.id)
             store.finish()
         return store.read()

@@ -1,12 +1,13 @@
 """Applies a network to all views of all videos: each video is read once, memory is bounded."""
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from cvrl_tf import environment
+from cvrl_tf import environment, progress
 from cvrl_tf.data import records
 from cvrl_tf.data.clips import ClipSpec
 from cvrl_tf.data.source import IndexedSource
@@ -22,13 +23,51 @@ VIDEOS_AT_ONCE_BYTES = 2 * 2**30
 _PEAK_FACTOR = 5
 
 
+class VideoValues(NamedTuple):
+    """What a function computes of a video.
+
+    Attributes:
+      values: (V, K), of its V views.
+      label: -1 when unlabelled.
+      id: of the video.
+      number: its place among the videos, from 0.
+    """
+
+    values: np.ndarray
+    label: int
+    id: str
+    number: int
+
+
+class OmittedRecords:
+    """Reports the records that cannot be read and are omitted, each once.
+
+    Args:
+      videos: that are read.
+      name: of what omits them, for the message.
+    """
+
+    def __init__(self, videos: IndexedSource, name: str):
+        self._videos, self._name = videos, name
+        self._known: set[int] = set()
+
+    def add(self, numbers: Iterable[int]) -> None:
+        """Reports the records of these numbers, except those that are known."""
+        for number in numbers:
+            if number not in self._known:
+                self._known.add(number)
+                place, problem = self._videos.index.origin(number), self._videos.problem(number)
+                progress.note(f"note: {self._name} omits {place}: {problem}")
+
+
 def map_records(
     function: Callable[[tf.Tensor], tf.Tensor],
     videos: IndexedSource,
     views: EvaluationViews,
     description: str,
     first_video: int = 0,
-) -> Iterator[tuple[np.ndarray, int, str]]:
+    omitted: OmittedRecords | None = None,
+) -> Iterator[VideoValues]:
     """Applies a function to the views of each record, in their order.
 
     Args:
@@ -38,21 +77,30 @@ def map_records(
       views: the views of each video.
       description: of the progress bar.
       first_video: number of videos that an earlier call has finished; they are skipped.
+      omitted: gets the records that cannot be read; None where such a record is an error.
 
     Yields:
-      For each video, values (V, K) of its V views; label, -1 when unlabelled; id.
+      For each video, or each that can be read, its values.
 
     Raises:
-      InputError: a record that cannot be read.
+      InputError: a record that cannot be read, unless they are omitted.
     """
     numbers = tf.data.Dataset.range(first_video, len(videos))
+    next_number = first_video
     with (
-        Progress(description, len(videos), "video", initial=first_video) as progress,
+        Progress(description, len(videos), "video", initial=first_video) as bar,
         records.naming_bad_records(videos.name),
     ):
-        for video in map_videos(function, numbers, videos.read, views):
-            yield video
-            progress.update()
+        for video in map_videos(function, numbers, videos.read, views, omitted is not None):
+            number = first_video + video.number
+            if omitted:
+                omitted.add(range(next_number, number))
+            yield video._replace(number=number)
+            bar.update(1 + number - next_number)
+            next_number = number + 1
+        if omitted:
+            omitted.add(range(next_number, len(videos)))
+            bar.update(len(videos) - next_number)
 
 
 def map_videos(
@@ -60,7 +108,8 @@ def map_videos(
     videos: tf.data.Dataset,
     parse: Callable[..., dict[str, tf.Tensor]],
     views: EvaluationViews,
-) -> Iterator[tuple[np.ndarray, int, str]]:
+    ignore_errors: bool = False,
+) -> Iterator[VideoValues]:
     """Applies a function to the views of each element of a dataset.
 
     Args:
@@ -68,33 +117,39 @@ def map_videos(
       videos: one element for each video.
       parse: from an element to `frames`, `label` and `id`, as `records.parse`.
       views: the views of each video.
+      ignore_errors: whether elements at which `parse` or sampling fails are omitted.
 
     Yields:
-      As `map_records`.
+      For each video, its values.
     """
     clip, num_views = views.clip, len(views)
     view_pixels = clip.frames * clip.size**2
     at_once = VIDEOS_AT_ONCE_BYTES // (_PEAK_FACTOR * 3 * num_views * view_pixels)
 
-    def read(*element: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        record = parse(*element)
+    def read(place: tf.Tensor, element: Any) -> tuple[tf.Tensor, ...]:
+        record = parse(element)
+        about = record["label"], record["id"], place
         pixels = sample_view_pixels(record["frames"], views)
-        return pixels, tf.repeat(record["label"], num_views), tf.repeat(record["id"], num_views)
+        return pixels, *(tf.repeat(value, num_views) for value in about)
 
     compute = _traced(function, clip)
+    calls = int(np.clip(at_once, 1, environment.granted_cpus()))
+    views_of_videos = videos.enumerate().map(read, num_parallel_calls=calls)
+    if ignore_errors:
+        views_of_videos = views_of_videos.ignore_errors()
     batches = (
-        videos.map(read, num_parallel_calls=int(np.clip(at_once, 1, environment.granted_cpus())))
-        .rebatch(int(np.clip(BATCH_PIXELS // view_pixels, 1, BATCH_VIEWS)))
+        views_of_videos.rebatch(int(np.clip(BATCH_PIXELS // view_pixels, 1, BATCH_VIEWS)))
         .prefetch(1)
         .with_options(steady_options())
     )
-    values: list[tuple[np.ndarray, int, bytes]] = []
-    for pixels, labels, ids in batches:
-        values += zip(compute(pixels).numpy(), labels.numpy(), ids.numpy(), strict=True)
+    values: list[tuple[np.ndarray, int, bytes, int]] = []
+    for pixels, *about in batches:
+        values += zip(compute(pixels).numpy(), *(one.numpy() for one in about), strict=True)
         while len(values) >= num_views:
             video, values = values[:num_views], values[num_views:]
-            rows, (label, *_), (record_id, *_) = zip(*video, strict=True)
-            yield np.stack(rows), int(label), record_id.decode(errors="replace")
+            rows, (label, *_), (record_id, *_), (number, *_) = zip(*video, strict=True)
+            name = record_id.decode(errors="replace")
+            yield VideoValues(np.stack(rows), int(label), name, int(number))
 
 
 @functools.lru_cache(maxsize=1)  # a network is evaluated again and again during training

@@ -1,8 +1,10 @@
 """Validation videos of a supervised evaluation: given, or held out of the training videos."""
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
+import tensorflow as tf
 
 from cvrl_tf import progress
 from cvrl_tf.data import subset
@@ -11,6 +13,8 @@ from cvrl_tf.data.groups import groups_of
 from cvrl_tf.data.labels import check_classes
 from cvrl_tf.evaluation import class_names, overlap
 from cvrl_tf.evaluation.classification import DataChoice, LabelledData, Task
+from cvrl_tf.evaluation.inference import OmittedRecords, map_records
+from cvrl_tf.evaluation.views import EvaluationViews
 from cvrl_tf.training.config import Validation
 
 
@@ -43,6 +47,29 @@ def add(task: Task, validation: Validation, clip: ClipSpec, seed: int) -> Task:
     return dataclasses.replace(
         task, train=_selected(train, kept), validation=_selected(train, held)
     )
+
+
+def accuracy(
+    probabilities: Callable[[tf.Tensor], tf.Tensor],
+    data: LabelledData,
+    views: EvaluationViews,
+    omitted: OmittedRecords,
+) -> float | None:
+    """The top-1 accuracy on validation videos, of the mean probabilities over the views.
+
+    Args:
+      probabilities: as of `classification.predict`.
+      data: the videos.
+      views: the views of each video.
+      omitted: gets the records that cannot be read.
+
+    Returns:
+      In [0, 1], of the videos that can be read; None if none can.
+    """
+    found = map_records(probabilities, data.videos, views, "validating", omitted=omitted)
+    labels = data.labels.labels
+    hits = [video.values.mean(axis=0).argmax() == labels[video.number] for video in found]
+    return float(np.mean(hits)) if hits else None
 
 
 def _selected(data: LabelledData, numbers: np.ndarray) -> LabelledData:

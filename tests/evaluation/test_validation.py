@@ -1,13 +1,18 @@
 """Validation videos: given, or held out of the training videos."""
 
+import re
+
 import numpy as np
 import pytest
-from small_records import make_video, write_shard
+import tensorflow as tf
+from small_records import damage, make_video, write_shard
 
 from cvrl_tf.data.clips import ClipSpec
 from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation import classification, validation
 from cvrl_tf.evaluation.classification import DataChoice
+from cvrl_tf.evaluation.inference import OmittedRecords
+from cvrl_tf.evaluation.views import EvaluationViews
 from cvrl_tf.training.config import Validation
 
 CLIP = ClipSpec(4, 2, 32)
@@ -124,3 +129,35 @@ def test_validation_videos_that_do_not_fit(data, train, values, message):
 def test_settings_that_need_each_other(values, message):
     with pytest.raises(InputError, match=message):
         Validation(**values)
+
+
+def test_records_that_cannot_be_read_are_omitted_and_named_once(data, tmp_path, capsys):
+    """The accuracy is that of the others."""
+    path = _shard(tmp_path / "validation-0", range(50, 55), [0, 1, 0, 1, 0])
+    found = DataChoice(path, "validation_data", CLIP).read()
+    views = EvaluationViews(CLIP, 2)
+
+    def red(clips):  # red or green, whichever is brighter
+        return tf.nn.softmax(100 * tf.reduce_mean(clips, axis=[1, 2, 3])[:, :2])
+
+    hits = classification.predict(red, found, views).argmax(axis=1) == found.labels.labels
+    assert 0 < hits.sum() < 5  # so that an accuracy of other videos or labels is another one
+    damage(path, 1, 4)
+    omitted = OmittedRecords(found.videos, "validation")
+    expected = float(np.mean(hits[[0, 2, 3]]))
+    capsys.readouterr()
+    for _ in range(2):
+        assert validation.accuracy(red, found, views, omitted) == expected
+    reason = "the record is damaged: its bytes do not have the checksum stored"
+    assert [line.split(reason)[0] for line in _notes(capsys)] == [
+        f"note: validation omits {path}, record {number}: " for number in (1, 4)
+    ]
+    damage(path, 0, 2, 3)
+    assert validation.accuracy(red, found, views, omitted) is None
+    assert [re.search("record .", line)[0] for line in _notes(capsys)] == [
+        f"record {number}" for number in (0, 2, 3)
+    ]
+
+
+def _notes(capsys):
+    return [line for line in capsys.readouterr().err.splitlines() if line.startswith("note: ")]

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from small_records import make_video, write_shard
+from small_records import damage, make_video, write_shard
 
 from cvrl_tf.data import records, stream
 from cvrl_tf.data.lookup import find_source
@@ -62,11 +62,7 @@ def _shard(directory, damaged=()):
     path = directory / "train-00000-of-00001"
     if not path.exists():
         write_shard(path, [make_video(number, 2) for number in range(VIDEOS)])
-        offsets = find_source(str(path), "x").indexed().index.offsets
-        content = bytearray(path.read_bytes())
-        for number in damaged:
-            content[offsets[number] + 50] ^= 255
-        path.write_bytes(content)
+        damage(str(path), *damaged)
     return str(path)
 
 
