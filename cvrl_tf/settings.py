@@ -31,6 +31,8 @@ class Setting:
       upper: largest value allowed; None for no bound.
       choices: the values allowed; empty for all.
       increasing: whether the second of two numbers must not be smaller than the first.
+      switch: the choices that on and off select, of a setting that was on or off before it had
+        choices; None for other settings.
     """
 
     help: str
@@ -38,6 +40,7 @@ class Setting:
     upper: float | None = None
     choices: tuple[str | int, ...] = ()
     increasing: bool = False
+    switch: tuple[str, str] | None = None
 
 
 def setting(
@@ -51,6 +54,12 @@ def setting(
 ) -> Any:
     """A field of a dataclass that is a setting; see `Setting`. Required without a `default`."""
     about = Setting(help, lower, upper, tuple(choices), increasing)
+    return dataclasses.field(default=default, metadata={KEY: about})
+
+
+def switch(default: str, help: str, *, choices: Iterable[str], on: str, off: str) -> Any:
+    """A setting with choices that was on or off before it had them; see `Setting`."""
+    about = Setting(help, choices=tuple(choices), switch=(on, off))
     return dataclasses.field(default=default, metadata={KEY: about})
 
 

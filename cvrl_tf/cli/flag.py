@@ -37,6 +37,8 @@ class Flag:
       lower: smallest number allowed.
       upper: largest number allowed.
       choices: the values allowed, if not all of the type are.
+      switch: the choices that --name and --noname select, where these may be written; flagfiles of
+        earlier versions have them.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Flag:
     lower: float | None = None
     upper: float | None = None
     choices: tuple[str | int, ...] = ()
+    switch: tuple[str, str] | None = None
 
     @property
     def value_type(self) -> type:
@@ -56,6 +59,16 @@ class Flag:
         """Defines the flag with absl, with a default of its own."""
         if self.value_type is bool:
             values[self.name] = flags.BooleanFlag(self.name, default, self.help)
+            return
+        if self.switch:
+            values[self.name] = _SwitchFlag(
+                _SwitchParser(self.choices, self.switch),
+                flags.ArgumentSerializer(),
+                self.name,
+                default,
+                self.help,
+                boolean=True,
+            )
             return
         parser: flags.ArgumentParser
         serializer: flags.ArgumentSerializer = flags.ArgumentSerializer()
@@ -95,7 +108,8 @@ def flags_of(cls: type, *names: str) -> tuple[Flag, ...]:
         about = settings.about(cls, name)
         default: Any = None if defaults[name] is dataclasses.MISSING else defaults[name]
         kind = _kind(annotations[name])
-        made.append(Flag(name, default, about.help, kind, about.lower, about.upper, about.choices))
+        bounds = about.lower, about.upper, about.choices
+        made.append(Flag(name, default, about.help, kind, *bounds, about.switch))
     return tuple(made)
 
 
@@ -182,6 +196,25 @@ class _NumberParser(flags.ArgumentParser):
         if self._upper is not None:
             return f"{noun} of at most {self._upper}"
         return f"{noun}, not nan or inf" if self._kind is float else noun
+
+
+class _SwitchFlag(flags.Flag):
+    """A flag with choices that may also be written without a value, as a boolean flag."""
+
+    def _serialize(self, value: Any) -> str:
+        return f"--{self.name}={value}"
+
+
+class _SwitchParser(flags.EnumParser):
+    """Choices, two of which true and false select."""
+
+    def __init__(self, choices: Any, switch: tuple[str, str]):
+        super().__init__(choices)
+        self._switched = dict(zip(("true", "false"), switch, strict=True))
+
+    def parse(self, argument: str) -> str:
+        """See the base class."""
+        return super().parse(self._switched.get(argument, argument))
 
 
 class _PairParser(flags.ArgumentParser):

@@ -53,6 +53,22 @@ def outputs_per_pixel(architecture: Architecture) -> float:
     return total
 
 
+def num_weights(architecture: Architecture, width_multiplier: int = 1) -> int:
+    """The number of trained weights of a backbone."""
+    filters = architecture.filters * width_multiplier
+    total, inputs = 3 * 5 * 7 * 7 * filters + 2 * filters, filters  # conv1 and its normalisation
+    stages = zip(architecture.blocks, STAGE_TEMPORAL_KERNELS, strict=True)
+    for stage, (blocks, temporal_kernel) in enumerate(stages):
+        inner = filters * 2**stage
+        outputs = BOTTLENECK_EXPANSION * inner
+        total += inputs * outputs + 2 * outputs  # the shortcut of the first block
+        for _ in range(blocks):
+            kernels = temporal_kernel * inputs * inner + 9 * inner**2 + inner * outputs
+            total += kernels + 2 * (2 * inner + outputs)
+            inputs = outputs
+    return total
+
+
 class _Builder:
     """Adds named convolutions with batch normalisation, each initialised from its own seed."""
 

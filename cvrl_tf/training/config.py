@@ -115,6 +115,10 @@ class RunConfig(NetworkConfig):
         """The number of parts of a batch that are computed in sequence."""
         return 1
 
+    def clips_at_once(self, num_replicas: int) -> int:
+        """The number of clips that each of `num_replicas` devices computes at once."""
+        return self.batch_size // (num_replicas * self.micro_batches)
+
     def steps_of(self, epochs: float, num_videos: int) -> int:
         """The number of steps nearest to `epochs` passes over `num_videos` videos."""
         return math.floor(epochs * num_videos / self.batch_size + 0.5)
@@ -264,6 +268,10 @@ class PretrainConfig(RunConfig):
     def micro_batches(self) -> int:
         """The number of parts of a batch that are computed in sequence."""
         return self.accumulate
+
+    def clips_at_once(self, num_replicas: int) -> int:
+        """See `RunConfig`."""
+        return self.clips_per_video * super().clips_at_once(num_replicas)
 
     @property
     def views(self) -> ViewsSpec:

@@ -27,7 +27,7 @@ class ContrastiveTrainer(Trainer):
       config: of the run.
       warmup_steps: steps of linear warm-up.
       total_steps: steps of the run.
-      remat: whether activations inside blocks are computed again in the backward pass.
+      remat: one of `rematerialization.REMAT`: what is computed again in the backward pass.
       compiled_colors: whether XLA compiles the colours of a batch of `CroppedClip`s.
       layers: that the networks are built of, as of `build_backbone`.
 
@@ -41,7 +41,7 @@ class ContrastiveTrainer(Trainer):
         config: PretrainConfig,
         warmup_steps: int,
         total_steps: int,
-        remat: bool = False,
+        remat: str = "none",
         compiled_colors: bool = True,
         layers: str = "clip",
     ):
@@ -57,7 +57,7 @@ class ContrastiveTrainer(Trainer):
         )
         self._total_steps = total_steps
         self._compiled_colors = compiled_colors
-        self._forward = Rematerialized(self.backbone) if remat else self.backbone
+        self._forward = self.backbone if remat == "none" else Rematerialized(self.backbone, remat)
         self._num_micro_batches = config.accumulate
         if self._num_micro_batches > 1:
             self._sums = [

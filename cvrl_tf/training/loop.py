@@ -16,6 +16,7 @@ from cvrl_tf.data.stream import Gaps, Order, Share
 from cvrl_tf.errors import InputError, Stopped
 from cvrl_tf.progress import Progress
 from cvrl_tf.settings import setting
+from cvrl_tf.training import memory
 from cvrl_tf.training.checkpoints import LoopState, RunCheckpoints
 from cvrl_tf.training.log import ON_NAN, Log
 from cvrl_tf.training.metrics import MetricsWriter
@@ -96,6 +97,7 @@ class Run:
       evaluation: what is measured during training; None for nothing.
       selection: how the evaluations decide which weights are kept and when the run ends.
       begin: called once, with the step to resume from, by the process that writes.
+      step_memory: what the memory of a step depends on, to say what fits where it does not.
     """
 
     model_dir: str
@@ -104,6 +106,7 @@ class Run:
     evaluation: Evaluation | None = None
     selection: Selection | None = None
     begin: Callable[[MetricsWriter, int], None] = lambda writer, step: None
+    step_memory: memory.StepMemory | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,7 +146,8 @@ def train(
 
     Raises:
       InputError: too many unreadable records, a loss that is not finite, a checkpoint that cannot
-        be read or written, or a worker that is gone; the message says how to resume.
+        be read or written, a step that exhausts the memory, or a worker that is gone; the message
+        says how to resume, or what fits.
       Stopped: a signal ended it, and a checkpoint is written.
     """
     workers = Workers(trainer.strategy)
@@ -175,7 +179,7 @@ def train(
             with log.waiting(), records.naming_bad_records(data.videos.name):
                 batch = next(batches)
             bad_records.add(gaps.missing(workers.local_values(batch.positions)), bar)
-            figures = trainer.step(batch)
+            figures = _step(trainer, batch, run.step_memory)
             log.add(step, figures, _values(workers, data.histograms(batch)))
             bar.update()
             profile.after(step)
@@ -206,6 +210,14 @@ def train(
                 break
     if selector.ended:
         progress.note(selector.reason)
+
+
+def _step(
+    trainer: Trainer, batch: Any, step_memory: memory.StepMemory | None
+) -> dict[str, tf.Tensor]:
+    """A step; exhausted memory is one sentence."""
+    with memory.naming_exhaustion(step_memory, trainer.strategy):
+        return trainer.step(batch)
 
 
 def _remove_temporaries(model_dir: str, checkpoints: RunCheckpoints) -> None:

@@ -12,7 +12,8 @@ from cvrl_tf.data import augment, checks, pipeline, records
 from cvrl_tf.data.lookup import find_source
 from cvrl_tf.data.source import IndexedSource
 from cvrl_tf.data.stream import Order
-from cvrl_tf.settings import setting
+from cvrl_tf.models.rematerialization import REMAT
+from cvrl_tf.settings import setting, switch
 from cvrl_tf.training import loop, memory, run_config, weights
 from cvrl_tf.training.config import PretrainConfig
 from cvrl_tf.training.contrastive_trainer import ContrastiveTrainer
@@ -38,10 +39,15 @@ class Execution:
         " fails in XLA.",
         choices=AUGMENT_ON,
     )
-    remat: bool = setting(
-        False,
-        "Recompute the activations inside blocks in the backward pass: the same results with about"
-        " three fifths of the memory of activations and about a third more time.",
+    remat: str = switch(
+        "none",
+        "Activations to compute again in the backward pass instead of keeping them, for the same"
+        " results in less memory. norm: batch normalisation, rectifiers, and the last 1x1x1"
+        " convolution and the shortcut of a block. block: all inside blocks, in less memory still,"
+        " for about a third more time. --remat alone means block.",
+        choices=REMAT,
+        on="block",
+        off="none",
     )
 
     def place_colors(self, strategy: tf.distribute.Strategy) -> str:
@@ -137,16 +143,13 @@ def pretrain(
             histograms=lambda batch: {"interval": batch.intervals},
             clip=config.clip,
         )
-        measured = None
-        if evaluation:
-            every_steps = max(1, config.steps_of(evaluation.every_epochs, len(videos)))
-            measured = loop.Evaluation(every_steps, lambda: evaluation.measure(trainer.backbone))
         run = Run(
             model_dir,
             total_steps,
             "pre-training",
-            measured,
+            _of_the_loop(evaluation, trainer.backbone, config, len(videos)),
             begin=lambda writer, step: _write_pairs(writer, step, config, videos, order),
+            step_memory=_step_memory(config, strategy, execution),
         )
         loop.train(trainer, data, run, options)
 
@@ -161,10 +164,24 @@ def _checked_videos(
     videos = checks.check_shards(source, config.clip, num_clips=different)
     checks.note_repeated(videos)
     config.check(len(videos), strategy.num_replicas_in_sync)
-    parts = strategy.num_replicas_in_sync * config.micro_batches
-    num_clips = config.clips_per_video * config.batch_size // parts
-    memory.check(config, config.precision, num_clips, strategy, execution.remat)
+    memory.check(_step_memory(config, strategy, execution), strategy)
     return videos
+
+
+def _of_the_loop(
+    evaluation: Evaluation | None, backbone: keras.Model, config: PretrainConfig, num_videos: int
+) -> loop.Evaluation | None:
+    """The evaluation as the loop sees it."""
+    if not evaluation:
+        return None
+    every_steps = max(1, config.steps_of(evaluation.every_epochs, num_videos))
+    return loop.Evaluation(every_steps, lambda: evaluation.measure(backbone))
+
+
+def _step_memory(
+    config: PretrainConfig, strategy: tf.distribute.Strategy, execution: Execution
+) -> memory.StepMemory:
+    return memory.StepMemory(config, strategy.num_replicas_in_sync, execution.remat)
 
 
 def _write_pairs(

@@ -150,8 +150,7 @@ def build_trainer(
     """
     config.check(num_videos, strategy.num_replicas_in_sync)
     if not config.frozen:
-        num_clips = config.batch_size // strategy.num_replicas_in_sync
-        memory.check(config, config.precision, num_clips, strategy)
+        memory.check(memory.StepMemory(config, strategy.num_replicas_in_sync), strategy)
     with strategy.scope():
         warmup_steps = config.steps_of(config.warmup_epochs, num_videos)
         return SupervisedTrainer(config, backbone, warmup_steps, config.total_steps(num_videos))
@@ -185,6 +184,7 @@ def train(
         output_dir,
         config.total_steps(len(videos)),
         "linear classifier" if config.frozen else "fine-tuning",
+        step_memory=memory.StepMemory(config, trainer.strategy.num_replicas_in_sync),
     )
     if measure is not None:
         validation = config.validation

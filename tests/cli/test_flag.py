@@ -4,7 +4,7 @@ import pytest
 from absl import flags as absl_flags
 
 from cvrl_tf.cli.flag import Flag, Values, flags_of
-from cvrl_tf.settings import setting
+from cvrl_tf.settings import setting, switch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,6 +15,7 @@ class Recipe:
     flour: str = setting("rye", "Kind of flour.", choices=("rye", "wheat"))
     vegan: bool = setting(False, "Without eggs.")
     sugar: float | None = setting(None, "Grams of sugar.", lower=0)
+    rise: str = switch("no", "Time to rise.", choices=("no", "hour", "day"), on="day", off="no")
     notes: str = "none"
 
 
@@ -63,6 +64,30 @@ def test_values_have_nothing_to_do_with_the_global_flags():
     one, two = _parse("--eggs=3"), _parse()
     assert (one.eggs, two.eggs) == (3, 2)
     assert "eggs" not in absl_flags.FLAGS
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        ("--rise=hour", "hour"),
+        ("--rise", "day"),
+        ("--norise", "no"),
+        ("--rise=true", "day"),
+        ("--rise=false", "no"),
+    ],
+)
+def test_a_choice_that_was_on_or_off_before(argument, value):
+    """Flagfiles of earlier versions hold --remat or --noremat."""
+    values = Values(flags_of(Recipe, "rise", "eggs"), {})
+    values(["command", argument, "--eggs=1"])
+    assert values.rise == value
+    assert sorted(values.flagfile().splitlines()) == ["--eggs=1", f"--rise={value}"]
+    again = Values(flags_of(Recipe, "rise"), {})
+    again(["command", f"--rise={value}"])
+    assert again.make(Recipe, name="x").rise == value
+    assert flags_of(Recipe, "rise")[0].usage() == "--rise=no|hour|day"
+    with pytest.raises(absl_flags.IllegalFlagValueError, match="value should be one of"):
+        again(["command", "--rise=week"])
 
 
 @pytest.mark.parametrize("number", ["nan", "-nan", "inf", "-inf", "1e999", "x", ""])

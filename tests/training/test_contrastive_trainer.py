@@ -8,6 +8,7 @@ from cvrl_tf.data import pipeline
 from cvrl_tf.data.lookup import find_source
 from cvrl_tf.data.stream import Order
 from cvrl_tf.models.normalization import ClipBatchNormalization
+from cvrl_tf.models.rematerialization import REMAT
 from cvrl_tf.training.contrastive_trainer import ContrastiveTrainer
 from cvrl_tf.training.methods import cvrl
 from cvrl_tf.training.methods.cvrl import info_nce
@@ -20,7 +21,7 @@ def _batches(config, count, batch_size):
     )
 
 
-def _train(config, strategy, num_steps, remat=False):
+def _train(config, strategy, num_steps, remat="none"):
     """Losses and weights after some steps, by the trainer's own step."""
     with strategy.scope():
         trainer = ContrastiveTrainer(config, warmup_steps=0, total_steps=1000, remat=remat)
@@ -40,7 +41,7 @@ def _train(config, strategy, num_steps, remat=False):
     return losses, weights
 
 
-@pytest.mark.parametrize("remat", [False, True])
+@pytest.mark.parametrize("remat", REMAT)
 def test_two_replicas_train_like_one_with_the_joint_batch(config, one_replica, two_replicas, remat):
     # After one step: later ones amplify rounding through max pooling's choice of a maximum.
     one_losses, one = _train(config, one_replica, num_steps=1)

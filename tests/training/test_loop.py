@@ -16,8 +16,9 @@ from cvrl_tf.data import records, stream
 from cvrl_tf.data.lookup import find_source
 from cvrl_tf.data.stream import Order
 from cvrl_tf.errors import InputError, Stopped
-from cvrl_tf.training import checkpoints, loop, metrics
+from cvrl_tf.training import checkpoints, loop, memory, metrics
 from cvrl_tf.training.checkpoints import RunCheckpoints
+from cvrl_tf.training.config import PretrainConfig
 from cvrl_tf.training.loop import Evaluation, LoopOptions, Run, TrainingData
 from cvrl_tf.training.schedule import WarmupCosine
 from cvrl_tf.training.selection import Selection, Selector
@@ -224,6 +225,19 @@ def test_bad_records_are_left_out_counted_and_listed(tmp_path, one_replica, caps
     for one, two in zip(found, expected, strict=True):
         np.testing.assert_array_equal(one, two)
     assert _without_times(tmp_path / "stopped") == _without_times(tmp_path / "whole")
+
+
+def test_exhausted_memory_ends_the_run_with_what_fits(shard, tmp_path, one_replica):
+    class ExhaustedTrainer(LinearTrainer):
+        def step(self, batch):
+            raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+
+    with one_replica.scope():
+        trainer = ExhaustedTrainer()
+    config = PretrainConfig(train_data="", batch_size=8)
+    run = Run(str(tmp_path), STEPS, "testing", step_memory=memory.StepMemory(config))
+    with pytest.raises(InputError, match=r"^The memory of a device .* on 16 clips .*remat=norm is"):
+        loop.train(trainer, _data(shard), run, LoopOptions())
 
 
 def test_too_many_bad_records_end_the_run(tmp_path, one_replica):

@@ -210,7 +210,7 @@ def _print(
         print(f"written to {flags.json}")
 
 
-def _measure(which: str, config: PretrainConfig, remat: bool, num_steps: int) -> Figures:
+def _measure(which: str, config: PretrainConfig, remat: str, num_steps: int) -> Figures:
     strategy = tf.distribute.MirroredStrategy()
     with strategy.scope():
         if which == "ours":
