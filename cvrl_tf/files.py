@@ -11,7 +11,7 @@ import tempfile
 import uuid
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import IO, Any
 
 import tensorflow as tf
 
@@ -51,7 +51,7 @@ def remove_temporaries(directory: str) -> None:
 
 
 @contextlib.contextmanager
-def locked(path: str, what: str, wait: bool = False) -> Iterator[None]:
+def locked(path: str, what: str, wait: bool = False) -> Iterator[IO[str] | None]:
     """Holds a lock file, which names its holder to other processes.
 
     Remote files, and those of network disks without locks, lock nothing.
@@ -61,11 +61,15 @@ def locked(path: str, what: str, wait: bool = False) -> Iterator[None]:
       what: what the holder does, for the message: "training in --model_dir=runs/first".
       wait: whether to wait, with a note, while another process holds it.
 
+    Yields:
+      The open file, None for a remote one. A process that inherits it holds the lock too, until it
+      ends.
+
     Raises:
       InputError: another process holds it and `wait` is false, or it cannot be written.
     """
     if is_remote(path):
-        yield
+        yield None
         return
     try:
         opened = open(path, "a+")  # noqa: SIM115
@@ -91,7 +95,7 @@ def locked(path: str, what: str, wait: bool = False) -> Iterator[None]:
         file.truncate(0)
         with contextlib.suppress(OSError):  # a full disk, which the next write reports
             os.write(file.fileno(), f"{os.getpid()} on {socket.gethostname()}\n".encode())
-        yield
+        yield file
 
 
 def json_text(values: Mapping[str, Any]) -> str:

@@ -14,6 +14,7 @@ NAMES = (
     "make_tfrecords",
     "mean_results",
     "plot_metrics",
+    "reproduce",
     "split_videos",
 )
 
