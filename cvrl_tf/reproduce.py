@@ -1,8 +1,8 @@
 """Reproduces a table or figure of the paper: all its runs, with means, intervals and a picture.
 
-  python -m tools.reproduce successors --data=ucf10 --dry_run
-  python -m tools.reproduce successors --data=ucf10 --html=successors.html
-  python -m tools.reproduce linear --scale=paper --dry_run --videos_per_second=900
+  python -m cvrl_tf.reproduce successors --data=ucf10 --dry_run
+  python -m cvrl_tf.reproduce successors --data=ucf10 --html=successors.html
+  python -m cvrl_tf.reproduce linear --scale=paper --dry_run --videos_per_second=900
 
 Run it in a clone of the repository. The tables are sampling, augmentation, linear, transfer,
 more_data, semi and successors. Their rows are in cvrl_tf/reproduction/tables.toml. Runs are
@@ -104,9 +104,9 @@ def main(flags: Values, name: str) -> int:
         _seeds(flags.seeds),
         tuple(flags.pretrain_flags.split()),
     )
-    for path in (flags.shell, flags.html):
-        if path:
-            files.check_writable(path, path)
+    for flag in ("shell", "html"):
+        if flags[flag].value:
+            files.check_writable(flags[flag].value, f"--{flag}={flags[flag].value}")
     planned = plan.make(table, settings, _counted(table, settings))
     if flags.shell:
         files.write_atomically(flags.shell, plan.script(planned))

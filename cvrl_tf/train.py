@@ -32,6 +32,7 @@ FLAGS = {
             " tfds:NAME[/CONFIG][:VERSION]:SPLIT, such as tfds:ucf101/ucf101_1_256:train. When"
             " empty, the demonstration runs in --model_dir, with defaults of its own.",
         ),
+        *flags_of(PretrainConfig, "train_ids"),
     ),
     "Views": (
         *flags_of(PretrainConfig, "num_frames", "stride", "crop_size"),

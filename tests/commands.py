@@ -16,8 +16,8 @@ import tempfile
 from collections.abc import Mapping, Sequence
 
 ROOT = pathlib.Path(__file__).parents[1]
-_SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(["tensorflow", "keras", "sklearn.linear_model"])
+FORKSERVER = multiprocessing.get_context("forkserver")
+FORKSERVER.set_forkserver_preload(["tensorflow", "keras", "sklearn.linear_model"])
 
 
 def run(
@@ -57,7 +57,7 @@ def run(
         )
     with tempfile.TemporaryDirectory() as directory:
         outputs = [pathlib.Path(directory, name) for name in ("stdout", "stderr")]
-        process = _SERVER.Process(target=_run, args=(command, str(cwd), variables, outputs))
+        process = FORKSERVER.Process(target=_run, args=(command, str(cwd), variables, outputs))
         process.start()
         process.join(timeout)
         if process.is_alive():

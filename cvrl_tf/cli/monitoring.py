@@ -49,7 +49,7 @@ def knn_evaluation(flags: Values, config: PretrainConfig) -> Evaluation | None:
     """
     if not flags.eval_data:
         return None
-    train = DataChoice(config.train_data, "train_data", config.clip)
+    train = DataChoice(config.train_data, "train_data", config.clip, config.train_ids)
     test = DataChoice(flags.eval_data, "eval_data", config.clip, enlarge=True)
     task = classification.read_task(train, test, flags.allow_overlap)
     views = EvaluationViews(config.clip, CLIPS)

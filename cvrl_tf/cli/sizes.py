@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from cvrl_tf import progress
 from cvrl_tf.cli.flag import Flag, Value, Values
+from cvrl_tf.data import subset
 from cvrl_tf.data.lookup import find_source
 from cvrl_tf.training import run_config
 from cvrl_tf.training.config import (
@@ -127,12 +128,14 @@ def derive_schedule(
       longest_warmup: the maximum that is derived, in epochs.
 
     Raises:
-      InputError: as `follow_run` and `lookup.find_source`.
+      InputError: as `follow_run`, `lookup.find_source` and `subset.read_ids`.
     """
     follow_run(flags, flags.model_dir, SCHEDULE)
 
     @functools.cache
     def num_videos() -> int:
+        if flags.train_ids:
+            return len(subset.read_ids(flags.train_ids))
         return len(find_source(flags.train_data, "train_data").indexed())
 
     fitting = flags.batch_size

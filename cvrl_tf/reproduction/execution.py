@@ -49,17 +49,17 @@ class State:
 def states(plan: Plan) -> dict[str, State]:
     """The states of all runs of a plan, by name, from the files of its directory.
 
-    An evaluation is done when its result is there, whoever ran its command. So is a pre-training
-    when all that needs it is done.
+    An evaluation is done when its result is there, whoever ran its command. Any run is done when
+    all that needs it is done.
 
     Raises:
       InputError: a run is of another version of this package or has another command, or its record
         is damaged.
     """
     found = {name: _state(plan, run) for name, run in plan.runs.items()}
-    for name, run in plan.runs.items():
-        needing = [other for other in plan.runs.values() if name in other.needs]
-        if not run.result and needing and all(found[x.name].state == DONE for x in needing):
+    for name in reversed(list(plan.runs)):
+        needing = [other.name for other in plan.runs.values() if name in other.needs]
+        if needing and all(found[other].state == DONE for other in needing):
             found[name] = dataclasses.replace(found[name], state=DONE)
     return found
 

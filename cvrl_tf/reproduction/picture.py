@@ -85,7 +85,9 @@ def _draw_curves(panel: Axes, rows: Sequence[Row]) -> None:
     """The density of the interval of each row, over the longest that fits."""
     x = np.linspace(0.0, 1.0, 50)
     for place, row in enumerate(rows):
-        values = recipe.values(row.backbone.train or ())
+        if row.backbone.train is None:
+            continue
+        values = recipe.values(row.backbone.train)
         kind = values.get("interval", PretrainConfig.interval)
         power = float(values.get("interval_power", PretrainConfig.interval_power))
         shapes = {"decreasing": 1 - x**power, "uniform": np.ones_like(x), "increasing": x**power}

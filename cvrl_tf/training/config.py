@@ -89,6 +89,11 @@ class RunConfig(NetworkConfig):
 
     train_data: str = setting(help="Glob pattern of the TFRecord shards to train on.")
     _: dataclasses.KW_ONLY
+    train_ids: str = setting(
+        "",
+        "Train on these videos only: a text file with one id per line, as python -m"
+        " cvrl_tf.make_subset writes it for a share of the videos.",
+    )
     precision: str = setting(
         "float32",
         "Data type of the computation; weights are always float32. bfloat16 takes less"
@@ -401,7 +406,6 @@ class SupervisedConfig(RunConfig):
       num_classes: outputs of the classifier.
       frozen: whether only the classifier is trained, on the L2-normalised features of the backbone
         in inference mode; otherwise all layers are.
-      train_ids: text file with the ids of the records to train on; all when empty.
       init: where the initial weights come from: `Origin.kind`.
       init_checkpoint: their file; empty when they do not come from one.
       geometry: how crop and flip of the training clips are drawn.
@@ -445,7 +449,6 @@ class SupervisedConfig(RunConfig):
         " common with few videos.",
         lower=0,
     )
-    train_ids: str = ""
     init: str = "random"
     geometry: Geometry = Geometry()
     validation: Validation = Validation()

@@ -8,7 +8,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from cvrl_tf.data import augment, checks, pipeline, records
+from cvrl_tf.data import augment, checks, pipeline, records, subset
+from cvrl_tf.data.labels import read_labels
 from cvrl_tf.data.lookup import find_source
 from cvrl_tf.data.source import IndexedSource
 from cvrl_tf.data.stream import Order
@@ -162,6 +163,9 @@ def _checked_videos(
     different = 1 if config.interval == "zero" else config.clips_per_video
     source = find_source(config.train_data, "train_data")
     videos = checks.check_shards(source, config.clip, num_clips=different)
+    if config.train_ids:
+        chosen = subset.read_ids(config.train_ids)
+        videos, _ = subset.restrict(videos, read_labels(videos), chosen)
     checks.note_repeated(videos)
     config.check(len(videos), strategy.num_replicas_in_sync)
     memory.check(_step_memory(config, strategy, execution), strategy)

@@ -41,6 +41,65 @@ def test_flagfiles_have_the_released_hyper_parameters(name):
     assert _flags(name) == _documented()
 
 
+RELEASED = "pretrain_k400_r3d50_200ep"
+
+
+@pytest.mark.parametrize(
+    ("name", "changed", "figure"),
+    [
+        ("k400_r3d50_sampling_b", {"interval_power": 0.5}, "63.1"),
+        ("k400_r3d50_sampling_c", {"interval_power": 2.0}, "62.9"),
+        ("k400_r3d50_sampling_d", {"interval": "uniform"}, "62.7"),
+        ("k400_r3d50_sampling_e", {"interval": "increasing"}, "62.4"),
+        ("k400_r3d50_sampling_f", {"interval": "increasing", "interval_power": 2.0}, "61.9"),
+        ("k400_r3d50_no_temporal", {"interval": "zero"}, "not at hand"),
+        ("k400_r3d50_no_spatial", {"augmentation": PRESETS["none"]}, "not at hand"),
+        ("k400_r3d50_inconsistent", {"augmentation": PRESETS["inconsistent"]}, "not at hand"),
+        ("k400_r50_frames", {"num_frames": 1, "interval": "zero"}, "46.8"),
+        ("k400_r3d50_800ep", {"epochs": 800.0}, "66.1"),
+        ("k600_r3d50_800ep", {"epochs": 800.0}, "70.4"),
+        ("k400_r3d101_800ep", {"backbone": "r3d_101", "epochs": 800.0}, "67.6"),
+        ("k600_r3d101_800ep", {"backbone": "r3d_101", "epochs": 800.0}, "71.6"),
+        (
+            "k600_r3d152x2_800ep",
+            {"backbone": "r3d_152", "width_multiplier": 2, "epochs": 800.0},
+            "72.9",
+        ),
+    ],
+)
+def test_flagfiles_of_published_rows_differ_in_what_they_say(name, changed, figure):
+    assert _flags(f"pretrain_{name}") == _documented() | changed
+    head = (ROOT / "flags" / f"pretrain_{name}").read_text().partition("\n--")[0]
+    assert figure in head and f"--flagfile=flags/pretrain_{name} " in head
+    assert "ours" in head.lower() or "our reading" in head
+    for flag, value in changed.items():
+        assert _flags(RELEASED)[flag] != value
+
+
+def test_every_flagfile_of_pre_training_is_tested():
+    tested = {RELEASED, "pretrain_k600_r3d50_200ep"}
+    published = test_flagfiles_of_published_rows_differ_in_what_they_say.pytestmark[0].args[1]
+    tested |= {f"pretrain_{row[0]}" for row in published}
+    methods = test_flagfiles_of_the_methods_can_be_run.pytestmark[0].args[1]
+    tested |= {f"pretrain_k400_r3d50_{row[0]}" for row in methods}
+    there = {path.name for path in (ROOT / "flags").iterdir() if path.name.startswith("pretrain")}
+    assert there == tested
+
+
+@pytest.mark.parametrize(
+    ("name", "other", "changed"),
+    [
+        ("linear_k600", "linear_k400", {}),
+        ("linear_ucf101", "linear_k400", {"batch_size": 512, "learning_rate": 16.0}),
+        ("linear_hmdb51", "linear_k400", {"batch_size": 512, "learning_rate": 16.0}),
+        ("supervised_k600", "supervised_k400", {}),
+    ],
+)
+def test_supervised_flagfiles_differ_in_what_they_say(name, other, changed):
+    config = SupervisedConfig(train_data="", num_classes=0, frozen=False)
+    assert _values(name, config) == _values(other, config) | changed
+
+
 @pytest.mark.parametrize(
     ("name", "method", "num_clips", "momentum"),
     [

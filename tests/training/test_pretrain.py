@@ -8,6 +8,7 @@ from tensorflow.core.util import event_pb2
 
 from cvrl_tf import files
 from cvrl_tf.data import augment
+from cvrl_tf.data.labels import read_labels
 from cvrl_tf.errors import InputError
 from cvrl_tf.models import build_projection_head
 from cvrl_tf.training import metrics, pretrain, run_config, weights
@@ -103,6 +104,23 @@ def test_a_stopped_run_resumes_to_the_same_weights(config, tmp_path, one_replica
     pretrain.pretrain(longer, whole, options, strategy=one_replica)
     assert metrics.read_metrics(whole)[-1]["step"] == 9
     assert run_config.load_config(whole) == longer
+
+
+def test_some_of_the_videos(config, tmp_path, one_replica):
+    ids = tmp_path / "ids.txt"
+    ids.write_text("video_7\nvideo_1\nvideo_10\n")
+    some = dataclasses.replace(config, train_ids=str(ids), batch_size=2)
+    videos = pretrain._checked_videos(some, one_replica, Execution())
+    assert sorted(read_labels(videos).ids) == ["video_1", "video_10", "video_7"]
+    with pytest.raises(InputError, match=r"^batch_size=4 is more than the 3 videos of "):
+        four = dataclasses.replace(some, batch_size=4)
+        pretrain._checked_videos(four, one_replica, Execution())
+    ids.write_text("video_1\nvideo_99\n")
+    with pytest.raises(
+        InputError, match=r"1 of 2 ids of the list are not in .*, the first is 'vid"
+    ):
+        pretrain.pretrain(some, str(tmp_path / "none"), strategy=one_replica)
+    assert not (tmp_path / "none").exists()
 
 
 def test_directories_with_characters_of_patterns(config, tmp_path, one_replica):
