@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import pathlib
 import subprocess
 import sys
 
@@ -66,7 +67,10 @@ def test_a_table_is_reproduced_and_resumed(records, tmp_path, in_this_process, c
     assert cell["failed"][str(2**31)] == f"cvrl_seed{2**31} failed, which it needs"
     assert cell["low"] <= cell["mean"] == cell["values"]["0"] <= cell["high"]
     (found,) = cell["results"]["0"]
-    assert json.loads(open(found).read())["figures"]["top1"]["value"] == cell["values"]["0"]
+    assert (
+        json.loads(pathlib.Path(found).read_text())["figures"]["top1"]["value"]
+        == cell["values"]["0"]
+    )
     assert "\nfailed:\ncvrl_seed2147483648: exit status 2: flag --seed" in capsys.readouterr().out
     assert (output / "successors" / "picture.png").stat().st_size > 10_000
     assert "| CVRL | " in (output / "successors" / "table.md").read_text()
