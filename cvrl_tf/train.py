@@ -115,7 +115,7 @@ def main(flags: Values) -> None:
         return
     print(f"checkpoints, metrics.jsonl, clip_pairs.png: {flags.model_dir}")
     print(f"watch:    tensorboard --logdir={shlex.quote(flags.model_dir)}")
-    commands = next_commands.after_pretraining(flags.model_dir, config.train_data, flags.eval_data)
+    commands = next_commands.after_pretraining(flags.model_dir, config, flags.eval_data)
     print("\n".join(commands))
 
 

@@ -1,9 +1,12 @@
 import shlex
 
+import pytest
 from small_records import make_video, write_shard
 
 from cvrl_tf import knn_eval, train
 from cvrl_tf.cli import next_commands
+from cvrl_tf.data.augment import Augmentation
+from cvrl_tf.training.config import PretrainConfig
 
 
 def test_the_printed_commands_run_as_printed(tmp_path, capsys):
@@ -34,8 +37,36 @@ def test_the_printed_commands_run_as_printed(tmp_path, capsys):
 
 
 def test_without_labels_or_test_videos_the_features_are_next(shards, tmp_path):
-    (line,) = next_commands.after_pretraining("runs/first one", shards, "")
+    config = PretrainConfig(train_data=shards)
+    (line,) = next_commands.after_pretraining("runs/first one", config, "")
     assert line == (
         "features: python -m cvrl_tf.extract_features --model_dir='runs/first one'"
         f" --data={shlex.quote(shards)} --output='runs/first one/features.npz'"
     )
+
+
+@pytest.mark.parametrize(
+    ("splits", "eval_data", "tested", "validated"),
+    [
+        ("validation test", "", "test-*", "validation-*"),
+        ("validation test", "validation-*", "test-*", "validation-*"),
+        ("validation test", "other-*", "other-*", "validation-*"),
+        ("validation", "validation-*", "validation-*", ""),
+        ("val", "", "val-*", ""),
+        ("", "other-*", "other-*", ""),
+    ],
+)
+def test_a_validation_split_validates_and_a_test_split_tests(
+    tmp_path, monkeypatch, splits, eval_data, tested, validated
+):
+    monkeypatch.chdir(tmp_path)
+    for split in ("train", *splits.split()):
+        write_shard(f"{split}-0", [make_video(0)])
+    (tmp_path / "labels.txt").write_text("class_0\n")
+    config = PretrainConfig(train_data="train-*", augmentation=Augmentation(flip_probability=0.0))
+    evaluate, finetune = map(shlex.split, next_commands.after_pretraining("run", config, eval_data))
+    assert f"--test_data={tested}" in evaluate and f"--test_data={tested}" in finetune
+    assert [word for word in finetune if "validation_data" in word] == (
+        [f"--validation_data={validated}"] if validated else []
+    )
+    assert "--flip_probability=0" in finetune
