@@ -1,23 +1,21 @@
 """The commands of docs/quickstart.md run as written, with made weights from a local server."""
 
 import csv
-import importlib
 import json
-import re
-import shlex
 
 import keras
 import numpy as np
 import pytest
 from archive_server import authors_archive, serve
 from commands import ROOT
+from documented import examples, python_code
 from official_network import random_weights, write_checkpoint
 from small_videos import write_video
 
 from cvrl_tf.models import build_backbone, official
 from cvrl_tf.models.published import PUBLISHED, Published
 
-PAGE = (ROOT / "docs" / "quickstart.md").read_text(encoding="utf-8")
+PAGE = ROOT / "docs" / "quickstart.md"
 COMMANDS = ["make_tfrecords", "make_tfrecords", "inspect_tfrecords", "knn_eval", "linear_eval"]
 COMMANDS += ["predict", "export", "extract_features"]
 
@@ -58,12 +56,10 @@ def _make_videos(directory):
 def test_the_commands_of_the_page(published, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     _make_videos(tmp_path)
-    shell = "".join(re.findall(r"^```sh\n(.*?)^```", PAGE, re.M | re.S)).replace("\\\n", " ")
-    lines = re.findall(r"^python -m cvrl_tf\.(\w+) (.*)$", shell, re.M)
-    assert [name for name, _ in lines] == COMMANDS
-    for name, arguments in lines:
-        command = importlib.import_module(f"cvrl_tf.{name}").COMMAND
-        assert not command.call(*shlex.split(arguments)), name
+    commands = examples(PAGE)
+    assert [command.name for command in commands] == COMMANDS
+    for command in commands:
+        command.run()
     assert len(published.requests) == 1  # one download for all commands
 
     knn = json.loads((tmp_path / "results/knn/results.json").read_text())
@@ -79,6 +75,5 @@ def test_the_commands_of_the_page(published, tmp_path, monkeypatch):
     card = (tmp_path / "exports/classifier/README.md").read_text()
     assert "The network's weights are the work of the authors of CVRL" in card
     namespace = {}
-    (python,) = re.findall(r"^```python\n(.*?)^```", PAGE, re.M | re.S)
-    exec(python, namespace)
+    exec(python_code(PAGE), namespace)
     assert namespace["features"].shape == (12, 512) and len(namespace["ids"]) == 12
