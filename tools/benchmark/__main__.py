@@ -3,6 +3,7 @@
   python -m tools.benchmark convert   videos to TFRecords, compared with the ffmpeg command line
   python -m tools.benchmark input     the input pipeline, phase by phase
   python -m tools.benchmark step      a training step
+  python -m tools.benchmark memory    the memory of a step, and which batches fit which cards
   python -m tools.benchmark train     the real training loop: whether input or step limits it
 
 Each prints a table, writes it as JSON with --json=FILE, and explains its flags with --help.
@@ -13,7 +14,7 @@ import sys
 
 from cvrl_tf.cli import application, output
 
-NAMES = ("convert", "input", "step", "train")
+NAMES = ("convert", "input", "step", "memory", "train")
 
 
 def main() -> None:

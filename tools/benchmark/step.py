@@ -218,15 +218,8 @@ def _measure(which: str, config: PretrainConfig, remat: str, num_steps: int) -> 
         else:
             trainer = ContrastiveTrainer(config, 10, 1000, layers="stock")
             trainer.optimizer = _KerasOptimizer(trainer)
-    before = _memory_mb()
-    rng = np.random.default_rng(0)
-    shape = (config.batch_size, config.num_frames, config.crop_size, config.crop_size, 3)
-    views = tuple(rng.uniform(0, 1, shape).astype("float32") for _ in range(2))
-    numbers = np.arange(config.batch_size)
-    whole = ViewBatch(views, intervals=numbers.astype("int32"), positions=numbers)
-    dataset = tf.data.Dataset.from_tensor_slices(whole)
-    dataset = dataset.batch(config.batch_size, drop_remainder=True)
-    batch = next(iter(strategy.experimental_distribute_dataset(dataset)))
+    before = peak_memory_mb()
+    batch = make_batch(config, strategy)
     times = measure.steps(lambda: trainer.step(batch)["loss"].numpy(), num_steps)
     step = times["step_seconds"]
     clips = 2 * config.batch_size
@@ -239,10 +232,23 @@ def _measure(which: str, config: PretrainConfig, remat: str, num_steps: int) -> 
         "gigaflops": gigaflops,
         "share_of_matrix_product": gigaflops
         / (strategy.num_replicas_in_sync * _matrix_gigaflops(config.precision)),
-        "peak_memory_mb": _memory_mb(),
+        "peak_memory_mb": peak_memory_mb(),
         "memory_before_mb": before,
         "parameters": sum(math.prod(variable.shape) for variable in trainer.variables),
     }
+
+
+def make_batch(config: PretrainConfig, strategy: tf.distribute.Strategy) -> ViewBatch:
+    """A batch of random clips on the devices of `strategy`."""
+    rng = np.random.default_rng(0)
+    shape = (config.batch_size, config.num_frames, config.crop_size, config.crop_size, 3)
+    count = config.clips_per_video
+    views = tuple(rng.uniform(0, 1, shape).astype("float32") for _ in range(count))
+    numbers = np.arange(config.batch_size)
+    whole = ViewBatch(views, intervals=numbers.astype("int32"), positions=numbers)
+    dataset = tf.data.Dataset.from_tensor_slices(whole)
+    dataset = dataset.batch(config.batch_size, drop_remainder=True)
+    return next(iter(strategy.experimental_distribute_dataset(dataset)))
 
 
 class _KerasOptimizer:
@@ -258,7 +264,7 @@ class _KerasOptimizer:
         return {"skipped": tf.constant(0.0)}
 
 
-def _memory_mb() -> float:
+def peak_memory_mb() -> float:
     """Peak memory of this process; with a GPU, that of the GPU."""
     if tf.config.list_logical_devices("GPU"):
         return tf.config.experimental.get_memory_info("GPU:0")["peak"] / 1e6

@@ -141,10 +141,10 @@ def main():
     bfloat16 = settings["precision"] == "bfloat16"
 
     def step():
-        optimizer.zero_grad(set_to_none=True)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bfloat16):
             embeddings = network(clips)
         loss = info_nce(embeddings, settings["temperature"])
+        optimizer.zero_grad(set_to_none=True)  # earlier, malloc returns their memory to the system
         loss.backward()
         optimizer.step()
         return loss.item()
