@@ -98,12 +98,11 @@ def _two_sizes(
     config: PretrainConfig, remat: str, flags: Values, progress: Progress
 ) -> dict[str, float]:
     """The line through two numbers of videos, and the seconds of both steps."""
-    context = multiprocessing.get_context("spawn")
     clips, runs = [], []
     for size in (flags.videos, 3 * flags.videos):
-        one = dataclasses.replace(config, batch_size=size)
-        with concurrent.futures.ProcessPoolExecutor(1, context) as pool:
-            runs.append(pool.submit(_measure, one, remat, flags.steps).result())
+        runs.append(
+            in_own_process(dataclasses.replace(config, batch_size=size), remat, flags.steps)
+        )
         clips.append(config.clips_per_video * size)
         progress.update()
     line = Line.through(clips, [run["megabytes"] for run in runs])
@@ -150,7 +149,14 @@ def _parts(videos: int, fitting: int) -> str:
     return "-"
 
 
-def _measure(config: PretrainConfig, remat: str, num_steps: int) -> dict[str, float]:
+def in_own_process(config: PretrainConfig, remat: str, num_steps: int) -> dict[str, float]:
+    """`measure` in a process whose memory nothing else has taken."""
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(1, context) as pool:
+        return pool.submit(measure, config, remat, num_steps).result()
+
+
+def measure(config: PretrainConfig, remat: str, num_steps: int) -> dict[str, float]:
     """The memory that training takes on one device, beyond TensorFlow's, and seconds of a step."""
     strategy = make_strategy("one_device")
     before = peak_memory_mb()

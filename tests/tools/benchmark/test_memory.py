@@ -1,15 +1,12 @@
 """The benchmark of memory, and the tables that it computes."""
 
-import functools
 import json
 
-import commands
 import pytest
 
 from cvrl_tf.training.config import PretrainConfig
+from tools.benchmark import memory
 from tools.benchmark.memory import Line, tables
-
-_run = functools.partial(commands.run, "tools.benchmark")
 
 
 def test_the_line_through_two_measurements():
@@ -48,16 +45,41 @@ def test_what_fits_which_card():
     ]
 
 
-@pytest.mark.slow
-def test_the_command(tmp_path):
+def test_the_command(tmp_path, monkeypatch, capsys):
+    """A stand-in measures: 300 MB, and 10 MB a clip, less with recomputation."""
+    factors = {"none": 1.0, "norm": 0.6, "block": 0.5}
+    measured = []
+
+    def stand_in(config, remat, num_steps):
+        measured.append((config.crop_size, config.batch_size, num_steps))
+        clips = config.clips_per_video * config.batch_size
+        return {"megabytes": 300.0 + factors[remat] * 10.0 * clips, "seconds": 0.5 * clips}
+
+    monkeypatch.setattr(memory, "in_own_process", stand_in)
     output = tmp_path / "memory.json"
-    work = ["--backbone=r3d_small", "--num_frames=4", "--precision=float32", "--batch_size=64"]
-    work += ["--measured_crop_size=32", "--videos=16", "--steps=1", f"--json={output}"]
-    result = _run("memory", *work)
-    assert result.returncode == 0, result.stderr
-    results = json.loads(output.read_text())["results"]
-    assert list(results) == ["none", "norm", "block"]
-    for figures in results.values():
-        assert figures["clip_mb"] > 0 and figures["large_seconds"] > 0
-    assert "Measured with clips of 4 frames of 32x32:" in result.stdout
-    assert "--accumulate for --batch_size=64 on 8 devices:" in result.stdout
+    memory.COMMAND.call("--batch_size=64", "--videos=3", "--steps=4", f"--json={output}")
+    assert measured == 3 * [(112, 3, 4), (112, 9, 4)]
+    content = json.loads(output.read_text())
+    assert content["settings"]["crop_size"] == 224
+    for remat, factor in factors.items():
+        assert content["results"][remat] == pytest.approx(
+            {
+                "fixed_mb": 300.0,
+                "clip_mb": 10.0 * factor,
+                "small_seconds": 3.0,
+                "large_seconds": 9.0,
+            }
+        )
+    said = capsys.readouterr().out
+    assert "Measured with clips of 16 frames of 112x112:" in said
+    # 40 MB a clip of 224x224, 80 MB a video: (16000 - 1000 - 300) / 80
+    assert "--remat=none     183" in said
+
+
+@pytest.mark.slow
+def test_memory_of_a_step():
+    config = PretrainConfig(
+        train_data="", backbone="r3d_small", num_frames=4, crop_size=32, batch_size=16, steps=0
+    )
+    figures = memory.in_own_process(config, "norm", 1)
+    assert 1 < figures["megabytes"] < 1000 and figures["seconds"] > 0

@@ -5,7 +5,8 @@ momentum, and weight decay for kernels only. The clips are channels_last_3d. In 
 runs under autocast, including its last layer; the loss is in float32. Different: even sizes are
 padded on both sides instead of at the end; the norm of the gradients is not computed; the learning
 rate is constant. The momenta are created in the first step, so the memory before it does not
-include them.
+include them. Gradients are cleared right before the backward pass: before the forward pass, a step
+on a CPU takes an eighth more time, because malloc returns their memory to the system.
 
 On a GPU cuDNN chooses the fastest algorithm of each convolution (`cudnn.benchmark`), and the clips
 are there before the step. Products and convolutions in float32 may use TF32, as in TensorFlow.
