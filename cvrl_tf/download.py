@@ -55,14 +55,14 @@ def address(folder: str, name: str) -> str:
       InputError: CVRL_TF_MIRROR is not an http or https address.
     """
     mirror = os.environ.get(MIRROR, "")
-    if mirror and not re.match("https?://", mirror):
+    if mirror and not re.match("https?://[^/]", mirror):
         raise InputError(
             f"{MIRROR}={mirror}: expected the address of a folder, such as https://host/folder."
         )
     return f"{(mirror or folder).rstrip('/')}/{name}"
 
 
-def fetch(url: str, path: str, max_bytes: int, what: str) -> None:
+def fetch(url: str, path: str, max_bytes: int, what: str, by_hand: str) -> None:
     """Downloads a file; resumes what an earlier attempt has received, `path`.partial.
 
     A connection that breaks is opened again, for as long as each attempt receives something.
@@ -72,6 +72,7 @@ def fetch(url: str, path: str, max_bytes: int, what: str) -> None:
       path: file to write; it appears when it is complete.
       max_bytes: size that the file cannot have: a larger one is refused.
       what: for the progress bar.
+      by_hand: where a user without a network may put the file, for the message.
 
     Raises:
       InputError: the server cannot be reached or refuses, or the file is too large.
@@ -89,8 +90,8 @@ def fetch(url: str, path: str, max_bytes: int, what: str) -> None:
                 raise InputError(
                     f"{url} cannot be downloaded ({_reason(error)}): check the connection (proxies"
                     " are set in HTTPS_PROXY) and run the same command, which resumes. Without a"
-                    f" network, download the file elsewhere and put it at {path}, or set {MIRROR}"
-                    " to a folder that holds it."
+                    f" network, download the file elsewhere and put it at {by_hand}, or set"
+                    f" {MIRROR} to a folder that holds it."
                 ) from None
         time.sleep(RETRY_WAITS[failures - 1])
     os.replace(partial, path)
@@ -195,7 +196,7 @@ def unpack(archive: str, targets: Mapping[str, str], max_bytes: int) -> None:
         except (_Unusable, tarfile.TarError) as error:
             raise InputError(
                 f"{archive} cannot be used ({error}): expected a .tar.gz archive with one folder,"
-                f" in which there is a file for each of {', '.join(targets)}. Download it again."
+                f" in which there is a file for each of {', '.join(targets)}."
             ) from None
 
 

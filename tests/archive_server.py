@@ -17,6 +17,7 @@ class Archives:
       files: content by path, such as "/cvrl/x.tar.gz".
       ranges: whether it honours Range.
       cuts: bytes after which the next connections break; empty for none.
+      pauses: bytes after which the next answers wait for `resume`; empty for none.
       statuses: statuses with which it answers the next requests instead.
       redirects: the new path by path.
       lengths: another Content-Length by path; None for none at all.
@@ -27,6 +28,8 @@ class Archives:
     files: dict[str, bytes]
     ranges: bool = True
     cuts: list[int] = field(default_factory=list)
+    pauses: list[int] = field(default_factory=list)
+    resume: threading.Event = field(default_factory=threading.Event)
     statuses: list[int] = field(default_factory=list)
     redirects: dict[str, str] = field(default_factory=dict)
     lengths: dict[str, int | None] = field(default_factory=dict)
@@ -94,7 +97,12 @@ def _answer(request, archives):
     part = content[start:]
     if archives.cuts:
         part = part[: archives.cuts.pop(0)]
-    request.wfile.write(part)
+    pause = archives.pauses.pop(0) if archives.pauses else len(part)
+    with contextlib.suppress(ConnectionError):  # the client was killed
+        request.wfile.write(part[:pause])
+        if pause < len(part):
+            archives.resume.wait(60)
+            request.wfile.write(part[pause:])
 
 
 def tar_gz(members):

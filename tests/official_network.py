@@ -46,13 +46,17 @@ def write_checkpoint(prefix, weights, **bookkeeping):
     return tf.train.Checkpoint(root).write(str(prefix))
 
 
-def stage_outputs(weights, clips):
-    """The output of each of res2 to res5 in inference mode.
+def stage_outputs(weights, clips, training=False, moments=None):
+    """The output of each of res2 to res5.
 
     Args:
       weights: {key: value} of a backbone checkpoint.
       clips: (N, T, H, W, 3) float32 in [0, 1].
+      training: whether activations are normalised with their own statistics, as in training.
+      moments: gets the float64 mean and unbiased variance of the activations before each
+        normalisation, by the key of the moving statistic that they move.
     """
+    moments = {} if moments is None else moments
 
     def get(name):
         return weights[f"backbone/layer_with_weights-{name}{VALUE}"]
@@ -61,8 +65,15 @@ def stage_outputs(weights, clips):
         return tf.nn.conv3d(x, get(f"{name}/kernel"), [1, *strides, 1], "SAME")
 
     def normalize(x, name):
-        scale = get(f"{name}/gamma") / np.sqrt(get(f"{name}/moving_variance") + EPSILON)
-        return (x - get(f"{name}/moving_mean")) * scale + get(f"{name}/beta")
+        rows = np.asarray(x, np.float64).reshape(-1, x.shape[-1])
+        key = f"backbone/layer_with_weights-{name}"
+        moments[f"{key}/moving_mean{VALUE}"] = rows.mean(0)
+        moments[f"{key}/moving_variance{VALUE}"] = rows.var(0, ddof=1)
+        mean, variance = get(f"{name}/moving_mean"), get(f"{name}/moving_variance")
+        if training:
+            mean, variance = (x.astype("float32") for x in (rows.mean(0), rows.var(0)))
+        scale = get(f"{name}/gamma") / np.sqrt(variance + EPSILON)
+        return (x - mean) * scale + get(f"{name}/beta")
 
     x = tf.nn.relu(normalize(convolve(clips, "0", (2, 2, 2)), "1"))
     x = tf.nn.max_pool3d(x, [1, 1, 3, 3, 1], [1, 1, 2, 2, 1], "SAME")
@@ -88,6 +99,29 @@ def stage_outputs(weights, clips):
             outputs.append(x)
         index, previous_filters = index + 1, filters
     return outputs
+
+
+def before_the_pass(weights, clips):
+    """Weights as they were before a pass in training mode had moved their statistics.
+
+    The authors' reference checkpoint was written after such a pass, and the values in inference
+    mode that belong to it are from before. The moving statistics started as multiples of 1/16
+    (means) and 1/4 (variances); their momentum is 0.9, and variances are unbiased, as those of
+    their kernel are on one replica.
+
+    Args:
+      weights: {key: value} of the checkpoint.
+      clips: of the pass, see `stage_outputs`.
+    """
+    moments = {}
+    stage_outputs(weights, clips, training=True, moments=moments)
+    before = dict(weights)
+    for key, batch in moments.items():
+        grid = 16 if key.endswith(f"moving_mean{VALUE}") else 4
+        start = (weights[key] - 0.1 * batch) / 0.9 * grid
+        np.testing.assert_allclose(start, np.round(start), rtol=0, atol=0.05)
+        before[key] = (np.round(start) / grid).astype("float32")
+    return before
 
 
 def head_output(weights, features):

@@ -26,7 +26,7 @@ def target(tmp_path):
 
 
 def _fetch(server, target, path=PATH, max_bytes=10**7):
-    download.fetch(server.url + path, str(target), max_bytes, "x")
+    download.fetch(server.url + path, str(target), max_bytes, "x", str(target))
 
 
 def _ranges(server):
@@ -108,7 +108,7 @@ def test_a_refusal_is_named(server, target, status):
 
 def test_a_machine_without_network(server, target):
     with pytest.raises(InputError) as error:
-        download.fetch("http://host.invalid/x.tar.gz", str(target), 10**7, "x")
+        download.fetch("http://host.invalid/x.tar.gz", str(target), 10**7, "x", str(target))
     message = str(error.value)
     assert message.startswith(
         "http://host.invalid/x.tar.gz cannot be downloaded (Failed to resolve"
@@ -116,9 +116,9 @@ def test_a_machine_without_network(server, target):
     assert f"download the file elsewhere and put it at {target}, or set CVRL_TF_MIRROR" in message
     assert "object at 0x" not in message and "Max retries" not in message
     with pytest.raises(InputError, match=r"cannot be downloaded \(.*refused"):
-        download.fetch("http://127.0.0.1:9/x", str(target), 10**7, "x")
+        download.fetch("http://127.0.0.1:9/x", str(target), 10**7, "x", str(target))
     with pytest.raises(InputError, match=r"http:///x cannot be downloaded \(.*No host supplied"):
-        download.fetch("http:///x", str(target), 10**7, "x")
+        download.fetch("http:///x", str(target), 10**7, "x", str(target))
 
 
 @pytest.mark.parametrize("said", [10**10, None], ids=["declared", "sent"])

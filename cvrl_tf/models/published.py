@@ -9,6 +9,7 @@ lock                                               held while it is downloaded
 """
 
 import dataclasses
+import errno
 import hashlib
 import os
 import shutil
@@ -164,9 +165,11 @@ def fetch(name: str) -> str:
                 if not stored.complete():  # another process may just have done it
                     stored.fill()
         except OSError as error:
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
             raise InputError(
-                f"{directory} cannot be written ({error.strerror or error}): free some space (400"
-                f" MB), or set {download.CACHE} to another directory."
+                f"{directory} cannot be written ({error.strerror or error}):"
+                f"{' free some space (400 MB), or' * full} set {download.CACHE} to a directory that"
+                " you may write to."
             ) from None
     stored.check()
     return stored.prefix
@@ -225,34 +228,43 @@ class _Stored:
     def fill(self) -> None:
         """Downloads the archive if it is not there, unpacks and verifies it, and records it."""
         published = PUBLISHED[self.name]
-        archive = os.path.join(self.directory, published.file)
-        downloaded = not os.path.exists(archive)
+        by_hand = os.path.join(self.directory, published.file)
+        # Another name: a process that is killed must not leave what looks like the user's file.
+        archive = downloaded = f"{by_hand}.downloaded"
         url = download.address(FOLDER, published.file)
-        if downloaded:
-            download.fetch(url, archive, _MAX_BYTES, self.name)
+        if os.path.isfile(by_hand):
+            archive = by_hand
+        elif not os.path.exists(downloaded):
+            download.fetch(url, downloaded, _MAX_BYTES, self.name, by_hand)
         unpacked = os.path.join(self.directory, "unpacked")
         shutil.rmtree(unpacked, ignore_errors=True)  # of a process that was killed
         os.mkdir(unpacked)
         try:
-            sha256 = {published.file: self._archive_sha256(archive, url)}
+            sha256 = {published.file: self._archive_sha256(archive, published.file, url)}
             parts = {ending: os.path.join(unpacked, _PREFIX + ending) for ending in _ENDINGS}
-            download.unpack(archive, parts, _MAX_BYTES)
-            self._verify(os.path.join(unpacked, _PREFIX), archive)
+            remedy = f"It came from {url} and is removed: the same command downloads it again."
+            try:
+                download.unpack(archive, parts, _MAX_BYTES)
+                self._verify(os.path.join(unpacked, _PREFIX), archive)
+            except InputError as error:
+                remedy = "Replace it." if archive == by_hand else remedy
+                raise InputError(f"{error} {remedy}") from None
             for ending, path in parts.items():
                 sha256[_PREFIX + ending] = _sha256(path)
                 os.replace(path, self.prefix + ending)
             files.write_json(
-                self.record_path, {"address": url if downloaded else None, "sha256": sha256}
+                self.record_path,
+                {"address": url if archive == downloaded else None, "sha256": sha256},
             )
         finally:
             shutil.rmtree(unpacked, ignore_errors=True)
-            if downloaded:  # wrong ones too; one that the user put there stays
+            if archive == downloaded:  # wrong ones too; one that the user put there stays
                 os.remove(archive)
 
-    def _archive_sha256(self, archive: str, url: str) -> str:
+    def _archive_sha256(self, archive: str, file: str, url: str) -> str:
         """The checksum of an archive, which must be that of the first use if there was one."""
         found = _sha256(archive)
-        expected = self.record().get(os.path.basename(archive), found)
+        expected = self.record().get(file, found)
         if found != expected:
             raise InputError(
                 f"{archive} of {url} has SHA-256 {found}, expected {expected}, which was recorded"

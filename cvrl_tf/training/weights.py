@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from cvrl_tf import files
-from cvrl_tf.errors import InputError
+from cvrl_tf.errors import InputError, reason
 from cvrl_tf.training import checkpoints
 from cvrl_tf.training.checkpoints import locate, restore
 from cvrl_tf.training.config import PretrainConfig
@@ -75,6 +75,9 @@ def save(model_dir: str, networks: Mapping[str, keras.Model], step: int) -> None
       model_dir: the directory.
       networks: by their names in checkpoints.
       step: number of training steps that the weights have seen.
+
+    Raises:
+      InputError: it cannot be written.
     """
     with files.literal_path(model_dir) as literal:
         manager = tf.train.CheckpointManager(
@@ -82,7 +85,14 @@ def save(model_dir: str, networks: Mapping[str, keras.Model], step: int) -> None
             RunDirectory(literal).checkpoints,
             max_to_keep=1,
         )
-        manager.save(checkpoint_number=step)
+        try:
+            manager.save(checkpoint_number=step)
+        except (tf.errors.OpError, OSError) as error:
+            raise InputError(
+                f"The checkpoint cannot be written to {RunDirectory(model_dir).checkpoints}"
+                f" ({reason(error)}): give yourself permission, free some space, or name"
+                " another directory."
+            ) from None
 
 
 def initialize(networks: Mapping[str, keras.Model], config: PretrainConfig) -> str:

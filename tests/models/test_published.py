@@ -2,17 +2,20 @@ import json
 import os
 import re
 import threading
+import time
 
 import numpy as np
 import pytest
 from archive_server import authors_archive, serve
+from commands import FORKSERVER
+from fetch_process import SMALL, fetch
 from official_network import random_weights, write_checkpoint
 
 from cvrl_tf import download, import_checkpoint
 from cvrl_tf.errors import InputError
 from cvrl_tf.exporting import description
 from cvrl_tf.models import build_backbone, load_pretrained, official, published
-from cvrl_tf.models.published import PUBLISHED, Published
+from cvrl_tf.models.published import PUBLISHED
 from cvrl_tf.training import origin, weights
 
 # The authors' checkpoint, where it is at hand: too large for this repository.
@@ -41,8 +44,7 @@ def made(tmp_path_factory):
 def cache(tmp_path, monkeypatch):
     """The directory of the published checkpoint in an empty cache; they are of r3d_small here."""
     monkeypatch.setenv("CVRL_TF_CACHE", str(tmp_path / "cache"))
-    small = Published("r3d_1x_k400_800ep.tar.gz", "Kinetics-400", 800, {}, backbone="r3d_small")
-    monkeypatch.setitem(PUBLISHED, NAME, small)
+    monkeypatch.setitem(PUBLISHED, NAME, SMALL)
     return tmp_path / "cache" / "official" / NAME
 
 
@@ -126,6 +128,13 @@ def test_an_archive_that_was_put_there_by_hand_is_used_without_network(cache, ma
         load_pretrained(NAME)
     assert "http://127.0.0.1:9/r3d_1x_k400_800ep.tar.gz cannot be downloaded" in str(error.value)
     assert f"download the file elsewhere and put it at {archive}, or" in str(error.value)
+    archive.mkdir()  # which is not the file
+    with pytest.raises(InputError, match=r"tar\.gz cannot be downloaded"):
+        load_pretrained(NAME)
+    archive.rmdir()
+    archive.write_bytes(b"<html></html>")
+    with pytest.raises(InputError, match=r"tar\.gz cannot be used .* Replace it\.$"):
+        load_pretrained(NAME)
     archive.write_bytes(made[1]["first"])
     _assert_weights(load_pretrained(NAME), made[0])
     assert sorted(os.listdir(cache)) == sorted([*FILES, archive.name])
@@ -148,8 +157,12 @@ def test_what_is_not_the_checkpoint_is_not_kept(server, cache, made, kind):
         "a page": r"cannot be used \(.*header.*\): expected a \.tar\.gz archive",
     }
     server.files[PATH] = wrong[kind]
-    with pytest.raises(InputError, match=messages[kind]):
+    with pytest.raises(InputError, match=messages[kind]) as error:
         load_pretrained(NAME)
+    remedy = (
+        f" It came from {server.url}{PATH} and is removed: the same command downloads it again."
+    )
+    assert str(error.value).endswith(remedy)
     assert os.listdir(cache) == ["lock"]
     server.files[PATH] = whole
     _assert_weights(load_pretrained(NAME), made[0])
@@ -188,10 +201,10 @@ def test_an_archive_that_is_not_that_of_the_first_use_is_refused(server, cache, 
 
 
 @pytest.mark.parametrize("what", ["the archive", "the checkpoint", "the directory"])
-def test_a_full_disk(server, cache, made, monkeypatch, what):
+def test_a_cache_that_cannot_be_written_to(server, cache, made, monkeypatch, what):
     cache.mkdir(parents=True)
     if what == "the archive":
-        os.symlink("/dev/full", cache / "r3d_1x_k400_800ep.tar.gz.partial")
+        os.symlink("/dev/full", cache / "r3d_1x_k400_800ep.tar.gz.downloaded.partial")
     elif what == "the checkpoint":
 
         def fail(*_):
@@ -202,7 +215,10 @@ def test_a_full_disk(server, cache, made, monkeypatch, what):
         cache.rmdir()
         cache.parent.rmdir()
         cache.parent.write_text("a file")
-    with pytest.raises(InputError, match=r"k400_800ep cannot be written \(N.*set CVRL_TF_CACHE"):
+    said = {
+        "the directory": r"Not a directory\): set CVRL_TF_CACHE to a directory that you may write",
+    }.get(what, r"No space left on device\): free some space \(400 MB\), or set CVRL_TF_CACHE to")
+    with pytest.raises(InputError, match=rf"k400_800ep cannot be written \({said}"):
         load_pretrained(NAME)
     monkeypatch.undo()
     if what != "the directory":
@@ -224,6 +240,50 @@ def test_a_second_process_waits_for_the_first(server, cache, made, capfd):
     for thread in threads:
         thread.join()
     assert prefixes == [f"{cache}/backbone-1"] * 2 and len(server.requests) == 1
+
+
+@pytest.mark.parametrize("point", ["downloading", "verifying", "recording"])
+def test_a_process_that_is_killed_while_a_second_one_waits(server, cache, made, tmp_path, point):
+    received = 2**20  # it is written in parts of this size
+    server.pauses = [received + 1000] if point == "downloading" else []
+    partial = cache / "r3d_1x_k400_800ep.tar.gz.downloaded.partial"
+
+    def start(name, *arguments):
+        log = tmp_path / name
+        log.touch()
+        arguments = (dict(os.environ), str(log), *arguments)
+        process = FORKSERVER.Process(target=fetch, args=arguments)
+        process.start()
+        return process, log
+
+    def wait(condition):
+        deadline = time.monotonic() + 300
+        while not condition():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+    first, first_log = start("first", point)
+    if point == "downloading":
+        wait(lambda: partial.exists() and partial.stat().st_size == received)
+    else:
+        wait(lambda: f"{point}\n" in first_log.read_text())
+    second, second_log = start("second")
+    wait(lambda: "is downloading k400_800ep; waiting for it" in second_log.read_text())
+    assert not (cache / "record.json").exists()
+    first.kill()
+    first.join()
+    assert first.exitcode == -9
+    server.resume.set()
+    second.join(300)
+    assert second.exitcode == 0, second_log.read_text()
+
+    backbone = load_pretrained(NAME)
+    _assert_weights(backbone, made[0])
+    digest = json.loads(second_log.read_text().splitlines()[-1])
+    assert digest == [float(weight.numpy().sum()) for weight in backbone.weights]
+    assert sorted(os.listdir(cache)) == FILES
+    wanted = [None, f"bytes={received}-"] if point == "downloading" else [None]
+    assert server.requests == [(PATH, x) for x in wanted]  # what was received is used
 
 
 def test_commands_take_its_name(server, cache, made, tmp_path, capsys):

@@ -1,4 +1,5 @@
 import os
+import re
 
 import numpy as np
 import pytest
@@ -62,6 +63,15 @@ def test_only_a_run_on_single_frames_is_inflated(image_run, tmp_path):
     assert (about.kind, about.step, about.model_dir) == ("run", 7, str(tmp_path))
     with pytest.raises(InputError, match=r"nowhere holds no config\.json"):
         origin.load_inflated("nowhere")
+
+
+def test_a_checkpoint_that_cannot_be_written_is_reported(tmp_path):
+    config = PretrainConfig(train_data="x", num_frames=4, backbone="r3d_small")
+    (tmp_path / "checkpoints").write_text("a file")
+    with pytest.raises(InputError) as error:
+        weights.save_imported(str(tmp_path), config.build_backbone(), None, 7)
+    said = rf"The checkpoint cannot be written to {tmp_path}/checkpoints \(.+\): give yourself"
+    assert re.match(said, str(error.value)) and "\n" not in str(error.value)
 
 
 def test_a_file_of_keras_is_inflated(monkeypatch):
