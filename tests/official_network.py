@@ -53,8 +53,8 @@ def stage_outputs(weights, clips, training=False, moments=None):
       weights: {key: value} of a backbone checkpoint.
       clips: (N, T, H, W, 3) float32 in [0, 1].
       training: whether activations are normalised with their own statistics, as in training.
-      moments: gets the float64 mean and unbiased variance of the activations before each
-        normalisation, by the key of the moving statistic that they move.
+      moments: gets the float64 mean and variance of the activations before each normalisation, each
+        with the number of these, by the key of the moving statistic that it moves.
     """
     moments = {} if moments is None else moments
 
@@ -67,8 +67,8 @@ def stage_outputs(weights, clips, training=False, moments=None):
     def normalize(x, name):
         rows = np.asarray(x, np.float64).reshape(-1, x.shape[-1])
         key = f"backbone/layer_with_weights-{name}"
-        moments[f"{key}/moving_mean{VALUE}"] = rows.mean(0)
-        moments[f"{key}/moving_variance{VALUE}"] = rows.var(0, ddof=1)
+        moments[f"{key}/moving_mean{VALUE}"] = rows.mean(0), len(rows)
+        moments[f"{key}/moving_variance{VALUE}"] = rows.var(0), len(rows)
         mean, variance = get(f"{name}/moving_mean"), get(f"{name}/moving_variance")
         if training:
             mean, variance = (x.astype("float32") for x in (rows.mean(0), rows.var(0)))
@@ -116,8 +116,10 @@ def before_the_pass(weights, clips):
     moments = {}
     stage_outputs(weights, clips, training=True, moments=moments)
     before = dict(weights)
-    for key, batch in moments.items():
-        grid = 16 if key.endswith(f"moving_mean{VALUE}") else 4
+    for key, (batch, count) in moments.items():
+        grid = 16
+        if key.endswith(f"moving_variance{VALUE}"):
+            grid, batch = 4, batch * count / (count - 1)
         start = (weights[key] - 0.1 * batch) / 0.9 * grid
         np.testing.assert_allclose(start, np.round(start), rtol=0, atol=0.05)
         before[key] = (np.round(start) / grid).astype("float32")
