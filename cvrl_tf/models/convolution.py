@@ -1,9 +1,9 @@
-"""Convolutions of clips that are safe in reduced precision, and fast on CPUs."""
+"""Convolutions of clips that are safe in reduced precision, and fast on each device."""
 
 import keras
 import tensorflow as tf
 
-from cvrl_tf.models import cpu_convolution, placement
+from cvrl_tf.models import faster_convolution, placement
 from cvrl_tf.models.folding import fold_space, unfold_space
 from cvrl_tf.models.padding import same_padding
 
@@ -11,7 +11,7 @@ from cvrl_tf.models.padding import same_padding
 class ClipConv3D(keras.layers.Conv3D):
     """Keras's Conv3D without bias and with 'same' padding: the same variables, the same results.
 
-    `convolve` computes it everywhere, but for kernels that have a faster form on CPUs.
+    `convolve` computes it everywhere, but for kernels that have a faster form where it runs.
 
     Inputs are (N, T, H, W, C); outputs (N, T', H', W', filters) in the compute dtype.
     """
@@ -20,8 +20,9 @@ class ClipConv3D(keras.layers.Conv3D):
         """Convolves `inputs`, with zeros beyond the border."""
         inputs = tf.cast(inputs, self.compute_dtype)
         kernel = tf.cast(self.kernel, self.compute_dtype)
-        form = cpu_convolution.faster_form(kernel, self.strides) if placement.on_cpu() else None
-        return (form or convolve)(inputs, kernel, self.strides)
+        forms = faster_convolution
+        form_of = forms.form_on_cpus if placement.on_cpu() else forms.form_on_accelerators
+        return (form_of(kernel, self.strides) or convolve)(inputs, kernel, self.strides)
 
 
 def convolve(inputs: tf.Tensor, kernel: tf.Tensor, strides: tuple[int, int, int]) -> tf.Tensor:

@@ -1,8 +1,9 @@
-"""Batch normalisation of clips that is exact over replicas and fused on one."""
+"""Batch normalisation of clips: exact over replicas, and fast on each device."""
 
 import contextlib
+import functools
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import keras
 import tensorflow as tf
@@ -33,10 +34,8 @@ def fixed_moving_statistics(fixed: bool = True) -> Iterator[None]:
 class ClipBatchNormalization(keras.layers.BatchNormalization):
     """Keras's BatchNormalization over the last axis, with the same variables and results.
 
-    In training the statistics are those of the joint batch of all replicas. On one replica the
-    fused kernel computes them. Over several, each replica's mean and centred second moment are
-    combined, which does not lose the variance of channels with a large mean, as the difference of
-    E[x^2] and E[x]^2 does in Keras's own synchronised layer.
+    In training the statistics are those of the joint batch of all replicas: `_normalized` computes
+    them everywhere, but on a single CPU, where TensorFlow's fused kernel is faster.
 
     Inputs are (N, ..., C) of rank 2 to 5; outputs have their shape and the compute dtype.
     """
@@ -44,29 +43,35 @@ class ClipBatchNormalization(keras.layers.BatchNormalization):
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Normalises `inputs`; `training` uses and moves the statistics of the batch."""
         inputs = tf.cast(inputs, self.compute_dtype)
+        if not (training and self.trainable):
+            return self._fused(inputs, self.moving_mean, self.moving_variance)[0]
         context = tf.distribute.get_replica_context()
-        use_batch = bool(training) and self.trainable
-        if use_batch and context is not None and context.num_replicas_in_sync > 1:
-            mean, variance = _joint_moments(inputs, context)
-            self._move(mean, variance)
-            scale = self.gamma * tf.math.rsqrt(variance + self.epsilon)
-            outputs = tf.cast(inputs, tf.float32) * scale + (self.beta - mean * scale)
-            return tf.cast(outputs, self.compute_dtype)
-        images = _as_images(inputs)
-        outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
-            x=images,
+        joint = context is not None and context.num_replicas_in_sync > 1
+        if joint or not placement.on_cpu():
+            average = _average_over(context) if joint else tf.identity
+            scale, offset = (tf.convert_to_tensor(value) for value in (self.gamma, self.beta))
+            outputs, mean, variance = _normalized(inputs, scale, offset, self.epsilon, average)
+        else:
+            outputs, mean, variance, *_ = self._fused(inputs)
+            # The kernel returns the unbiased variance; moving statistics keep the biased one.
+            count = tf.cast(tf.size(inputs, tf.int64) // inputs.shape[-1], tf.float32)
+            variance *= (count - 1.0) / count
+        self._move(mean, variance)
+        return outputs
+
+    def _fused(self, inputs: tf.Tensor, *statistics: tf.Tensor) -> list[tf.Tensor]:
+        """Results of TensorFlow's kernel, with `statistics` or, without, those of the batch."""
+        mean, variance = statistics or (tf.zeros([0]), tf.zeros([0]))
+        results = tf.raw_ops.FusedBatchNormV3(
+            x=_as_images(inputs),
             scale=self.gamma,
             offset=self.beta,
-            mean=self.moving_mean if not use_batch else tf.zeros([0]),
-            variance=self.moving_variance if not use_batch else tf.zeros([0]),
+            mean=mean,
+            variance=variance,
             epsilon=self.epsilon,
-            is_training=use_batch,
+            is_training=not statistics,
         )
-        if use_batch:
-            # The kernel returns the unbiased variance; moving statistics keep the biased one.
-            count = tf.cast(tf.size(images, tf.int64) // images.shape[-1], tf.float32)
-            self._move(mean, variance * (count - 1.0) / count)
-        return tf.reshape(outputs, tf.shape(inputs))
+        return [tf.reshape(results[0], tf.shape(inputs)), *results[1:]]
 
     def _move(self, mean: tf.Tensor, variance: tf.Tensor) -> None:
         if not _moving.on:
@@ -81,8 +86,8 @@ def _as_images(inputs: tf.Tensor) -> tf.Tensor:
     """(N, ..., C) as images for the fused kernel.
 
     On CPUs the kernel is fastest when each position is an image of one pixel. On accelerators that
-    batch may be too large: others reported that cuDNN refuses more than 65,535 images in inference
-    and 880,801 in training. There, only the frames of clips are folded into the batch.
+    batch may be too large: others reported that cuDNN refuses more than 65,535 images in inference.
+    There, only the frames of clips are folded into the batch.
     """
     if placement.on_cpu():
         return tf.reshape(inputs, [-1, 1, 1, inputs.shape[-1]])
@@ -92,13 +97,95 @@ def _as_images(inputs: tf.Tensor) -> tf.Tensor:
     return tf.reshape(inputs, tf.concat([tf.shape(inputs)[:-1], [*missing, inputs.shape[-1]]], 0))
 
 
-def _joint_moments(
-    inputs: tf.Tensor, context: tf.distribute.ReplicaContext
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Mean and variance (C,) float32 over all axes but the last and over all replicas."""
-    inputs = tf.cast(inputs, tf.float32)
-    axes = list(range(inputs.shape.rank - 1))
-    mean = context.all_reduce(tf.distribute.ReduceOp.MEAN, tf.reduce_mean(inputs, axes))
-    # Centred on the joint mean: a second pass, and no cancellation.
-    squares = tf.reduce_mean(tf.math.squared_difference(inputs, mean), axes)
-    return mean, context.all_reduce(tf.distribute.ReduceOp.MEAN, squares)
+Average = Callable[[tf.Tensor], tf.Tensor]
+
+
+def _average_over(context: tf.distribute.ReplicaContext) -> Average:
+    """The mean over replicas of a value of each."""
+    return lambda value: context.all_reduce(tf.distribute.ReduceOp.MEAN, value)
+
+
+def _normalized(
+    inputs: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, epsilon: float, average: Average
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """`inputs` normalised by the statistics of the joint batch.
+
+    The backward pass keeps `inputs` alone. The passes over them are compiled by XLA on
+    accelerators: cuDNN normalises bfloat16 in another layout only, so that half of a training step
+    was copies from and to it, and TensorFlow's own operations make a float32 copy each.
+
+    Args:
+      inputs: (N, ..., C), a floating-point type.
+      gamma: (C,) float32.
+      beta: (C,) float32.
+      epsilon: added to variances.
+      average: the mean over replicas of a tensor (C,) or (2, C).
+
+    Returns:
+      Outputs of the shape and type of `inputs`; mean and variance (C,) float32, biased and without
+      gradients.
+    """
+    shape = tf.shape(inputs)
+    mean_of, second_moment, scaled, upstream_means, input_gradient = _passes(placement.on_cpu())
+
+    @tf.custom_gradient
+    def normalize(rows: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor) -> tuple:
+        mean = average(mean_of(rows))
+        # Centred on the joint mean: a second pass, and no cancellation as in E[x^2] - E[x]^2.
+        variance = average(second_moment(rows, mean))
+        inverse = tf.math.rsqrt(variance + epsilon)
+        scale = gamma * inverse
+
+        def gradient(upstream: tf.Tensor, *_: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+            means = upstream_means(upstream, rows, mean)  # of the upstream, and times centred rows
+            joint = average(means)
+            count = tf.cast(tf.shape(rows)[0], tf.float32)
+            slope = tf.square(inverse) * joint[1]
+            inner = input_gradient(upstream, rows, mean, scale, joint[0], slope)
+            return inner, count * means[1] * inverse, count * means[0]
+
+        return (scaled(rows, scale, beta - mean * scale), mean, variance), gradient
+
+    rows = tf.reshape(inputs, [-1, inputs.shape[-1]])
+    outputs, mean, variance = normalize(rows, gamma, beta)
+    return tf.reshape(outputs, shape), tf.stop_gradient(mean), tf.stop_gradient(variance)
+
+
+@functools.cache
+def _passes(on_cpu: bool) -> list[Callable[..., tf.Tensor]]:
+    """The functions of rows (M, C) below, compiled or not."""
+    functions = [_mean, _second_moment, _scaled, _upstream_means, _input_gradient]
+    if on_cpu:
+        return functions
+    return [tf.function(function, jit_compile=True) for function in functions]
+
+
+def _mean(rows: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_mean(tf.cast(rows, tf.float32), 0)
+
+
+def _second_moment(rows: tf.Tensor, mean: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_mean(tf.math.squared_difference(tf.cast(rows, tf.float32), mean), 0)
+
+
+def _scaled(rows: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
+    return tf.cast(tf.cast(rows, tf.float32) * scale + offset, rows.dtype)
+
+
+def _upstream_means(upstream: tf.Tensor, rows: tf.Tensor, mean: tf.Tensor) -> tf.Tensor:
+    upstream = tf.cast(upstream, tf.float32)
+    centred = tf.cast(rows, tf.float32) - mean
+    return tf.stack([tf.reduce_mean(upstream, 0), tf.reduce_mean(upstream * centred, 0)])
+
+
+def _input_gradient(
+    upstream: tf.Tensor,
+    rows: tf.Tensor,
+    mean: tf.Tensor,
+    scale: tf.Tensor,
+    shift: tf.Tensor,
+    slope: tf.Tensor,
+) -> tf.Tensor:
+    centred = tf.cast(rows, tf.float32) - mean
+    inner = scale * (tf.cast(upstream, tf.float32) - shift - centred * slope)
+    return tf.cast(inner, rows.dtype)

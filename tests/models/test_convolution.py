@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 from cvrl_tf.models.convolution import ClipConv3D
-from cvrl_tf.models.cpu_convolution import CHANNELS_OF_PRODUCTS
+from cvrl_tf.models.faster_convolution import CHANNELS_OF_PRODUCTS
 
 # In bfloat16, Keras's layer sums in bfloat16 on CPUs without instructions for it; ours, as a
 # product, does not.

@@ -9,7 +9,7 @@ from tensorflow.python.framework import kernels
 from cvrl_tf.models import build_backbone, build_projection_head, placement
 from cvrl_tf.models.activation import ClipReLU
 from cvrl_tf.models.convolution import ClipConv3D
-from cvrl_tf.models.cpu_convolution import CHANNELS_OF_PRODUCTS
+from cvrl_tf.models.faster_convolution import CHANNELS_OF_PRODUCTS
 from cvrl_tf.models.normalization import ClipBatchNormalization
 from cvrl_tf.models.pooling import ClipMaxPooling3D
 
@@ -186,7 +186,7 @@ def test_batch_normalisation_of_accelerators_folds_frames_only(shape, images, mo
     monkeypatch.setattr(placement, "on_cpu", lambda: False)
     layer = ClipBatchNormalization()
     layer.build(shape)
-    function = tf.function(lambda x: layer(x, training=True))
+    function = tf.function(lambda x: layer(x, training=False))
     graph = function.get_concrete_function(tf.TensorSpec(shape)).graph
     (fused,) = [one for one in graph.get_operations() if one.type == "FusedBatchNormV3"]
     assert tuple(fused.inputs[0].shape) == images
@@ -234,7 +234,7 @@ def test_networks_of_accelerators_are_those_of_cpus(monkeypatch):
         results.append([np.array(loss), *(np.array(gradient).ravel() for gradient in gradients)])
     for cpu, accelerator in zip(*(result[1:] for result in results), strict=True):
         assert np.isfinite(accelerator).all()
-        if np.abs(cpu).max() > 1e-4:  # not the bias before a normalisation, whose gradient is 0
+        if np.abs(cpu).max() > 1e-3:  # not the bias before a normalisation, whose gradient is 0
             difference = np.linalg.norm(accelerator - cpu) / np.linalg.norm(cpu)
             assert difference < 1e-3
 
@@ -251,8 +251,10 @@ def test_every_operation_of_accelerators_has_a_gpu_kernel(dtype, monkeypatch):
     ]
     missing = set()
     for node in nodes:
-        computed = tf.as_dtype(node.attr["T"].type) if "T" in node.attr else None
-        if computed is None or not computed.is_floating:
+        if "T" not in node.attr or not node.attr["T"].type:  # no type, or a list of them
+            continue
+        computed = tf.as_dtype(node.attr["T"].type)
+        if not computed.is_floating:
             continue
         if not any(
             _takes(kernel, computed)
