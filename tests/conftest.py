@@ -11,6 +11,8 @@ import pytest
 import tensorflow as tf
 from small_records import make_video, write_shard
 
+# On GPUs, too, float32 is to be float32 here; TensorFlow multiplies in TF32 there.
+tf.config.experimental.enable_tensor_float_32_execution(False)
 # Replicas on one machine: must be set before TensorFlow starts.
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2

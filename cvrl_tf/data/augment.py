@@ -11,8 +11,6 @@ the authors' released code.
 
 import dataclasses
 import functools
-import os
-import tempfile
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Self
 
@@ -426,33 +424,6 @@ def _finish(channels: tf.Tensor, parameters: Parameters) -> tf.Tensor:
     channels = tf.where(parameters.grayscale, _grayscale(channels), channels)
     channels = tf.where(parameters.solarize & (channels >= 0.5), 1.0 - channels, channels)
     return tf.stack(tf.unstack(tf.clip_by_value(channels, 0.0, 1.0)), axis=-1)
-
-
-@functools.cache
-def start_compiler(device: str = "/CPU:0") -> str:
-    """Starts XLA on a device, by compiling a small program, without its lines on stderr.
-
-    It logs a few lines at its first use in a process, whatever TensorFlow's log level is.
-
-    Args:
-      device: whose compiler is meant.
-
-    Returns:
-      Why it cannot compile; "" if it can.
-    """
-    with tf.init_scope(), tempfile.TemporaryFile() as said:
-        stderr = os.dup(2)
-        os.dup2(said.fileno(), 2)
-        try:
-            with tf.device(device):
-                # On GPUs the exponential needs a file of CUDA that is missed most often.
-                tf.function(tf.exp, jit_compile=True)(tf.constant(0.0))
-        except tf.errors.OpError as error:
-            return str(error.message).strip().splitlines()[0]
-        finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)
-    return ""
 
 
 @tf.function

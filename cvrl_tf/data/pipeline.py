@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from cvrl_tf import compiler
 from cvrl_tf.data import augment, sampling
 from cvrl_tf.data.augment import RELEASED_GEOMETRY, Augmentation, Geometry
 from cvrl_tf.data.clips import ClipSpec, crop_clip
@@ -177,7 +178,7 @@ def pretraining_batches(
     Returns:
       Dataset of `ViewBatch`.
     """
-    augment.start_compiler()
+    compiler.start()
 
     def sample(serialized: tf.Tensor, epoch_seed: tf.Tensor) -> dict[str, tf.Tensor]:
         return sample_clips(videos.source.parse(serialized), views, epoch_seed)
@@ -235,7 +236,7 @@ def labelled_batches(
 
     Source: paper section 4.2; the released code.
     """
-    augment.start_compiler()
+    compiler.start()
 
     def sample(serialized: tf.Tensor, epoch_seed: tf.Tensor) -> dict[str, tf.Tensor]:
         record = videos.source.parse(serialized)

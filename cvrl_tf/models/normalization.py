@@ -4,10 +4,12 @@ import contextlib
 import functools
 import threading
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import keras
 import tensorflow as tf
 
+from cvrl_tf import compiler
 from cvrl_tf.models import placement
 from cvrl_tf.models.folding import fold_time
 
@@ -31,11 +33,20 @@ def fixed_moving_statistics(fixed: bool = True) -> Iterator[None]:
         _moving.on = before
 
 
+Average = Callable[[tf.Tensor], tf.Tensor]
+
+
+def _average_over(context: tf.distribute.ReplicaContext) -> Average:
+    """The mean over replicas of a value of each."""
+    return lambda value: context.all_reduce(tf.distribute.ReduceOp.MEAN, value)
+
+
 class ClipBatchNormalization(keras.layers.BatchNormalization):
     """Keras's BatchNormalization over the last axis, with the same variables and results.
 
-    In training the statistics are those of the joint batch of all replicas: `_normalized` computes
-    them everywhere, but on a single CPU, where TensorFlow's fused kernel is faster.
+    In training the statistics are those of the joint batch of all replicas. `_normalized` computes
+    them, with passes that XLA compiles on accelerators. A single replica where XLA is not used,
+    such as a CPU, has TensorFlow's fused kernel instead.
 
     Inputs are (N, ..., C) of rank 2 to 5; outputs have their shape and the compute dtype.
     """
@@ -47,15 +58,15 @@ class ClipBatchNormalization(keras.layers.BatchNormalization):
             return self._fused(inputs, self.moving_mean, self.moving_variance)[0]
         context = tf.distribute.get_replica_context()
         joint = context is not None and context.num_replicas_in_sync > 1
-        if joint or not placement.on_cpu():
+        compiled = not (placement.on_cpu() or compiler.problem())
+        if joint or compiled:
             average = _average_over(context) if joint else tf.identity
-            scale, offset = (tf.convert_to_tensor(value) for value in (self.gamma, self.beta))
-            outputs, mean, variance = _normalized(inputs, scale, offset, self.epsilon, average)
+            outputs, mean, variance = self._normalized(inputs, _passes(compiled), average)
         else:
             outputs, mean, variance, *_ = self._fused(inputs)
             # The kernel returns the unbiased variance; moving statistics keep the biased one.
             count = tf.cast(tf.size(inputs, tf.int64) // inputs.shape[-1], tf.float32)
-            variance *= (count - 1.0) / count
+            variance = variance * (count - 1.0) / count
         self._move(mean, variance)
         return outputs
 
@@ -72,6 +83,49 @@ class ClipBatchNormalization(keras.layers.BatchNormalization):
             is_training=not statistics,
         )
         return [tf.reshape(results[0], tf.shape(inputs)), *results[1:]]
+
+    def _normalized(
+        self, inputs: tf.Tensor, passes: "Passes", average: Average
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """`inputs` normalised by the statistics of the joint batch, with a gradient of its own.
+
+        The backward pass keeps `inputs` alone. Compiled, a pass reads and writes them once.
+        TensorFlow calls cuDNN's normalisation of bfloat16 in another layout only, so copies from
+        and to it were a fifth of a training step; its own operations make a float32 copy each.
+
+        Args:
+          inputs: (N, ..., C), a floating-point type.
+          passes: over the inputs.
+          average: the mean over replicas of a tensor (C,) or (2, C).
+
+        Returns:
+          Outputs of the shape and type of `inputs`; mean and variance (C,) float32, biased and
+          without gradients.
+        """
+
+        @tf.custom_gradient
+        def normalize(rows: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor) -> tuple:
+            mean = average(passes.mean(rows))
+            # Centred on the joint mean: a second pass, and no cancellation as in E[x^2] - E[x]^2.
+            variance = average(passes.second_moment(rows, mean))
+            inverse = tf.math.rsqrt(variance + self.epsilon)
+            scale = gamma * inverse
+
+            def gradient(upstream: tf.Tensor, *_: tf.Tensor) -> tuple:
+                means = passes.upstream_means(upstream, rows, mean)
+                joint = average(means)
+                count = tf.cast(tf.shape(rows)[0], tf.float32)
+                slope = tf.square(inverse) * joint[1]
+                inner = passes.input_gradient(upstream, rows, mean, scale, joint[0], slope)
+                return inner, count * means[1] * inverse, count * means[0]
+
+            return (passes.scaled(rows, scale, beta - mean * scale), mean, variance), gradient
+
+        rows = tf.reshape(inputs, [-1, inputs.shape[-1]])
+        weights = (tf.convert_to_tensor(value) for value in (self.gamma, self.beta))
+        outputs, mean, variance = normalize(rows, *weights)
+        outputs = tf.reshape(outputs, tf.shape(inputs))
+        return outputs, tf.stop_gradient(mean), tf.stop_gradient(variance)
 
     def _move(self, mean: tf.Tensor, variance: tf.Tensor) -> None:
         if not _moving.on:
@@ -97,67 +151,22 @@ def _as_images(inputs: tf.Tensor) -> tf.Tensor:
     return tf.reshape(inputs, tf.concat([tf.shape(inputs)[:-1], [*missing, inputs.shape[-1]]], 0))
 
 
-Average = Callable[[tf.Tensor], tf.Tensor]
+class Passes(NamedTuple):
+    """The functions below: passes over rows (M, C), with values (C,) float32 for each channel."""
 
-
-def _average_over(context: tf.distribute.ReplicaContext) -> Average:
-    """The mean over replicas of a value of each."""
-    return lambda value: context.all_reduce(tf.distribute.ReduceOp.MEAN, value)
-
-
-def _normalized(
-    inputs: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, epsilon: float, average: Average
-) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """`inputs` normalised by the statistics of the joint batch.
-
-    The backward pass keeps `inputs` alone. The passes over them are compiled by XLA on
-    accelerators: cuDNN normalises bfloat16 in another layout only, so that half of a training step
-    was copies from and to it, and TensorFlow's own operations make a float32 copy each.
-
-    Args:
-      inputs: (N, ..., C), a floating-point type.
-      gamma: (C,) float32.
-      beta: (C,) float32.
-      epsilon: added to variances.
-      average: the mean over replicas of a tensor (C,) or (2, C).
-
-    Returns:
-      Outputs of the shape and type of `inputs`; mean and variance (C,) float32, biased and without
-      gradients.
-    """
-    shape = tf.shape(inputs)
-    mean_of, second_moment, scaled, upstream_means, input_gradient = _passes(placement.on_cpu())
-
-    @tf.custom_gradient
-    def normalize(rows: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor) -> tuple:
-        mean = average(mean_of(rows))
-        # Centred on the joint mean: a second pass, and no cancellation as in E[x^2] - E[x]^2.
-        variance = average(second_moment(rows, mean))
-        inverse = tf.math.rsqrt(variance + epsilon)
-        scale = gamma * inverse
-
-        def gradient(upstream: tf.Tensor, *_: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            means = upstream_means(upstream, rows, mean)  # of the upstream, and times centred rows
-            joint = average(means)
-            count = tf.cast(tf.shape(rows)[0], tf.float32)
-            slope = tf.square(inverse) * joint[1]
-            inner = input_gradient(upstream, rows, mean, scale, joint[0], slope)
-            return inner, count * means[1] * inverse, count * means[0]
-
-        return (scaled(rows, scale, beta - mean * scale), mean, variance), gradient
-
-    rows = tf.reshape(inputs, [-1, inputs.shape[-1]])
-    outputs, mean, variance = normalize(rows, gamma, beta)
-    return tf.reshape(outputs, shape), tf.stop_gradient(mean), tf.stop_gradient(variance)
+    mean: Callable[..., tf.Tensor]
+    second_moment: Callable[..., tf.Tensor]
+    scaled: Callable[..., tf.Tensor]
+    upstream_means: Callable[..., tf.Tensor]
+    input_gradient: Callable[..., tf.Tensor]
 
 
 @functools.cache
-def _passes(on_cpu: bool) -> list[Callable[..., tf.Tensor]]:
-    """The functions of rows (M, C) below, compiled or not."""
-    functions = [_mean, _second_moment, _scaled, _upstream_means, _input_gradient]
-    if on_cpu:
+def _passes(compiled: bool) -> Passes:
+    functions = Passes(_mean, _second_moment, _scaled, _upstream_means, _input_gradient)
+    if not compiled:
         return functions
-    return [tf.function(function, jit_compile=True) for function in functions]
+    return Passes(*(tf.function(function, jit_compile=True) for function in functions))
 
 
 def _mean(rows: tf.Tensor) -> tf.Tensor:
@@ -173,6 +182,7 @@ def _scaled(rows: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
 
 
 def _upstream_means(upstream: tf.Tensor, rows: tf.Tensor, mean: tf.Tensor) -> tf.Tensor:
+    """(2, C): means of the upstream gradient, and of its products with the centred rows."""
     upstream = tf.cast(upstream, tf.float32)
     centred = tf.cast(rows, tf.float32) - mean
     return tf.stack([tf.reduce_mean(upstream, 0), tf.reduce_mean(upstream * centred, 0)])

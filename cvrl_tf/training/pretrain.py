@@ -8,7 +8,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from cvrl_tf.data import augment, checks, pipeline, records, subset
+from cvrl_tf import compiler
+from cvrl_tf.data import checks, pipeline, records, subset
 from cvrl_tf.data.labels import read_labels
 from cvrl_tf.data.lookup import find_source
 from cvrl_tf.data.source import IndexedSource
@@ -61,12 +62,12 @@ class Execution:
             chosen = "device" if on_gpus(strategy) else "host"
         if chosen != "device":
             return chosen
-        problem = augment.start_compiler(strategy.extended.worker_devices[0])
+        problem = compiler.problem(strategy.extended.worker_devices[0])
         if not problem:
             return chosen
         print(
-            f"note: XLA cannot compile on the device ({problem}): colours are augmented there"
-            " without it, more slowly.",
+            f"note: XLA cannot compile on the device ({problem}): colours and batch"
+            " normalisation are computed there without it, more slowly.",
             file=sys.stderr,
         )
         return "device_without_xla"

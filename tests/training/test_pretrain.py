@@ -6,8 +6,7 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.util import event_pb2
 
-from cvrl_tf import files
-from cvrl_tf.data import augment
+from cvrl_tf import compiler, files
 from cvrl_tf.data.labels import read_labels
 from cvrl_tf.errors import InputError
 from cvrl_tf.models import build_projection_head
@@ -211,9 +210,9 @@ def test_colours_change_on_the_device_if_it_is_a_gpu(one_replica, monkeypatch, c
     assert Execution().place_colors(one_replica) == "device"
     assert Execution(augment_on="host").place_colors(one_replica) == "host"
     assert capsys.readouterr().err == ""
-    monkeypatch.setattr(augment, "start_compiler", lambda device: "libdevice not found")
+    monkeypatch.setattr(compiler, "problem", lambda device: "libdevice not found")
     assert Execution().place_colors(one_replica) == "device_without_xla"
     assert capsys.readouterr().err == (
-        "note: XLA cannot compile on the device (libdevice not found): colours are augmented there"
-        " without it, more slowly.\n"
+        "note: XLA cannot compile on the device (libdevice not found): colours and batch"
+        " normalisation are computed there without it, more slowly.\n"
     )
