@@ -73,8 +73,8 @@ def folder(
     if not names:
         raise InputError(
             f"video_dir={video_dir} holds no class folders ({direct} videos directly in it):"
-            f" {_expected(video_dir)}; put the videos of each class in a folder of its name, or use"
-            " dataset=files for videos without labels."
+            f" {_expected(video_dir)}; put the videos of each class in a folder of its name; for"
+            " videos without labels, give files instead (the conversion takes dataset=files too)."
         )
     if not entries:
         raise _no_videos(video_dir, names, deeper)
