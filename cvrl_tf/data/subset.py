@@ -185,7 +185,7 @@ def positions(name: str, ids: Sequence[str], chosen: Sequence[str]) -> np.ndarra
     if missing:
         raise InputError(
             f"{len(missing)} of {len(wanted)} ids of the list are not in {name}, the first is"
-            f" '{missing[0]}': give the list that was made of these records."
+            f" '{missing[0]}': give the list that was made of these videos."
         )
     if len(found) > len(wanted):
         raise InputError(
