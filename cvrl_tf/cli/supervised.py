@@ -234,7 +234,9 @@ def prepare(flags: Values, recipe: Recipe, directory: Callable[[Origin], str]) -
     sizes.follow(flags, SupervisedConfig if untrained else origin.config, sizes.CLIP)
     sizes.fill(flags, {"test_crop_size": flags.crop_size})
     checks.note_crops(flags.crop_size, flags.test_crop_size)
-    train_clip = ClipSpec(flags.num_frames, flags.stride, flags.crop_size)
+    train_clip: ClipSpec | None = ClipSpec(flags.num_frames, flags.stride, flags.crop_size)
+    if "mode" in flags and flags.mode != "sgd":
+        train_clip = None  # features of training videos are made as those of test videos
     task = data_flags.read_task(flags, _test_clip(flags), train_clip)
     task = validation.add(task, flags.make(Validation), _test_clip(flags), flags.seed)
     number, devices = len(task.train.videos), strategy.num_replicas_in_sync

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from commands import run as _run
 
-from cvrl_tf import finetune
+from cvrl_tf import finetune, linear_eval
+from cvrl_tf.errors import InputError
 from cvrl_tf.training import metrics, run_config, weights
 from cvrl_tf.training.config import PretrainConfig
 
@@ -146,3 +147,14 @@ def test_fine_tuning_with_validation_tests_the_best_weights(data, tmp_path, caps
     assert result["checkpoint"]["step"] == best and result["train"]["videos"] == 8
     assert result["settings"]["validation_fraction"] == 0.4
     assert weights.load_backbone(str(directory))[1] == best
+
+
+def test_the_fast_modes_enlarge_small_videos(shards, tmp_path):
+    """Of 48x40 pixels here, for training and testing; in clips that are drawn they are refused."""
+    flags = [f"--train_data={shards}", f"--test_data={shards}", "--allow_overlap", "--crop_size=64"]
+    flags += ["--num_frames=2", "--num_clips=1", "--num_crops=1", "--backbone=color_histogram"]
+    flags += [f"--output_dir={tmp_path}"]
+    linear_eval.COMMAND.call(*flags, "--mode=fast", "--feature_clips=1")
+    assert _results(tmp_path)["views"]["size"] == 64
+    with pytest.raises(InputError, match="smaller than crop_size=64"):
+        linear_eval.COMMAND.call(*flags, "--mode=sgd")
