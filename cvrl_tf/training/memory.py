@@ -20,7 +20,7 @@ from cvrl_tf.models.resnet3d import BACKBONES, num_weights, outputs_per_pixel
 from cvrl_tf.training.config import PretrainConfig, RunConfig
 
 # Bytes of a step for each byte of the outputs of all convolutions, by `rematerialization.REMAT`.
-ACTIVATIONS = {"none": 2.3, "norm": 1.4, "block": 1.3}
+ACTIVATIONS = {"none": 2.3, "norm": 1.5, "block": 1.3}
 KEYS = 0.25  # the same of the forward pass of a momentum encoder
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 # A step is refused if even this part of the estimate exceeds the memory that is free.

@@ -62,7 +62,8 @@ def test_two_replicas_use_the_statistics_of_the_joint_batch(inputs, two_replicas
                 tape.watch(half)
                 outputs = layer(half, training=True)
                 loss = tf.reduce_sum(outputs**3)
-            return outputs, tape.gradient(loss, half)
+            sources = [half, layer.gamma.value, layer.beta.value]
+            return outputs, *tape.gradient(loss, sources)
 
         return two_replicas.run(step, args=(halves,))
 
@@ -77,6 +78,12 @@ def test_two_replicas_use_the_statistics_of_the_joint_batch(inputs, two_replicas
         loss = tf.reduce_sum(joint(tensor, training=True) ** 3)
     expected = tape.gradient(loss, tensor).numpy()
     np.testing.assert_allclose(results[1], expected, atol=5e-3 * np.abs(expected).max())
+    # Of scale and offset, the sum over the replicas; outputs may be off by 5e-3, as above.
+    y = centred / deviation
+    for found, terms, derivative in zip(results[2:], (3 * y**3, 3 * y**2), (y**2, y), strict=True):
+        tolerance = 5e-3 * 9 * np.abs(derivative).sum(axis=(0, 1, 2, 3)).max()
+        whole = terms.sum(axis=(0, 1, 2, 3))
+        np.testing.assert_allclose(found.reshape(2, -1).sum(axis=0), whole, atol=tolerance)
     np.testing.assert_allclose(layer.moving_mean.numpy(), joint.moving_mean.numpy(), rtol=1e-5)
     np.testing.assert_allclose(
         layer.moving_variance.numpy(), joint.moving_variance.numpy(), rtol=1e-4

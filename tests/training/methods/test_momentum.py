@@ -6,6 +6,8 @@ import tensorflow as tf
 
 from cvrl_tf.errors import InputError
 from cvrl_tf.models.normalization import ClipBatchNormalization
+from cvrl_tf.models.rematerialization import REMAT
+from cvrl_tf.models.resnet3d import BACKBONES, Architecture
 from cvrl_tf.training.contrastive_trainer import ContrastiveTrainer
 from cvrl_tf.training.methods import build_method
 from cvrl_tf.training.methods.cvrl import CVRL
@@ -176,6 +178,28 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(tiny, batches, two_r
     assert found_figures == pytest.approx(figures, rel=1e-4)
     for name, value in expected.items():
         np.testing.assert_allclose(found[name], value, atol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize(("loss", "accumulate"), [("infonce", 1), ("byol", 2)])
+def test_recomputed_activations_train_the_same_on_two_replicas(
+    tiny, batches, two_replicas, monkeypatch, loss, accumulate
+):
+    monkeypatch.undo()  # a backbone of one block, which has what is recomputed
+    monkeypatch.setitem(BACKBONES, "one_block", Architecture((1, 0, 0, 0), 4))
+    options = {"backbone": "one_block", "loss": loss, "accumulate": accumulate}
+    config = dataclasses.replace(tiny, learning_rate=0.01, **options)
+    results = []
+    for remat in REMAT:
+        trainer = _trainer(config, two_replicas, remat=remat)
+        loss_value = float(trainer.step(next(batches(two_replicas)))["loss"])
+        results.append((loss_value, _weights(trainer.method)))
+    expected_loss, expected = results[0]
+    for found_loss, found in results[1:]:
+        assert found_loss == pytest.approx(expected_loss, rel=1e-6)
+        for name, value in expected.items():
+            np.testing.assert_allclose(found[name], value, atol=1e-6, err_msg=name)
+    initial = _weights(build_method(config))
+    assert all(np.any(expected[name] != initial[name]) for name in expected if "conv" in name)
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
