@@ -19,8 +19,9 @@ from cvrl_tf.models import heads
 from cvrl_tf.models.resnet3d import BACKBONES, num_weights, outputs_per_pixel
 from cvrl_tf.training.config import PretrainConfig, RunConfig
 
-# Bytes of a step for each byte of the outputs of all convolutions, by `rematerialization.REMAT`.
-ACTIVATIONS = {"none": 2.3, "norm": 1.5, "block": 1.3}
+# Bytes of a step for each byte of the outputs of all convolutions, on CPUs and on GPUs, by
+# `rematerialization.REMAT`.
+ACTIVATIONS = {"none": (2.3, 2.05), "norm": (1.5, 1.0), "block": (1.3, 0.65)}
 KEYS = 0.25  # the same of the forward pass of a momentum encoder
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 # A step is refused if even this part of the estimate exceeds the memory that is free.
@@ -56,11 +57,13 @@ class StepMemory:
       config: of the run.
       num_devices: that share a batch.
       remat: one of `rematerialization.REMAT`.
+      on_gpus: whether the devices are GPUs.
     """
 
     config: RunConfig
     num_devices: int = 1
     remat: str = "none"
+    on_gpus: bool = False
 
     @property
     def num_clips(self) -> int:
@@ -72,7 +75,7 @@ class StepMemory:
         config = self.config
         values = outputs_per_pixel(BACKBONES[config.backbone]) * config.width_multiplier
         pixels = config.num_frames * config.crop_size**2
-        factor = ACTIVATIONS[self.remat] + KEYS * self._has_average()
+        factor = ACTIVATIONS[self.remat][self.on_gpus] + KEYS * self._has_average()
         return pixels * values * BYTES[config.precision] * factor
 
     def fixed_bytes(self) -> float:

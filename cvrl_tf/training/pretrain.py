@@ -186,7 +186,8 @@ def _of_the_loop(
 def _step_memory(
     config: PretrainConfig, strategy: tf.distribute.Strategy, execution: Execution
 ) -> memory.StepMemory:
-    return memory.StepMemory(config, strategy.num_replicas_in_sync, execution.remat)
+    number = strategy.num_replicas_in_sync
+    return memory.StepMemory(config, number, execution.remat, on_gpus(strategy))
 
 
 def _write_pairs(

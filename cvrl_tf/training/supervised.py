@@ -16,7 +16,7 @@ from cvrl_tf.training.config import FROZEN_LAYERS, SupervisedConfig
 from cvrl_tf.training.loop import DEFAULT_OPTIONS, LoopOptions, Run, TrainingData
 from cvrl_tf.training.schedule import WarmupCosine
 from cvrl_tf.training.selection import Selection
-from cvrl_tf.training.strategy import Workers
+from cvrl_tf.training.strategy import Workers, on_gpus
 from cvrl_tf.training.trainer import Figures, Trainer
 
 VALIDATION_FIGURE = "validation_accuracy"
@@ -150,10 +150,15 @@ def build_trainer(
     """
     config.check(num_videos, strategy.num_replicas_in_sync)
     if not config.frozen:
-        memory.check(memory.StepMemory(config, strategy.num_replicas_in_sync), strategy)
+        memory.check(_step_memory(config, strategy), strategy)
     with strategy.scope():
         warmup_steps = config.steps_of(config.warmup_epochs, num_videos)
         return SupervisedTrainer(config, backbone, warmup_steps, config.total_steps(num_videos))
+
+
+def _step_memory(config: SupervisedConfig, strategy: tf.distribute.Strategy) -> memory.StepMemory:
+    number = strategy.num_replicas_in_sync
+    return memory.StepMemory(config, number, on_gpus=on_gpus(strategy))
 
 
 def train(
@@ -184,7 +189,7 @@ def train(
         output_dir,
         config.total_steps(len(videos)),
         "linear classifier" if config.frozen else "fine-tuning",
-        step_memory=memory.StepMemory(config, trainer.strategy.num_replicas_in_sync),
+        step_memory=_step_memory(config, trainer.strategy),
     )
     if measure is not None:
         validation = config.validation

@@ -54,8 +54,12 @@ def test_activations_are_proportional_to_clips_and_width():
     assert StepMemory(wide).clip_bytes() == pytest.approx(2 * one)
     exact = StepMemory(dataclasses.replace(narrow, precision="float32"))
     assert exact.clip_bytes() == pytest.approx(2 * one)
-    kinds = [StepMemory(narrow, 1, kind).clip_bytes() for kind in memory.ACTIVATIONS]
-    assert kinds == sorted(kinds, reverse=True) and len(set(kinds)) == 3
+    for on_gpus in (False, True):
+        kinds = [StepMemory(narrow, 1, kind, on_gpus).clip_bytes() for kind in memory.ACTIVATIONS]
+        assert kinds == sorted(kinds, reverse=True) and len(set(kinds)) == 3
+    # Measured on an H100: 357 to 363 MB a clip, 112 with remat=block.
+    assert StepMemory(narrow, on_gpus=True).clip_bytes() == pytest.approx(360e6, rel=0.05)
+    assert StepMemory(narrow, 1, "block", True).clip_bytes() == pytest.approx(112e6, rel=0.05)
     assert StepMemory(dataclasses.replace(narrow, momentum_encoder=0.9)).clip_bytes() > one
     four = dataclasses.replace(narrow, clips_per_video=4, accumulate=2)
     assert StepMemory(four, 8).num_clips == 4 * 1024 // 8 // 2
