@@ -55,6 +55,7 @@ def in_this_process(monkeypatch):
     return started
 
 
+@pytest.mark.slow
 def test_a_table_is_reproduced_and_resumed(records, tmp_path, in_this_process, capsys):
     output, html = tmp_path / "out", tmp_path / "page.html"
     arguments = [f"--data={records}", f"--output_dir={output}", f"--pretrain_flags={TRIAL}"]
