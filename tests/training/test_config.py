@@ -95,7 +95,7 @@ def test_every_setting_of_training_has_help_that_ends_in_a_period():
 
 def test_shared_fields_are_declared_once():
     shared = {field.name for field in dataclasses.fields(RunConfig)}
-    assert len(shared) == 14
+    assert len(shared) == 15
     for cls in (PretrainConfig, SupervisedConfig):
         assert shared <= {field.name for field in dataclasses.fields(cls)}
         assert issubclass(cls, RunConfig)
