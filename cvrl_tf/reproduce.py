@@ -104,9 +104,9 @@ def main(flags: Values, name: str) -> int:
         _seeds(flags.seeds),
         tuple(flags.pretrain_flags.split()),
     )
-    for flag in ("shell", "html"):
-        if flags[flag].value:
-            files.check_writable(flags[flag].value, f"--{flag}={flags[flag].value}")
+    for flag, path in (("shell", flags.shell), ("html", flags.html)):
+        if path:
+            files.check_writable(path, f"--{flag}={path}")
     planned = plan.make(table, settings, _counted(table, settings))
     if flags.shell:
         files.write_atomically(flags.shell, plan.script(planned))
