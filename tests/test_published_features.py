@@ -161,7 +161,7 @@ def data(golden, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def imported(tmp_path_factory):
+def imported(server, tmp_path_factory):  # again for each of the servers
     """The directory of an import."""
     output = str(tmp_path_factory.mktemp("imported") / "run")
     import_checkpoint.COMMAND.call(f"--official={NAME}", f"--output={output}")
