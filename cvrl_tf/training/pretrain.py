@@ -55,7 +55,7 @@ class Execution:
     def place_colors(self, strategy: tf.distribute.Strategy) -> str:
         """Where and how replicas of `strategy` augment colours: `augment_on`, but for "auto".
 
-        Where XLA cannot compile on their devices, a note on stderr names the reason.
+        Where XLA is not used on their devices, a note on stderr names the reason.
         """
         chosen = self.augment_on
         if chosen == "auto":
@@ -66,7 +66,7 @@ class Execution:
         if not problem:
             return chosen
         print(
-            f"note: XLA cannot compile on the device ({problem}): colours and batch"
+            f"note: XLA is not used on the device ({problem}): colours and batch"
             " normalisation are computed there without it, more slowly.",
             file=sys.stderr,
         )

@@ -2,6 +2,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from graphs import ancestors
 
 from cvrl_tf.models.convolution import ClipConv3D
 from cvrl_tf.models.faster_convolution import CHANNELS_OF_PRODUCTS
@@ -114,14 +115,4 @@ def test_copies_for_the_gradient_are_not_made_in_the_forward_pass(kernel):
     copies = [op for op in copies if op.outputs[0].dtype == tf.bfloat16]
     assert {op.type for op in copies} == {"Pad", "ConcatV2"}
     upstream = graph.inputs[1].op
-    assert all(upstream in _ancestors(op) for op in copies)
-
-
-def _ancestors(operation):
-    found, rest = set(), [operation]
-    while rest:
-        one = rest.pop()
-        if one not in found:
-            found.add(one)
-            rest += [tensor.op for tensor in one.inputs] + list(one.control_inputs)
-    return found
+    assert all(upstream in ancestors(op) for op in copies)

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from graphs import ancestors
 
 from cvrl_tf.errors import InputError
 from cvrl_tf.models import build_backbone
@@ -54,13 +55,7 @@ def _graph(backbone, forward):
         return tape.gradient(loss, [v.value for v in backbone.trainable_variables])
 
     graph = step.get_concrete_function(tf.TensorSpec((4, 4, 32, 32, 3))).graph
-    found, rest = set(), [tensor.op for tensor in graph.outputs]
-    while rest:
-        operation = rest.pop()
-        if operation not in found:
-            found.add(operation)
-            rest += [tensor.op for tensor in operation.inputs] + list(operation.control_inputs)
-    return found
+    return ancestors(*(tensor.op for tensor in graph.outputs))
 
 
 def test_what_is_computed_again():

@@ -213,6 +213,6 @@ def test_colours_change_on_the_device_if_it_is_a_gpu(one_replica, monkeypatch, c
     monkeypatch.setattr(compiler, "problem", lambda device: "libdevice not found")
     assert Execution().place_colors(one_replica) == "device_without_xla"
     assert capsys.readouterr().err == (
-        "note: XLA cannot compile on the device (libdevice not found): colours and batch"
+        "note: XLA is not used on the device (libdevice not found): colours and batch"
         " normalisation are computed there without it, more slowly.\n"
     )
