@@ -24,6 +24,7 @@ from cvrl_tf.cli.application import Command
 from cvrl_tf.cli.flag import Flag, Values
 from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation import extraction
+from cvrl_tf.training.strategy import local_strategy
 
 FLAGS = {
     "Backbone": backbone_flags.FLAGS,
@@ -48,7 +49,8 @@ def main(flags: Values) -> None:
         raise InputError("--output is missing; --help shows an example.")
     writers = extraction.FEATURE_WRITERS
     extraction.check_output(flags.output, list(writers))
-    backbone, origin = backbone_flags.load(flags)
+    with local_strategy().scope():
+        backbone, origin = backbone_flags.load(flags)
     views = view_flags.of_run(flags, origin.config)
     network = extraction.features_of(backbone, views)
     write = writers[os.path.splitext(flags.output)[1]]

@@ -22,6 +22,7 @@ from cvrl_tf.cli.flag import Flag, Values
 from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation import knn, neighbor_page, probes, report
 from cvrl_tf.training.config import MAX_SEED
+from cvrl_tf.training.strategy import local_strategy
 
 FLAGS = {
     "Backbone": (
@@ -65,7 +66,8 @@ def main(flags: Values) -> None:
     data_flags.check_given(flags)
     if flags.html:
         files.check_writable(flags.html, f"--html={flags.html}")
-    backbone, origin = backbone_flags.load(flags, seed=flags.seed)
+    with local_strategy().scope():
+        backbone, origin = backbone_flags.load(flags, seed=flags.seed)
     output = flags.output_dir
     if not output:
         if origin.model_dir is None:

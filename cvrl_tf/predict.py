@@ -22,7 +22,7 @@ from cvrl_tf.evaluation import classifier as classifiers
 from cvrl_tf.evaluation import extraction, prediction_page
 from cvrl_tf.evaluation.feature_store import StoredFeatures
 from cvrl_tf.evaluation.predictions import Predictions
-from cvrl_tf.training.strategy import prepare_devices
+from cvrl_tf.training.strategy import local_strategy
 
 FLAGS = {
     "Classifier": (
@@ -59,8 +59,8 @@ def main(flags: Values) -> None:
     extraction.check_output(flags.output, [".csv"])
     if flags.html:
         files.check_writable(flags.html, f"--html={flags.html}")
-    prepare_devices()
-    classifier = classifiers.load(flags.model_dir)
+    with local_strategy().scope():
+        classifier = classifiers.load(flags.model_dir)
     views = view_flags.of_classifier(flags, classifier.views)
     videos = video_flags.find(flags, views.clip)
     predicted: list[Predictions] = []

@@ -21,7 +21,7 @@ from cvrl_tf.data.augment import Geometry
 from cvrl_tf.data.clips import ClipSpec
 from cvrl_tf.evaluation import classification, report, validation
 from cvrl_tf.evaluation.classification import LabelledData, Task
-from cvrl_tf.evaluation.inference import OmittedRecords
+from cvrl_tf.evaluation.inference import Computation, OmittedRecords
 from cvrl_tf.evaluation.report import Checkpoint, fingerprint_weights
 from cvrl_tf.evaluation.views import EvaluationViews
 from cvrl_tf.training import checkpoints, supervised
@@ -152,7 +152,7 @@ class Evaluation:
         if not Workers(self.strategy).is_chief:
             return
         probabilities = classification.predict(
-            trainer.probabilities, self.task.test, self.test_views
+            _probabilities(trainer), self.task.test, self.test_views
         )
         checkpoint = Checkpoint.of(self.backbone, self.origin)
         if not config.frozen:
@@ -165,11 +165,8 @@ class Evaluation:
         self, trainer: SupervisedTrainer, data: LabelledData
     ) -> Callable[[], dict[str, float]]:
         """What measures the accuracy on the validation videos."""
-        clip = _test_clip(self.flags)
-        views = EvaluationViews(clip, VALIDATION_CLIPS)
-        # Traced once for all measurements.
-        shape = tf.TensorSpec([None, clip.frames, clip.size, clip.size, 3])
-        probabilities = tf.function(trainer.probabilities, input_signature=[shape])
+        views = EvaluationViews(_test_clip(self.flags), VALIDATION_CLIPS)
+        probabilities = _probabilities(trainer)
         omitted = OmittedRecords(data.videos, "validation")
 
         def measure() -> dict[str, float]:
@@ -246,6 +243,10 @@ def prepare(flags: Values, recipe: Recipe, directory: Callable[[Origin], str]) -
     )
     sizes.follow_length(flags, flags.epochs)
     return Evaluation(flags, strategy, task, backbone, origin, start)
+
+
+def _probabilities(trainer: SupervisedTrainer) -> Computation:
+    return Computation(trainer.probabilities, (trainer.backbone, trainer.classifier))
 
 
 def _test_clip(flags: Values) -> ClipSpec:

@@ -1,11 +1,9 @@
 """What the supervised evaluations share: labelled data, the test on many views, its result."""
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from cvrl_tf.data import checks, subset
 from cvrl_tf.data.clips import ClipSpec
@@ -13,7 +11,7 @@ from cvrl_tf.data.labels import RecordLabels, check_classes, read_labels
 from cvrl_tf.data.lookup import find_source
 from cvrl_tf.data.source import IndexedSource
 from cvrl_tf.evaluation import accuracy, class_names, overlap, report
-from cvrl_tf.evaluation.inference import map_records
+from cvrl_tf.evaluation.inference import Computation, map_records
 from cvrl_tf.evaluation.overlap import Overlap
 from cvrl_tf.evaluation.predictions import Predictions
 from cvrl_tf.evaluation.report import Checkpoint, Result
@@ -136,7 +134,7 @@ def read_task(train: DataChoice, test: DataChoice, allow_overlap: bool = False) 
 
 
 def predict(
-    probabilities: Callable[[tf.Tensor], tf.Tensor],
+    probabilities: Computation,
     data: LabelledData,
     views: EvaluationViews,
     description: str = "testing",
@@ -144,7 +142,7 @@ def predict(
     """The mean over the views of each video of its class probabilities.
 
     Args:
-      probabilities: from clips (n, T, size, size, 3) float32 in [0, 1] to (n, C) float32.
+      probabilities: (n, C) float32 of clips.
       data: the N videos.
       views: the views of each video.
       description: of the progress bar.

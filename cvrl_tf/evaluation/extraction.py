@@ -29,7 +29,7 @@ from cvrl_tf.evaluation import feature_store, thumbnails
 from cvrl_tf.evaluation.decoding import Decoding, settings_of
 from cvrl_tf.evaluation.feature_store import FeatureStore, StoredFeatures
 from cvrl_tf.evaluation.features import identify
-from cvrl_tf.evaluation.inference import map_records, map_videos
+from cvrl_tf.evaluation.inference import Computation, map_records, map_videos
 from cvrl_tf.evaluation.thumbnails import Strip
 from cvrl_tf.evaluation.views import EvaluationViews
 from cvrl_tf.progress import Progress
@@ -55,6 +55,11 @@ class Network:
     models: Sequence[keras.Model]
     views: EvaluationViews
 
+    @property
+    def computation(self) -> Computation:
+        """For all views of all videos."""
+        return Computation(self.function, tuple(self.models))
+
 
 @dataclasses.dataclass(frozen=True)
 class Records:
@@ -73,7 +78,7 @@ class Records:
           InputError: a record that cannot be read.
         """
         for video in map_records(
-            network.function,
+            network.computation,
             self.videos,
             network.views,
             network.values,
@@ -126,7 +131,8 @@ class VideoFiles:
 
             decoding = Decoding(left, network.views, running, note)
             videos = decoding.dataset()
-            for video in map_videos(network.function, videos, lambda video: video, network.views):
+            found = map_videos(network.computation, videos, lambda video: video, network.views)
+            for video in found:
                 store.append(video.values, video.label, video.id)
                 progress.update()
             decoding.check()

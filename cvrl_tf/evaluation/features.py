@@ -15,7 +15,7 @@ from cvrl_tf.data.source import IndexedSource
 from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation import feature_store
 from cvrl_tf.evaluation.feature_store import StoredFeatures
-from cvrl_tf.evaluation.inference import OmittedRecords, map_records
+from cvrl_tf.evaluation.inference import Computation, OmittedRecords, map_records
 from cvrl_tf.evaluation.report import fingerprint_weights
 from cvrl_tf.evaluation.views import EvaluationViews
 
@@ -25,7 +25,7 @@ class Features:
     """Features of a data set.
 
     Attributes:
-      values: (N, D) float32, of Euclidean norm 1.
+      values: (N, D) float32, of Euclidean norm 1; of others, float16 too, or mapped from a file.
       labels: (N,) int64, class indices.
       ids: N record ids.
     """
@@ -48,6 +48,11 @@ class FrozenFeatures:
     def __call__(self, clips: tf.Tensor) -> tf.Tensor:
         """Features (n, D) of clips (n, T, H, W, 3) in [0, 1]."""
         return tf.math.l2_normalize(self.backbone(clips, training=False), axis=1)
+
+    @property
+    def computation(self) -> Computation:
+        """For all views of all videos."""
+        return Computation(self, (self.backbone,))
 
 
 def extract_features(
@@ -73,21 +78,23 @@ def extract_features(
       InputError: a record that is damaged or not in the layout, unless it is omitted; or a record
         without a label.
     """
-    values, labels, ids = [], [], []
-    function = FrozenFeatures(backbone)
-    for video in map_records(function, videos, views, description, omitted=omitted):
+    values = np.empty((len(videos), backbone.output_shape[-1]), np.float32)
+    labels: list[int] = []
+    ids: list[str] = []
+    computation = FrozenFeatures(backbone).computation
+    for video in map_records(computation, videos, views, description, omitted=omitted):
         if video.label < 0:
             raise InputError(
                 f"The record '{video.id}' of {videos.name} has no label: evaluation needs labelled"
                 " records; convert with class folders or lists."
             )
         mean = video.values.mean(axis=0)
-        values.append(mean / max(np.linalg.norm(mean), 1e-12))
+        values[len(ids)] = mean / max(np.linalg.norm(mean), 1e-12)
         labels.append(video.label)
         ids.append(video.id)
-    if not values:
+    if not ids:
         raise InputError(f"None of the {len(videos)} records of {videos.name} can be read.")
-    return Features(np.stack(values), np.array(labels, np.int64), ids)
+    return Features(values[: len(ids)], np.array(labels, np.int64), ids)
 
 
 def identify(
@@ -148,8 +155,9 @@ def cached_features(
     row = len(views), backbone.output_shape[-1]
     with feature_store.open_store(directory, identity, row) as store:
         if not store.complete:
+            computation = FrozenFeatures(backbone).computation
             for video in map_records(
-                FrozenFeatures(backbone), videos, views, description, first_video=len(store.ids)
+                computation, videos, views, description, first_video=len(store.ids)
             ):
                 store.append(video.values, video.label, video.id)
             store.finish()

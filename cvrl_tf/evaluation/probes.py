@@ -3,12 +3,14 @@
 import dataclasses
 
 import numpy as np
+import tensorflow as tf
 
 from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation.features import Features
 
 VOTE_TEMPERATURE = 0.07
-COSINES = 2**25  # of test videos with all training videos, in memory at a time
+# Videos whose features and cosines are in memory at a time: 0.3 GB with 2048 features.
+TRAIN_ROWS, TEST_ROWS = 2**13, 2**12
 
 
 def check_number(num_videos: int, num_neighbors: int) -> None:
@@ -36,25 +38,47 @@ class Neighbors:
 def nearest(train: Features, test: Features, count: int) -> Neighbors:
     """Finds the nearest training videos of each test video.
 
+    They are compared in blocks, so that memory does not grow with the number of videos beyond that
+    of the features and of the result. Features may be mapped from a file, as float16 too; cosines
+    are computed in float32.
+
     Args:
       train: features of norm 1.
       test: features of norm 1.
-      count: K. Of equally near ones among them the earlier comes first.
+      count: K. Of equally near ones the earlier is nearer.
 
     Raises:
       InputError: fewer training videos than `count`.
     """
     check_number(len(train.values), count)
-    chunk = max(1, COSINES // len(train.values))
-    indices, cosines = [], []
-    for first in range(0, len(test.values), chunk):
-        rows = test.values[first : first + chunk] @ train.values.T
-        found = np.argpartition(-rows, count - 1, axis=1)[:, :count]
-        found.sort(axis=1)
-        order = np.argsort(-np.take_along_axis(rows, found, axis=1), axis=1, kind="stable")
-        indices.append(np.take_along_axis(found, order, axis=1))
-        cosines.append(np.take_along_axis(rows, indices[-1], axis=1))
-    return Neighbors(np.concatenate(indices), np.concatenate(cosines))
+    number = len(test.values)
+    found = Neighbors(np.empty((number, count), np.int64), np.empty((number, count), np.float32))
+    for first in range(0, number, TEST_ROWS):
+        part = slice(first, first + TEST_ROWS)
+        queries = test.values[part].astype(np.float32, copy=False)
+        found.indices[part], found.cosines[part] = _nearest_of(queries, train.values, count)
+    return found
+
+
+def _nearest_of(queries: np.ndarray, rows: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Indices and cosines, (n, count), of the rows nearest to each of n queries."""
+    indices = np.empty((len(queries), 0), np.int64)
+    cosines = np.empty((len(queries), 0), np.float32)
+    for first in range(0, len(rows), TRAIN_ROWS):
+        block = rows[first : first + TRAIN_ROWS].astype(np.float32, copy=False)
+        more, places = _largest(queries @ block.T, count)
+        # Of equal values the first are kept: those of earlier blocks.
+        cosines, kept = _largest(np.concatenate([cosines, more], axis=1), count)
+        indices = np.concatenate([indices, first + places], axis=1)
+        indices = np.take_along_axis(indices, kept, axis=1)
+    return indices, cosines
+
+
+def _largest(values: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The largest values of each row, or all, and their places; of equal ones the first."""
+    with tf.device("CPU:0"):
+        found = tf.math.top_k(values, min(count, values.shape[1]), index_type=tf.int64)
+    return found.values.numpy(), found.indices.numpy()
 
 
 def knn_votes(

@@ -1,10 +1,8 @@
 """Validation videos of a supervised evaluation: given, or held out of the training videos."""
 
 import dataclasses
-from collections.abc import Callable
 
 import numpy as np
-import tensorflow as tf
 
 from cvrl_tf import progress
 from cvrl_tf.data import subset
@@ -13,7 +11,7 @@ from cvrl_tf.data.groups import groups_of
 from cvrl_tf.data.labels import check_classes
 from cvrl_tf.evaluation import class_names, overlap
 from cvrl_tf.evaluation.classification import DataChoice, LabelledData, Task
-from cvrl_tf.evaluation.inference import OmittedRecords, map_records
+from cvrl_tf.evaluation.inference import Computation, OmittedRecords, map_records
 from cvrl_tf.evaluation.views import EvaluationViews
 from cvrl_tf.training.config import Validation
 
@@ -50,7 +48,7 @@ def add(task: Task, validation: Validation, clip: ClipSpec, seed: int) -> Task:
 
 
 def accuracy(
-    probabilities: Callable[[tf.Tensor], tf.Tensor],
+    probabilities: Computation,
     data: LabelledData,
     views: EvaluationViews,
     omitted: OmittedRecords,

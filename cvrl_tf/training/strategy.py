@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -74,9 +75,34 @@ def make_strategy(name: str = "auto") -> tf.distribute.Strategy:
             )
         return rendezvous.connect(workers, index)
     gpus = tf.config.list_logical_devices("GPU")
-    if gpus and (name == "mirrored" or (name == "auto" and len(gpus) > 1)):
+    if gpus and name == "mirrored":
+        return tf.distribute.MirroredStrategy([gpu.name for gpu in gpus])
+    if name == "auto":
+        return local_strategy()
+    return tf.distribute.OneDeviceStrategy(gpus[0].name if gpus else "/CPU:0")
+
+
+def local_strategy() -> tf.distribute.Strategy:
+    """All GPUs of this machine, or the CPU, whatever TF_CONFIG names."""
+    prepare_devices()
+    gpus = tf.config.list_logical_devices("GPU")
+    if len(gpus) > 1:
         return tf.distribute.MirroredStrategy([gpu.name for gpu in gpus])
     return tf.distribute.OneDeviceStrategy(gpus[0].name if gpus else "/CPU:0")
+
+
+def strategy_of(model: keras.Model) -> tf.distribute.Strategy | None:
+    """The strategy of a network whose weights are on several devices of this machine.
+
+    Returns:
+      None where the weights are on one device, and for a TPU or several machines: an evaluation is
+      that of one process, which the others do not take part in.
+    """
+    if not model.variables:
+        return None
+    # Keras has no name for it; a variable of `MirroredStrategy` and its kin has.
+    strategy = getattr(model.variables[0].value, "distribute_strategy", None)
+    return strategy if isinstance(strategy, tf.distribute.MirroredStrategy) else None
 
 
 def on_gpus(strategy: tf.distribute.Strategy) -> bool:

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 from cvrl_tf.evaluation import probes
 from cvrl_tf.evaluation.features import Features
@@ -29,13 +30,27 @@ def test_votes_are_weighted_by_similarity():
     assert _predict(train, test, 1, temperature=10.0).tolist() == [5]
 
 
-def test_knn_in_chunks_is_the_same(monkeypatch):
-    rng = np.random.default_rng(0)
-    train = _features(rng.uniform(0, 360, 50), rng.integers(0, 4, 50))
-    test = _features(rng.uniform(0, 360, 23), rng.integers(0, 4, 23))
-    whole = _predict(train, test, 5)
-    monkeypatch.setattr(probes, "COSINES", 7 * 50)
-    np.testing.assert_array_equal(_predict(train, test, 5), whole)
+@pytest.mark.parametrize("count", [1, 5, 50])
+@pytest.mark.parametrize("train_rows", [3, 7, 50, 64])
+def test_neighbors_in_blocks_are_those_of_the_whole(tmp_path, monkeypatch, count, train_rows):
+    """Cosines are whole numbers of quarters: exact in any order of sums, and many are equal."""
+    rng = np.random.default_rng(count)
+    values = rng.integers(-2, 3, (73, 6)).astype(np.float16) / 2
+    np.save(tmp_path / "train.npy", values[:50])
+    mapped = np.load(tmp_path / "train.npy", mmap_mode="r")
+    train, test = (
+        Features(rows, np.zeros(len(rows), int), [""] * len(rows)) for rows in (mapped, values[50:])
+    )
+    cosines = values[50:].astype(float) @ values[:50].astype(float).T
+    expected = np.argsort(-cosines, axis=1, kind="stable")[:, :count]
+    boundary = np.sort(-cosines, axis=1)
+    assert count == 50 or (boundary[:, count - 1] == boundary[:, count]).any()
+    monkeypatch.setattr(probes, "TRAIN_ROWS", train_rows)
+    monkeypatch.setattr(probes, "TEST_ROWS", 10)
+    found = probes.nearest(train, test, count)
+    np.testing.assert_array_equal(found.indices, expected)
+    assert found.indices.dtype == np.int64 and found.cosines.dtype == np.float32
+    np.testing.assert_array_equal(found.cosines, np.take_along_axis(cosines, expected, axis=1))
 
 
 def test_tiny_temperature_does_not_overflow():

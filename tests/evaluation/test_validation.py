@@ -11,7 +11,7 @@ from cvrl_tf.data.clips import ClipSpec
 from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation import classification, validation
 from cvrl_tf.evaluation.classification import DataChoice
-from cvrl_tf.evaluation.inference import OmittedRecords
+from cvrl_tf.evaluation.inference import Computation, OmittedRecords
 from cvrl_tf.evaluation.views import EvaluationViews
 from cvrl_tf.training.config import Validation
 
@@ -137,9 +137,10 @@ def test_records_that_cannot_be_read_are_omitted_and_named_once(data, tmp_path, 
     found = DataChoice(path, "validation_data", CLIP).read()
     views = EvaluationViews(CLIP, 2)
 
-    def red(clips):  # red or green, whichever is brighter
+    def colors(clips):  # red or green, whichever is brighter
         return tf.nn.softmax(100 * tf.reduce_mean(clips, axis=[1, 2, 3])[:, :2])
 
+    red = Computation(colors, ())
     hits = classification.predict(red, found, views).argmax(axis=1) == found.labels.labels
     assert 0 < hits.sum() < 5  # so that an accuracy of other videos or labels is another one
     damage(path, 1, 4)

@@ -9,7 +9,8 @@ from cvrl_tf.data.lookup import find_source
 from cvrl_tf.data.pipeline import LabelledBatch
 from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation import classification
-from cvrl_tf.evaluation.views import EvaluationViews
+from cvrl_tf.evaluation.inference import Computation
+from cvrl_tf.evaluation.views import EvaluationViews, sample_views
 from cvrl_tf.models import build_backbone
 from cvrl_tf.training import loop, metrics, run_config, supervised
 from cvrl_tf.training.config import PretrainConfig, SupervisedConfig, Validation
@@ -292,9 +293,12 @@ def test_five_videos_in_batches_of_four_on_two_replicas(two_replicas, tmp_path, 
         for path, value in _weights(network).items():
             assert np.isfinite(value).all(), path
     views = EvaluationViews(config.clip, num_clips=1)
-    probabilities = classification.predict(trainer.probabilities, data, views)
+    computation = Computation(trainer.probabilities, (trainer.backbone, trainer.classifier))
+    probabilities = classification.predict(computation, data, views)
     assert probabilities.shape == (5, 2)
-    np.testing.assert_allclose(probabilities.sum(axis=1), 1.0, rtol=1e-5)
+    frames = [tf.constant(make_video(number, label=0).frames) for number in range(5)]
+    clips = tf.concat([sample_views(video, views) for video in frames], axis=0)
+    np.testing.assert_allclose(probabilities, trainer.probabilities(clips), atol=1e-5)
 
 
 @pytest.mark.parametrize(
