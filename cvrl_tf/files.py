@@ -1,7 +1,10 @@
 """Files, local and remote: atomic writes, copies to work on, file systems loaded when needed."""
 
+import concurrent.futures
 import contextlib
+import errno
 import fcntl
+import fnmatch
 import glob
 import json
 import os
@@ -10,15 +13,16 @@ import socket
 import tempfile
 import uuid
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import IO, Any
 
 import tensorflow as tf
 
-from cvrl_tf import progress
+from cvrl_tf import progress, remote
 from cvrl_tf.errors import InputError, reason
 
 _COPY_BYTES = 8 * 2**20
+_REQUESTS_AT_ONCE = 16
 _PATTERN_CHARACTERS = re.compile(r"[][*?\\]")
 _TEMPORARY = re.compile(r"\.tmp-[0-9a-f]{32}$")
 
@@ -120,6 +124,35 @@ def read_text(path: str) -> str:
         return file.read()
 
 
+def read_bytes(path: str) -> bytes:
+    """Reads the file at `path`."""
+    with remote.RemoteFile(path) if is_remote(path) else open(path, "rb") as file:
+        return file.read()
+
+
+def size(path: str) -> int:
+    """The size of a file in bytes; raises OSError or tf.errors.OpError where there is none."""
+    found = sizes([path])[path]
+    if found is None:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+    return found
+
+
+def sizes(paths: Sequence[str]) -> dict[str, int | None]:
+    """The sizes of files of one directory in bytes, None where there is no such file, by path."""
+    if paths and paths[0].startswith("s3://"):
+        return remote.sizes(paths)
+
+    def size_of(path: str) -> int | None:
+        try:
+            return remote.persistently(path, lambda: tf.io.gfile.stat(path).length)
+        except tf.errors.NotFoundError:
+            return None
+
+    with concurrent.futures.ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
+        return dict(zip(paths, pool.map(size_of, paths), strict=True))
+
+
 def read_json(path: str) -> dict[str, Any]:
     """Reads the JSON object at `path`."""
     return json.loads(read_text(path))
@@ -130,6 +163,8 @@ def names_in(directory: str) -> list[str]:
 
     Object stores have no empty directories: one that was made is there with its first file.
     """
+    if directory.startswith("s3://"):
+        return sorted(remote.names_in(directory))
     try:
         return sorted(name.rstrip("/") for name in tf.io.gfile.listdir(directory))
     except tf.errors.NotFoundError:
@@ -148,13 +183,22 @@ def load_file_systems(*paths: str) -> None:
     such a path. It aborts the interpreter at its end, which `commandline.run` prevents.
 
     Raises:
-      InputError: tensorflow-io is not installed, or does not load with this TensorFlow.
+      InputError: tensorflow-io or boto3, with which s3:// is read, is not installed, or does not
+        load with this TensorFlow; or a bucket of s3:// cannot be reached.
     """
     parts = [part.strip() for path in paths for part in path.split(",")]
     schemes = {part.partition("://")[0] for part in parts if is_remote(part)}
-    if schemes <= set(tf.io.gfile.get_registered_schemes()):
-        return
+    if not schemes <= set(tf.io.gfile.get_registered_schemes()):
+        _load_tensorflow_io(schemes)
+    for part in parts:
+        if part.startswith("s3://"):
+            remote.check_bucket("/".join(part.split("/")[:3]))
+
+
+def _load_tensorflow_io(schemes: set[str]) -> None:
     try:
+        if "s3" in schemes:
+            import boto3  # noqa: F401
         with warnings.catch_warnings(record=True) as caught:  # what it says when it does not load
             import tensorflow_io  # noqa: F401
         reasons = [str(warning.message) for warning in caught]
@@ -163,8 +207,9 @@ def load_file_systems(*paths: str) -> None:
     missing = sorted(schemes - set(tf.io.gfile.get_registered_schemes()))
     if missing:
         reason = reasons[0].strip().splitlines()[0] if reasons else "it does not know them"
+        needed = "tensorflow-io and boto3" if missing[0] == "s3" else "tensorflow-io"
         raise InputError(
-            f"Found a path with {missing[0]}://, which needs tensorflow-io ({reason}): expected"
+            f"Found a path with {missing[0]}://, which needs {needed} ({reason}): expected"
             f" TensorFlow 2.17 or older (found {tf.__version__}) and pip install -e '.[remote]' in"
             " the clone of this package."
         )
@@ -203,11 +248,29 @@ def matching(pattern: str) -> list[str]:
       pattern: local or remote.
     """
     if is_remote(pattern):
-        found = [pattern] if tf.io.gfile.exists(pattern) else tf.io.gfile.glob(pattern)
-        hidden = os.path.basename(pattern).startswith(".")
-        return sorted(path for path in found if hidden or os.path.basename(path)[:1] != ".")
+        return [pattern] if tf.io.gfile.exists(pattern) else sorted(_matching_remote(pattern))
     literal = literal_part(pattern)
     return sorted(_matching_local(glob.escape(literal) + pattern[len(literal) :]))
+
+
+def _matching_remote(pattern: str) -> set[str]:
+    """As `_matching_local`, without `**`.
+
+    TensorFlow's own search sends up to four requests to a bucket for each name that matches.
+    """
+    scheme, _, path = pattern.partition("://")
+    before, *parts = re.split(r"/(?=[^/]*[][*?\\])", path, maxsplit=1)
+    if not parts:
+        return set()
+    part, slash, after = parts[0].partition("/")
+    directory = f"{scheme}://{before}"
+    names = fnmatch.filter(names_in(directory), part)
+    found = [f"{directory}/{name}" for name in names if part[0] == "." or name[0] != "."]
+    if not slash:
+        return set(found)
+    if not looks_like_pattern(after):
+        return {path for path in (f"{one}/{after}" for one in found) if tf.io.gfile.exists(path)}
+    return {path for one in found for path in _matching_remote(f"{one}/{after}")}
 
 
 def _matching_local(pattern: str) -> set[str]:

@@ -2,6 +2,7 @@
 
   python -m cvrl_tf.inspect_tfrecords records
   python -m cvrl_tf.inspect_tfrecords 'records/train-*' --html=records.html
+  python -m cvrl_tf.inspect_tfrecords s3://bucket/records --write_index
 
 Prints tables of counts, lengths and frame sizes, then what is wrong. Exit status: 0 when nothing is
 wrong, 1 when something is, 2 when the command cannot be carried out.
@@ -10,7 +11,7 @@ wrong, 1 when something is, 2 when the command cannot be carried out.
 from cvrl_tf import files, text
 from cvrl_tf.cli.application import Argument, Command
 from cvrl_tf.cli.flag import Flag, Values
-from cvrl_tf.inspection import dataset, page, tables
+from cvrl_tf.inspection import dataset, indexes, page, tables
 
 PATTERN = Argument(
     "PATTERN",
@@ -25,6 +26,13 @@ FLAGS = {
             "Number of frames of each video to decode, evenly spaced; 0 decodes all. The bytes of"
             " all frames are compared with the checksums, and the sizes of all are checked.",
             lower=0,
+        ),
+        Flag(
+            "write_index",
+            False,
+            "Write an index of the records, .index/SPLIT.npz beside the shards, with which training"
+            " and evaluation start without searching for them. Use it for shards in a bucket that"
+            " have none, or that no longer fit it. Without this flag an existing index is checked.",
         ),
         Flag("workers", 0, "Processes that inspect; 0 starts one for each core.", lower=0),
     ),
@@ -49,10 +57,14 @@ def main(flags: Values, pattern: str) -> int:
     found = dataset.inspect(
         paths, frames_per_video=flags.frames_per_video, workers=flags.workers or None
     )
+    written = indexes.write(found.tables) if flags.write_index else []
+    found.problems += indexes.check(found.tables)
     _print(found)
     if flags.html is not None:
         files.write_atomically(flags.html, page.render(found, pattern, flags.seed))
         print(f"\npage: {flags.html}")
+    for path in written:
+        print(f"\nindex: {path}")
     videos = sum(len(split.videos) for split in found.splits)
     problems = _count(len(found.problems), "problem")
     print(f"\n{problems} in {_count(videos, 'video')} of {_count(len(paths), 'shard')}")

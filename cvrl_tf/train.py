@@ -66,6 +66,7 @@ FLAGS = {
         loop_flags.STRATEGY,
         *flags_of(PretrainConfig, "precision"),
         *flags_of(Execution, "augment_on", "remat"),
+        *loop_flags.READING,
     ),
     "Evaluation during training": monitoring.FLAGS,
     "Fault tolerance": loop_flags.FAULT_TOLERANCE,

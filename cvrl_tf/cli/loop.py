@@ -16,6 +16,7 @@ STRATEGY = Flag(
     " auto: multi_worker if TF_CONFIG names several workers, mirrored if there are several GPUs,"
     " otherwise one_device.",
 )
+READING = flags_of(LoopOptions, "parallel_reads")
 OUTPUT = (
     *flags_of(
         LoopOptions,

@@ -15,7 +15,8 @@ from cvrl_tf.conversion.catalogs import Entry
 from cvrl_tf.conversion.frames import Settings, VideoError, VideoTooLongError
 from cvrl_tf.conversion.state import Failure, Incident, ShardReport, State
 from cvrl_tf.conversion.workers import Report
-from cvrl_tf.data import records
+from cvrl_tf.data import index_file, records
+from cvrl_tf.data.index_file import DescribedRecord
 from cvrl_tf.errors import InputError
 
 
@@ -66,19 +67,20 @@ class ShardJob:
         temporary = state.temporary(self.shard)
         num_frames = 0
         names: Counter[str | None] = Counter()
-        failures = []
+        failures, described = [], []
         with writing_to(self.output_dir):
             try:
                 with tf.io.TFRecordWriter(temporary) as writer:
                     for index, entry in enumerate(self.entries):
                         report.start(index)
-                        record, count, failure = self._read(entry, report)
+                        record, about, failure = self._read(entry, report)
                         report.decoded()
                         if failure is not None:
                             failures.append(failure)
-                        if record is not None:
+                        if record is not None and about is not None:
                             writer.write(record)
-                            num_frames += count
+                            described.append((about.id, about.values))
+                            num_frames += about.num_frames
                             names[entry.label_name] += 1
                         report.done(len(record or b""), record is None)
                 if names:
@@ -92,23 +94,26 @@ class ShardJob:
             videos = names.total()
             per_class = {name: names[name] for name in sorted(filter(None, names))}
             state.write_report(
-                self.shard, ShardReport(videos, num_frames, size, per_class, failures)
+                self.shard, ShardReport(videos, num_frames, size, per_class, failures, described)
             )
 
-    def _read(self, entry: Entry, report: Report) -> tuple[bytes | None, int, Failure | None]:
-        """The record of a video and its number of frames, and what was wrong with its file."""
+    def _read(
+        self, entry: Entry, report: Report
+    ) -> tuple[bytes | None, DescribedRecord | None, Failure | None]:
+        """The record of a video, what an index holds of it, and what was wrong with its file."""
 
-        def decode() -> tuple[tuple[bytes, int], int, str]:
+        def decode() -> tuple[tuple[bytes, DescribedRecord], int, str]:
             try:
                 video, damage = frames.read_video(entry, self.settings, report.progress)
             except VideoTooLongError as error:
                 detail = f"{error.detail}: lower max_seconds, fps or short_side to keep it"
                 raise VideoError(entry.path, error.reason, detail, error.frames) from None
-            count = len(video.frames)
-            return (records.serialize(video), count), count, damage
+            record = records.serialize(video)
+            about = index_file.describe(record, video.frames)
+            return (record, about), len(video.frames), damage
 
         value, failure = attempt(entry, self.incidents.get(entry.video_id), decode)
-        return *(value or (None, 0)), failure
+        return *(value or (None, None)), failure
 
     def finished(self) -> tuple[int, int, int] | None:
         """Videos dealt with, bytes and failures of the shard, if it is there."""

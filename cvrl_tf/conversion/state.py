@@ -24,6 +24,7 @@ import cvrl_tf
 from cvrl_tf import files
 from cvrl_tf.conversion.catalogs import Catalog
 from cvrl_tf.conversion.frames import Settings
+from cvrl_tf.data import index_file
 from cvrl_tf.errors import InputError
 
 DIRECTORY = ".conversion"
@@ -127,13 +128,18 @@ class Incident:
 
 @dataclasses.dataclass(frozen=True)
 class ShardReport:
-    """What a finished shard holds. A shard without videos has a report but no file."""
+    """What a finished shard holds. A shard without videos has a report but no file.
+
+    `index` has what `index_file.DescribedRecord` holds of each record: its id, and the values. It
+    is empty in reports of earlier versions.
+    """
 
     videos: int
     frames: int
     bytes: int
     videos_per_class: dict[str, int]
     failures: list[Failure]
+    index: list[tuple[str, tuple[int, ...]]] = dataclasses.field(default_factory=list)
 
     @property
     def skipped(self) -> int:
@@ -174,6 +180,7 @@ class State:
             for name in files.names_in(directory):
                 if re.search(r"\.(json|csv|txt|shard)\.tmp-", name):
                     tf.io.gfile.remove(os.path.join(directory, name))
+        files.remove_temporaries(os.path.join(self.output_dir, index_file.DIRECTORY))
 
     def temporary(self, shard: str) -> str:
         """Where to write a shard before it has its name; another path on every call."""

@@ -6,13 +6,16 @@ import io
 import math
 import os
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import cvrl_tf
 from cvrl_tf import files
 from cvrl_tf.conversion.catalogs import Catalog
 from cvrl_tf.conversion.frames import Settings
-from cvrl_tf.conversion.state import State
+from cvrl_tf.conversion.state import Plan, ShardReport, State
+from cvrl_tf.data import index_file
+from cvrl_tf.data.index_file import DescribedRecord, ShardTable
 from cvrl_tf.data.lookup import FAILURES_FILE, INFO_FILE, LABELS_FILE
 from cvrl_tf.errors import InputError
 
@@ -40,7 +43,7 @@ class SplitStatistics:
 
 
 def write_summary(state: State, catalog: Catalog, settings: Settings) -> dict[str, Any]:
-    """Writes the three files about all finished splits, from the reports of their shards.
+    """Writes the three files about all finished splits, and their index files, from the reports.
 
     Args:
       state: of the output directory; its splits may be of several catalogs.
@@ -56,6 +59,7 @@ def write_summary(state: State, catalog: Catalog, settings: Settings) -> dict[st
         reports = [report for report in found if report is not None]
         if len(reports) < len(found):
             continue
+        _write_index(state.output_dir, plan, reports)
         failures = [failure for report in reports for failure in report.failures]
         names = sum((Counter(report.videos_per_class) for report in reports), Counter())
         reasons = Counter(failure.reason for failure in failures if not failure.kept)
@@ -91,6 +95,17 @@ def write_summary(state: State, catalog: Catalog, settings: Settings) -> dict[st
     for name, content in contents.items():
         files.write_if_changed(os.path.join(state.output_dir, name), content)
     return info
+
+
+def _write_index(output_dir: str, plan: Plan, reports: Sequence[ShardReport]) -> None:
+    """Writes the index of the shards of a split, from their reports in the order of the shards."""
+    tables = {
+        plan.shard(number): ShardTable.of([DescribedRecord(*record) for record in report.index])
+        for number, report in enumerate(reports)
+        if report.index
+    }
+    if tables:
+        index_file.write(index_file.path_of(output_dir, plan.split), tables)
 
 
 def check_failures(

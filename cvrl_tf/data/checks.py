@@ -37,7 +37,7 @@ def check_shards(
     lengths, smaller, problems = [], [], []
     for path in source.paths:
         try:
-            summary = records.first_record(path, source.summarize)
+            summary = _first_summary(videos, path)
         except InputError as error:
             problems.append(error)
             continue
@@ -70,6 +70,13 @@ def check_shards(
         )
     _note_short(lengths, clip, num_clips)
     return videos
+
+
+def _first_summary(videos: IndexedSource, path: str) -> records.RecordSummary:
+    """The summary of a shard's first record, from its index where that has one."""
+    table = videos.index.tables.get(path) if videos.source.has_own_layout else None
+    summary = table.summary(0) if table else None
+    return summary or records.first_record(path, videos.source.summarize)
 
 
 def _note_short(lengths: Sequence[int], clip: ClipSpec, num_clips: int) -> None:

@@ -2,18 +2,23 @@
 
 import concurrent.futures
 import dataclasses
+import functools
 import hashlib
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
 
-from cvrl_tf import files
-from cvrl_tf.data import tfrecords
+from cvrl_tf import environment, files, progress
+from cvrl_tf.data import index_file, tfrecords
+from cvrl_tf.data.index_file import ShardTable
 from cvrl_tf.errors import reason
 
 _READ_BUFFER = 2**18  # bytes, read at a time
 _REMOTE_SHARDS_AT_ONCE = 16
+# A CPU makes clips of at most some 50 records a second, a request takes 50 ms or more.
+READS_FOR_EACH_CPU, REMOTE_READS, MOST_REMOTE_READS = 4, 16, 256
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +32,8 @@ class RecordIndex:
       places: (N,) int32, how many records are before each in its file.
       lengths: (N,) int64, bytes of the data of each.
       checksums: (N,) uint32, stored with the data of each.
+      tables: what index files hold of the shards that they list, by the path of the shard.
+      given_reads: the number of records to read at once; 0 to choose it by the paths.
     """
 
     paths: Sequence[str]
@@ -35,6 +42,8 @@ class RecordIndex:
     places: np.ndarray
     lengths: np.ndarray
     checksums: np.ndarray
+    tables: Mapping[str, ShardTable] = dataclasses.field(default_factory=dict)
+    given_reads: int = 0
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -51,6 +60,9 @@ class RecordIndex:
         Raises:
           tf.errors.OpError: when run on a record that is damaged or gone.
         """
+        if self.remote:
+            serialized = tf.numpy_function(self._read, [number], tf.string)
+            return tf.ensure_shape(serialized, [])
         shard, offset = tf.gather(self.shards, [number]), tf.gather(self.offsets, [number])
         record = tf.raw_ops.TFRecordDatasetV2(
             filenames=tf.gather(tf.constant(list(self.paths)), shard),
@@ -62,10 +74,29 @@ class RecordIndex:
         dataset = tf.data.experimental.from_variant(record, tf.TensorSpec([], tf.string))
         return dataset.take(1).get_single_element()
 
+    @functools.cached_property
+    def remote(self) -> bool:
+        """Whether some of the files are remote."""
+        return any(map(files.is_remote, self.paths))
+
+    @property
+    def parallel_reads(self) -> int:
+        """The number of records to read at once: more where each waits for a remote disk."""
+        cpus = environment.granted_cpus()
+        remote = min(max(READS_FOR_EACH_CPU * cpus, REMOTE_READS), MOST_REMOTE_READS)
+        return self.given_reads or (remote if self.remote else cpus)
+
+    def _read(self, number: np.ndarray) -> bytes:
+        """Reads a record as `tfrecords.read_record` does."""
+        path, place = self.paths[self.shards[number]], int(self.offsets[number])
+        return tfrecords.read_record(
+            path, place, int(self.lengths[number]), int(self.checksums[number])
+        )
+
     def select(self, numbers: np.ndarray) -> "RecordIndex":
         """The index of some of the records: those of the given numbers, (n,) int64."""
-        columns = [field.name for field in dataclasses.fields(self) if field.name != "paths"]
-        return RecordIndex(self.paths, **{x: getattr(self, x)[numbers] for x in columns})
+        columns = ("shards", "offsets", "places", "lengths", "checksums")
+        return dataclasses.replace(self, **{x: getattr(self, x)[numbers] for x in columns})
 
     def fingerprint(self) -> str:
         """16 hexadecimal digits that identify the records by content and order.
@@ -91,15 +122,19 @@ class RecordIndex:
         """What is damaged in the bytes of a record; None where they are as they were written."""
         path, offset = self.paths[self.shards[number]], int(self.offsets[number])
         try:
-            return next(tfrecords.read_shard(path, offset)).problem
-        except StopIteration:
-            return "the file ends before it"
-        except tf.errors.OpError as error:
+            stored = next(tfrecords.read_shard(path, offset), None)
+        except (OSError, tf.errors.OpError) as error:
             return f"the file cannot be read: {reason(error)}"
+        if stored is None:
+            return "the file ends before it"
+        serialized = stored.serialized
+        if serialized is not None and tfrecords.checksum(serialized) != self.checksums[number]:
+            return "the file holds another record there than its index lists"
+        return stored.problem
 
 
 def index_records(paths: Sequence[str]) -> RecordIndex:
-    """Finds all records of TFRecord files, from their lengths alone.
+    """Finds all records of TFRecord files: in index files that fit, or else from their lengths.
 
     Args:
       paths: the files.
@@ -107,9 +142,24 @@ def index_records(paths: Sequence[str]) -> RecordIndex:
     Raises:
       InputError: a file is empty, cut off, compressed, not a TFRecord file, or cannot be read.
     """
-    remote = any(map(files.is_remote, paths))
+    tables = fitting_tables(paths)
+
+    def find(path: str) -> tfrecords.RecordPlaces:
+        if path in tables:
+            return tables[path].places
+        with files.reading(path):
+            return tfrecords.find_records(path)
+
+    remote = [path for path in paths if files.is_remote(path)]
+    hopped = [path for path in remote if path not in tables]
+    if hopped:
+        progress.note(
+            f"note: no index lists {len(hopped)} of {len(paths)} shards (first: {hopped[0]}):"
+            " several requests for each record find the records; python -m"
+            " cvrl_tf.inspect_tfrecords --write_index makes an index."
+        )
     with concurrent.futures.ThreadPoolExecutor(_REMOTE_SHARDS_AT_ONCE if remote else 1) as pool:
-        found = list(pool.map(_find_records, paths))
+        found = list(pool.map(find, paths))
     counts = [len(part.offsets) for part in found]
     offsets, lengths, checksums = map(np.concatenate, zip(*found, strict=True))
     return RecordIndex(
@@ -119,9 +169,64 @@ def index_records(paths: Sequence[str]) -> RecordIndex:
         places=np.concatenate([np.arange(count, dtype=np.int32) for count in counts]),
         lengths=lengths,
         checksums=checksums,
+        tables=tables,
     )
 
 
-def _find_records(path: str) -> tfrecords.RecordPlaces:
-    with files.reading(path):
-        return tfrecords.find_records(path)
+def fitting_tables(paths: Sequence[str]) -> dict[str, ShardTable]:
+    """Reads the index files beside shards, and notes on stderr those that do not fit them.
+
+    Args:
+      paths: of the shards.
+
+    Returns:
+      The tables of the shards that an index lists with the size that they have, by path.
+    """
+    names: dict[str, dict[str, str]] = {}  # of the shards' paths, by directory and name
+    for path in paths:
+        directory, name = os.path.split(path)
+        names.setdefault(directory, {})[name] = path
+    tables: dict[str, ShardTable] = {}
+    for directory, of_names in names.items():
+        splits = {f"{index_file.split_of(name)}.npz" for name in of_names}
+        with files.reading(os.path.join(directory, index_file.DIRECTORY)):
+            existing = set(files.names_in(os.path.join(directory, index_file.DIRECTORY)))
+        for name in sorted(splits & existing):
+            path = os.path.join(directory, index_file.DIRECTORY, name)
+            tables |= _fitting(path, of_names)
+    return tables
+
+
+def _fitting(index_path: str, paths: Mapping[str, str]) -> dict[str, ShardTable]:
+    """The tables of an index that fit the shards at `paths`, by path."""
+    unused = "the records are found without it; python -m cvrl_tf.inspect_tfrecords --write_index"
+    try:
+        listed = index_file.read(index_path)
+    except (ValueError, OSError, tf.errors.OpError) as error:
+        progress.note(
+            f"note: the index {index_path} cannot be used ({reason(error)}): {unused} makes it"
+            " again."
+        )
+        return {}
+    tables = {paths[name]: table for name, table in listed.items() if name in paths}
+    with files.reading(index_path):
+        sizes = files.sizes(list(tables))
+    others = [path for path in tables if not _fits(path, sizes[path], tables[path])]
+    if others:
+        progress.note(
+            f"note: the index {index_path} is of other shards: {len(others)} of {len(tables)} do"
+            f" not have the size and the last record that it lists (first: {others[0]}):"
+            f" {unused} makes it again."
+        )
+    return {path: table for path, table in tables.items() if path not in set(others)}
+
+
+def _fits(path: str, size: int | None, table: ShardTable) -> bool:
+    """Whether a shard of `size` bytes is the one of a table; of a remote one, by its size alone."""
+    if size != table.size:
+        return False
+    if files.is_remote(path):  # reading the record compares its checksum with the table's
+        return True
+    with files.reading(path), tfrecords.open_at_places(path) as file:
+        file.seek(size - tfrecords.TAIL.size)
+        return file.read(tfrecords.TAIL.size) == tfrecords.TAIL.pack(table.rows["checksum"][-1])

@@ -11,12 +11,10 @@ import tensorflow as tf
 
 from cvrl_tf import files
 from cvrl_tf.data import records, tfrecords
+from cvrl_tf.data.records import UNLABELLED, UNREADABLE, Identity
 from cvrl_tf.data.source import IndexedSource, Source
 from cvrl_tf.errors import InputError
 
-UNLABELLED = -1
-UNREADABLE = -2
-_HEAD_BYTES = 4096  # hold the context of most records
 _REMOTE_SHARDS_AT_ONCE = 16
 
 
@@ -41,7 +39,7 @@ class RecordLabels:
 
 
 def read_labels(videos: IndexedSource) -> RecordLabels:
-    """Reads the labels of records, where the layout allows it without reading the frames.
+    """Finds the labels of records: in an index, or else without the frames if the layout allows.
 
     Args:
       videos: whose records are read.
@@ -58,12 +56,20 @@ def read_labels(videos: IndexedSource) -> RecordLabels:
     ids = [""] * len(index)
 
     def read_shard(shard: int) -> None:
-        path = index.paths[shard]
+        path, numbers = index.paths[shard], np.flatnonzero(index.shards == shard)
+        table = index.tables.get(path) if source.has_own_layout else None
+        if table:
+            rows, table_ids = table.rows[index.places[numbers]], table.ids
+            labels[numbers], contents[numbers] = rows["label"], rows["content"]
+            for number in numbers:
+                ids[number] = table_ids[index.places[number]]
+            return
         with files.reading(path), tfrecords.open_at_places(path) as file:
-            for number in np.flatnonzero(index.shards == shard):
+            for number in numbers:
                 with contextlib.suppress(ValueError, tf.errors.OpError):
-                    offset = int(index.offsets[number])
-                    labels[number], ids[number], contents[number] = _read(source, file, offset)
+                    found = _read(source, file, int(index.offsets[number]))
+                    labels[number], ids[number] = found.label, found.id
+                    contents[number] = found.content
 
     remote = any(map(files.is_remote, index.paths))
     with concurrent.futures.ThreadPoolExecutor(_REMOTE_SHARDS_AT_ONCE if remote else 1) as pool:
@@ -71,18 +77,15 @@ def read_labels(videos: IndexedSource) -> RecordLabels:
     return RecordLabels(labels, ids, contents)
 
 
-def _read(source: Source, file: BinaryIO, offset: int) -> tuple[int, str, int]:
-    """Label, id and content key of the record at an offset of a file."""
-    head, length = tfrecords.read_head(file, offset, _HEAD_BYTES)
+def _read(source: Source, file: BinaryIO, offset: int) -> Identity:
+    """The identity of the record at an offset of a file."""
+    head, length = tfrecords.read_head(file, offset, records.HEAD_BYTES)
     if source.label_and_id:
         found = source.label_and_id(head)
         if found:
-            return *found, records.content_key(head)
+            return Identity(*found, records.content_key(head))
     serialized, _ = tfrecords.read_head(file, offset, length)
-    record = source.parse(tf.constant(serialized))
-    frames = record["frames"].numpy()
-    content = records.content_hash(b"%d " % len(frames) + b"".join(frames[:1]))
-    return int(record["label"]), record["id"].numpy().decode(errors="replace"), content
+    return Identity.of_parsed(source.parse(tf.constant(serialized)))
 
 
 def check_classes(train_name: str, train: RecordLabels, test_name: str, test: RecordLabels) -> int:

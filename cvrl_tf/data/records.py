@@ -28,6 +28,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from cvrl_tf import files
+from cvrl_tf.data import tfrecords
 from cvrl_tf.errors import InputError, reason
 
 FRAMES_KEY = "image/encoded"
@@ -52,6 +54,9 @@ _CONTEXT_KEYS = {
     "image/colorspace": bytes,
 }
 _CONSTANTS = {"image/channels": 3, "image/format": b"JPEG", "image/colorspace": b"RGB"}
+UNLABELLED = -1
+UNREADABLE = -2
+HEAD_BYTES = 4096  # hold the context of most records
 # Of a record, after its context: sizes and the name of the list of frames; then the frames.
 _LIST_HEAD_BYTES, _CONTENT_BYTES = 64, 2048
 _LISTS = {bytes: "bytes_list", int: "int64_list", float: "float_list"}
@@ -330,6 +335,42 @@ def label_and_id(head: bytes) -> tuple[int, str] | None:
     return (labels[0] if labels else -1), (_text(ids[0]) if ids else "")
 
 
+@dataclasses.dataclass(frozen=True)
+class Identity:
+    """Which video a record holds.
+
+    Attributes:
+      label: class index; `UNLABELLED`, or `UNREADABLE` where the record is damaged.
+      id: empty where it has none.
+      content: `content_key`, or a number in its place that also identifies the frames.
+    """
+
+    label: int
+    id: str
+    content: int
+
+    @classmethod
+    def of_parsed(cls, record: dict[str, tf.Tensor]) -> "Identity":
+        """The identity of a record that `parse` has parsed."""
+        frames = record["frames"].numpy()
+        content = content_hash(b"%d " % len(frames) + b"".join(frames[:1]))
+        return cls(int(record["label"]), _text(record["id"].numpy()), content)
+
+
+def identify(serialized: bytes) -> Identity:
+    """The identity of a record, from its first `HEAD_BYTES` where these suffice.
+
+    Raises:
+      ValueError: not a context.
+      tf.errors.OpError: not a record.
+    """
+    head = serialized[:HEAD_BYTES]
+    found = label_and_id(head)
+    if found:
+        return Identity(*found, content_key(head))
+    return Identity.of_parsed(parse(tf.constant(serialized)))
+
+
 def content_key(head: bytes) -> int:
     """A number that records of the same frames share, whatever their ids and labels.
 
@@ -428,13 +469,13 @@ def first_record(
     Raises:
       InputError: it cannot be read or is not in the layout.
     """
-    try:
-        serialized = next(iter(tf.data.TFRecordDataset(path).take(1))).numpy()
-    except (tf.errors.DataLossError, StopIteration):
+    with files.reading(path):
+        stored = next(tfrecords.read_shard(path), None)
+    if stored is None or stored.serialized is None:
         raise InputError(
             f"{path}: its first record is damaged, or it is not a TFRecord file; convert it again."
-        ) from None
-    return summarize(serialized, f"{path}, record 0")
+        )
+    return summarize(stored.serialized, f"{path}, record 0")
 
 
 @contextlib.contextmanager

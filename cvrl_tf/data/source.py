@@ -30,6 +30,11 @@ class Source:
     summarize: Callable[[bytes, str], records.RecordSummary] = records.summarize
     label_and_id: Callable[[bytes], tuple[int, str] | None] | None = records.label_and_id
 
+    @property
+    def has_own_layout(self) -> bool:
+        """Whether the records are in the layout of `records`, which index files describe."""
+        return self.label_and_id is records.label_and_id
+
     def indexed(self) -> "IndexedSource":
         """Finds the records of all files; raises as `index.index_records`."""
         return IndexedSource(self, index_records(self.paths))
@@ -68,6 +73,11 @@ class IndexedSource:
           tf.errors.OpError: when run on a record that is damaged, gone or not in the layout.
         """
         return self.source.parse(self.index.read(number))
+
+    def reading(self, parallel_reads: int) -> "IndexedSource":
+        """The same videos, of which this number of records is read at once; 0 for the default."""
+        index = dataclasses.replace(self.index, given_reads=parallel_reads)
+        return dataclasses.replace(self, index=index)
 
     def select(self, numbers: np.ndarray) -> "IndexedSource":
         """Some of the videos: those of the given numbers, (n,) int64."""

@@ -42,14 +42,20 @@ class Share:
 WHOLE = Share()
 
 
-def steady_options() -> tf.data.Options:
+def steady_options(waiting_calls: int = 0) -> tf.data.Options:
     """Options of a dataset whose parallelism is `PARALLEL_CALLS`, not found by trial.
+
+    Args:
+      waiting_calls: the number of calls that wait for something else than a CPU; each gets a thread
+        beside those of the CPUs.
 
     TensorFlow's autotuning runs in a thread that sleeps up to a minute, and the end of a dataset
     waits for it: a stopped run would not end before.
     """
     options = tf.data.Options()
     options.autotune.enabled = False
+    if waiting_calls:
+        options.threading.private_threadpool_size = PARALLEL_CALLS + waiting_calls
     return options
 
 
@@ -170,7 +176,7 @@ def read_stream(
     return (
         tf.data.Dataset.counter(share.first // num_videos)
         .flat_map(one_epoch)
-        .map(read, num_parallel_calls=PARALLEL_CALLS)
+        .map(read, num_parallel_calls=index.parallel_reads)
         .map(
             lambda kept, position, tick: (finish(kept), position, tick),
             num_parallel_calls=PARALLEL_CALLS,
@@ -180,7 +186,7 @@ def read_stream(
         .scan(tf.constant(0), check_epoch)
         .filter(lambda element, position, tick: tf.logical_not(tick))
         .map(lambda element, position, tick: (element, position))
-        .with_options(steady_options())
+        .with_options(steady_options(index.parallel_reads if index.remote else 0))
     )
 
 

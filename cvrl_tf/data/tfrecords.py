@@ -11,10 +11,12 @@ import tensorflow as tf
 
 from cvrl_tf import files
 from cvrl_tf.errors import InputError
+from cvrl_tf.remote import RemoteFile
 
 # A TFRecord is its length and the length's checksum, the data, and the data's checksum.
 HEAD = struct.Struct("<QI")
 TAIL = struct.Struct("<I")
+OVERHEAD = HEAD.size + TAIL.size  # bytes of a record beside its data
 _UNCOMPRESSED = "which cannot be read in random order: expected an uncompressed TFRecord file"
 
 
@@ -27,12 +29,16 @@ class StoredRecord:
       offset: first byte of its length.
       serialized: its bytes, or None when they are damaged.
       problem: what is damaged, or None.
+      length: bytes of its data; 0 where the file does not hold all of it.
+      checksum: stored with the data; None where the file does not hold it.
     """
 
     number: int
     offset: int
     serialized: bytes | None
     problem: str | None = None
+    length: int = 0
+    checksum: int | None = None
 
 
 def read_shard(path: str, offset: int = 0) -> Iterator[StoredRecord]:
@@ -45,11 +51,12 @@ def read_shard(path: str, offset: int = 0) -> Iterator[StoredRecord]:
       offset: of the record to start from; it then has the number 0.
 
     Raises:
-      tf.errors.OpError: the file cannot be read.
+      OSError, tf.errors.OpError: the file cannot be read.
     """
-    size = tf.io.gfile.stat(path).length
-    with tf.io.gfile.GFile(path, "rb") as file:
+    size = files.size(path)
+    with RemoteFile(path) if files.is_remote(path) else open(path, "rb") as file:
         number, position = 0, offset
+        problem: str | None
         while position < size:
             file.seek(position)
             rest = f"the last {size - position} of {size} bytes cannot be reached"
@@ -58,8 +65,8 @@ def read_shard(path: str, offset: int = 0) -> Iterator[StoredRecord]:
                 problem = f"the file is cut off in the record's length: {rest}"
                 yield StoredRecord(number, position, None, problem)
                 return
-            length, checksum = HEAD.unpack(head)
-            if checksum != _checksum(head[:8]):
+            length, stored = HEAD.unpack(head)
+            if stored != checksum(head[:8]):
                 problem = f"the record's length is damaged, or this is not a TFRecord file: {rest}"
                 if compression := _compression(head):
                     problem = f"the file is compressed ({compression}), {_UNCOMPRESSED}"
@@ -70,18 +77,20 @@ def read_shard(path: str, offset: int = 0) -> Iterator[StoredRecord]:
                 problem = f"the file is cut off: the record ends at byte {end}, the file at {size}"
                 yield StoredRecord(number, position, None, problem)
                 return
-            serialized = file.read(length)
-            if TAIL.unpack(file.read(TAIL.size))[0] == _checksum(serialized):
-                yield StoredRecord(number, position, serialized)
-            else:
+            serialized = file.read(length + TAIL.size)
+            serialized, tail = serialized[:length], serialized[length:]
+            (stored,) = TAIL.unpack(tail)
+            problem = None
+            if stored != checksum(serialized):
                 problem = "the record is damaged: its bytes do not have the checksum stored"
-                yield StoredRecord(number, position, None, problem)
+            data = None if problem else serialized
+            yield StoredRecord(number, position, data, problem, length, stored)
             number, position = number + 1, end
 
 
 def open_at_places(path: str) -> Any:
     """Opens a file to read few bytes at many places: TensorFlow reads half a megabyte at each."""
-    return tf.io.gfile.GFile(path, "rb") if files.is_remote(path) else open(path, "rb", 0)
+    return RemoteFile(path) if files.is_remote(path) else open(path, "rb", 0)
 
 
 class RecordPlaces(NamedTuple):
@@ -106,10 +115,9 @@ def find_records(path: str) -> RecordPlaces:
 
     Raises:
       InputError: the file is empty, cut off, compressed, or not a TFRecord file.
-      tf.errors.OpError: it cannot be read.
-      OSError: the same, of a local file.
+      OSError, tf.errors.OpError: it cannot be read.
     """
-    size = tf.io.gfile.stat(path).length
+    size = files.size(path)
     if not size:
         raise InputError(f"{path} holds no records: remove it, or convert it again.")
     places: list[tuple[int, ...]] = []
@@ -139,6 +147,29 @@ def find_records(path: str) -> RecordPlaces:
     return RecordPlaces(*(np.array(x, dtype) for x, dtype in zip(columns, dtypes, strict=True)))
 
 
+def read_record(path: str, offset: int, length: int, stored_checksum: int) -> bytes:
+    """Reads a record whose place is known, with one read.
+
+    Args:
+      path: the shard.
+      offset: first byte of the record in the file.
+      length: bytes of its data.
+      stored_checksum: that is stored with the data.
+
+    Raises:
+      OSError, tf.errors.OpError: the file cannot be read, or does not hold this record there.
+    """
+    with open_at_places(path) as file:
+        file.seek(offset)
+        content = file.read(length + OVERHEAD)
+    data = content[HEAD.size : HEAD.size + length]
+    if content[HEAD.size + length :] != TAIL.pack(stored_checksum) or (
+        checksum(data) != stored_checksum
+    ):
+        raise tf.errors.DataLossError(None, None, f"corrupted record at {offset} of {path}")
+    return data
+
+
 def read_head(file: Any, offset: int, size: int) -> tuple[bytes, int]:
     """Reads the beginning of a record's data.
 
@@ -156,7 +187,7 @@ def read_head(file: Any, offset: int, size: int) -> tuple[bytes, int]:
     return head[HEAD.size :][:length], length
 
 
-def _checksum(data: bytes) -> int:
+def checksum(data: bytes) -> int:
     """CRC-32C, masked as TFRecord files store it."""
     value = google_crc32c.value(data)
     return ((value >> 15 | value << 17) + 0xA282EAD8) & 0xFFFFFFFF
@@ -167,7 +198,7 @@ def _compression(head: bytes) -> str | None:
 
     TensorFlow writes compressed TFRecord files as one GZIP or ZLIB stream.
     """
-    if len(head) == HEAD.size and HEAD.unpack(head)[1] == _checksum(head[:8]):
+    if len(head) == HEAD.size and HEAD.unpack(head)[1] == checksum(head[:8]):
         return None
     if head[:2] == b"\x1f\x8b":
         return "GZIP"

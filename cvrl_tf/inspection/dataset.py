@@ -19,6 +19,7 @@ from cvrl_tf.conversion import twins
 from cvrl_tf.conversion.summary import FAILURES_FILE, INFO_FILE, LABELS_FILE
 from cvrl_tf.conversion.workers import InProcess, WorkerPool
 from cvrl_tf.data import lookup
+from cvrl_tf.data.index_file import ShardTable
 from cvrl_tf.errors import reason
 from cvrl_tf.inspection.shards import InspectedVideo, InspectionJob, Problem, ShardResult
 from cvrl_tf.progress import Progress
@@ -46,6 +47,7 @@ class Inspection:
       failures: the rows of `failures.csv`, beside the shards, of videos without a record.
       damaged: its rows of videos that were kept although their files are damaged.
       notes: on nearly equal videos in two splits, which may be on purpose.
+      tables: what an index holds of each shard, by path; None of one that is not whole.
     """
 
     splits: list[Split]
@@ -54,6 +56,7 @@ class Inspection:
     failures: list[dict[str, str]]
     damaged: list[dict[str, str]]
     notes: list[str] = dataclasses.field(default_factory=list)
+    tables: dict[str, ShardTable | None] = dataclasses.field(default_factory=dict, compare=False)
 
 
 def find_shards(pattern: str) -> list[str]:
@@ -75,7 +78,7 @@ def inspect(
 
     Checked are checksums, the layout, sizes, timestamps, that frames decode, that ids are unique,
     and that labels and counts agree with `labels.txt` and `dataset_info.json`. A bad record does
-    not stop it.
+    not stop it. Index files are checked by `indexes.check`.
 
     Args:
       paths: shards.
@@ -86,6 +89,7 @@ def inspect(
     """
     splits: dict[tuple[str, str], Split] = {}
     problems: list[Problem] = []
+    tables: dict[str, ShardTable | None] = {}
     jobs = [InspectionJob(path, frames_per_video) for path in paths]
     for result in _run(jobs, workers):
         directory, file_name = os.path.split(result.path)
@@ -95,8 +99,10 @@ def inspect(
         held.num_bytes += result.num_bytes
         held.videos += result.videos
         problems += result.problems
+        tables[result.path] = result.table
     ordered = sorted(splits, key=lambda key: (key[0], key[1] != "train", key[1]))
-    inspection = Inspection([splits[key] for key in ordered], {}, problems, [], [])
+    found = [splits[key] for key in ordered]
+    inspection = Inspection(found, {}, problems, [], [], tables=tables)
     for directory in sorted({split.directory for split in inspection.splits}):
         _check_directory(directory, inspection)
     for split in inspection.splits:

@@ -11,7 +11,8 @@ import tensorflow as tf
 from cvrl_tf import files
 from cvrl_tf.conversion import twins
 from cvrl_tf.conversion.workers import Report
-from cvrl_tf.data import records, sampling, tfrecords
+from cvrl_tf.data import index_file, records, sampling, tfrecords
+from cvrl_tf.data.index_file import DescribedRecord, ShardTable
 from cvrl_tf.errors import reason
 
 _JPEG_START = b"\xff\xd8"
@@ -71,12 +72,16 @@ class InspectedVideo:
 
 @dataclasses.dataclass(frozen=True)
 class ShardResult:
-    """What was found in a shard of `num_bytes`."""
+    """What was found in a shard of `num_bytes`.
+
+    `table` is what an index holds of it; None where not all of it can be reached.
+    """
 
     path: str
     num_bytes: int
     videos: list[InspectedVideo]
     problems: list[Problem]
+    table: ShardTable | None = dataclasses.field(compare=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,18 +103,22 @@ class InspectionJob:
         files.load_file_systems(self.path)
         videos: list[InspectedVideo] = []
         problems: list[Problem] = []
+        described: list[DescribedRecord | None] = []
         size = 0
         try:
-            size = tf.io.gfile.stat(self.path).length
+            size = files.size(self.path)
             for stored in tfrecords.read_shard(self.path):
                 video, video_id = None, None
                 if stored.number in self.ended:
                     texts = [self.ended[stored.number]]
+                    described.append(_undescribed(stored))
                 elif stored.serialized is None:
                     texts = [stored.problem or ""]
+                    described.append(_undescribed(stored))
                 else:
                     report.start(stored.number)
-                    video, texts = _inspect_record(self.path, stored, self.frames_per_video)
+                    video, texts, record = _inspect_record(self.path, stored, self.frames_per_video)
+                    described.append(record)
                     report.decoded()
                 if video is not None:
                     videos.append(video)
@@ -121,20 +130,31 @@ class InspectionJob:
         if not videos and not problems:
             problems.append(Problem(self.path, None, None, "the file holds no records"))
         report.done(size, bool(problems))
-        return ShardResult(self.path, size, videos, problems)
+        whole = [record for record in described if record is not None]
+        table = ShardTable.of(whole) if whole and len(whole) == len(described) else None
+        return ShardResult(self.path, size, videos, problems, table)
 
     def after(self, video: int, reason: str, final: bool) -> "InspectionJob":
         """The job without the record at which its process ended."""
         return dataclasses.replace(self, ended={**self.ended, video: reason})
 
 
+def _undescribed(stored: tfrecords.StoredRecord) -> DescribedRecord | None:
+    """What an index holds of a record that cannot be inspected; None where it is not whole."""
+    if stored.checksum is None:
+        return None
+    return index_file.undescribed(stored.length, stored.checksum)
+
+
 def _inspect_record(
     path: str, stored: tfrecords.StoredRecord, frames_per_video: int
-) -> tuple[InspectedVideo | None, list[str]]:
+) -> tuple[InspectedVideo | None, list[str], DescribedRecord]:
+    """The video of a record, what is wrong with it, and what an index holds of it."""
+    serialized = stored.serialized or b""
     try:
-        video, problems = records.deserialize(stored.serialized or b"")
+        video, problems = records.deserialize(serialized)
     except ValueError as error:
-        return None, [str(error)]
+        return None, [str(error)], index_file.describe(serialized, [])
     if not video.video_id:
         problems.append("the id is empty")
     broken = _check_frames(video, frames_per_video)
@@ -160,7 +180,7 @@ def _inspect_record(
         fingerprint=fingerprint,
         signature=_signature(video),
     )
-    return inspected, problems + broken
+    return inspected, problems + broken, index_file.describe(serialized, video.frames)
 
 
 def _signature(video: records.Video) -> np.ndarray | None:

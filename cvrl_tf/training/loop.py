@@ -59,6 +59,14 @@ class LoopOptions:
         " weights: stop, or skip the step and continue.",
         choices=ON_NAN,
     )
+    parallel_reads: int = setting(
+        0,
+        "Number of records that a worker reads at once; 0 chooses it: one for each CPU from a local"
+        " disk; from a bucket four for each CPU, at least 16. Raise it when training waits for a"
+        " bucket; each record takes memory, some 6 MB for 10 seconds of Kinetics.",
+        lower=0,
+        upper=4096,
+    )
     override: bool = setting(
         False, "Resume a run that was started with other settings, with the settings given now."
     )

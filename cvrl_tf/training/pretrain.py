@@ -113,7 +113,7 @@ def pretrain(
       Stopped: a signal ended the run, and a checkpoint is written.
     """
     strategy = strategy or make_strategy()
-    videos = _checked_videos(config, strategy, execution)
+    videos = _checked_videos(config, strategy, execution).reading(options.parallel_reads)
     total_steps = config.total_steps(len(videos))
     is_chief = Workers(strategy).is_chief
     place = execution.place_colors(strategy)

@@ -185,6 +185,7 @@ def train(
       Stopped: a signal ended the run, and a checkpoint is written.
     """
     config = trainer.config
+    videos = videos.reading(options.parallel_reads)
     run = Run(
         output_dir,
         config.total_steps(len(videos)),

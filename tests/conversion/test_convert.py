@@ -29,9 +29,11 @@ from cvrl_tf.conversion.convert import convert
 from cvrl_tf.conversion.frames import Settings
 from cvrl_tf.conversion.job import ShardJob
 from cvrl_tf.conversion.state import State
-from cvrl_tf.conversion.workers import InProcess, WorkerPool
+from cvrl_tf.conversion.workers import InProcess, Report, WorkerPool
 from cvrl_tf.data import records, tfrecords
 from cvrl_tf.errors import InputError
+from cvrl_tf.inspection import indexes
+from cvrl_tf.inspection.shards import InspectionJob
 
 
 @pytest.fixture(scope="module")
@@ -114,11 +116,14 @@ def test_every_video_is_in_one_shard_with_its_label_and_frames(tmp_path, videos)
     names = [f"train-{index:05d}-of-00003" for index in range(3)]
     assert _names(tmp_path) == [
         ".conversion",
+        ".index",
         "dataset_info.json",
         "failures.csv",
         "labels.txt",
         *names,
     ]
+    found = [InspectionJob(f"{tmp_path}/{name}", 0).run(Report()) for name in names]
+    assert indexes.check({shard.path: shard.table for shard in found}) == []
     assert [len(tfrecords.find_records(str(tmp_path / name)).offsets) for name in names] == [
         3,
         2,

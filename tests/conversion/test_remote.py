@@ -116,6 +116,7 @@ def test_from_s3_to_s3_and_back_with_exit_status_0(tmp_path, s3):
             ".conversion/train-00000-of-00002.json",
             ".conversion/train-00001-of-00002.json",
             ".conversion/train.json",
+            ".index/train.npz",
             "dataset_info.json",
             "failures.csv",
             "labels.txt",

@@ -69,7 +69,7 @@ def test_other_writers_and_damaged_records(tmp_path, monkeypatch):
         for record in (frames + context, b"\x0a\x05no it is not", whole):
             writer.write(record)
     source = Source("other", [path])
-    monkeypatch.setattr(labels, "_HEAD_BYTES", 60)
+    monkeypatch.setattr(records, "HEAD_BYTES", 60)
     result = labels.read_labels(source.indexed())
     assert result.labels.tolist() == [5, UNREADABLE, 5]
     assert records.content_key(frames + context) == 0 < records.content_key(whole)
