@@ -85,7 +85,7 @@ def sizes(paths: Sequence[str]) -> dict[str, int | None]:
 def names_in(directory: str) -> set[str]:
     """The names in a directory of s3://; none when there is no such directory."""
     bucket, prefix = _place(directory.rstrip("/") + "/")
-    names = set()
+    names: set[str] = set()
     for page in _pages(directory, Bucket=bucket, Prefix=prefix, Delimiter="/"):
         keys = [item["Key"] for item in page.get("Contents", [])]
         keys += [item["Prefix"] for item in page.get("CommonPrefixes", [])]
