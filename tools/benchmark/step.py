@@ -9,6 +9,11 @@ the runs; ratios compare consecutive runs. Arithmetic counts two operations for 
 of the convolutions and Dense layers, three times for forward and backward pass. It is compared with
 the speed of a large matrix product on the same device.
 
+With another method than CVRL, or more clips of a video, it measures CVRL with two clips beside it
+instead of Keras's own layers:
+
+  python -m tools.benchmark step --backbone=r3d_small --momentum_encoder=0.994 --clips_per_video=4
+
 Where a flag names the Python of an environment with the authors' implementation (TensorFlow Model
 Garden) or with PyTorch, it also measures their step in alternating runs: the authors' on the CPU,
 PyTorch's where this package runs, so on a GPU if there is one. authors_step.py and pytorch_step.py
@@ -20,6 +25,7 @@ in tools/benchmark/others state what is equal and what is not. To make the envir
 """
 
 import concurrent.futures
+import dataclasses
 import math
 import multiprocessing
 import time
@@ -50,6 +56,7 @@ FLAGS = {
         *flags_of(PretrainConfig, "crop_size", "precision"),
         *flags_of(Execution, "remat"),
     ),
+    "Method": flags_of(PretrainConfig, "clips_per_video", "momentum_encoder", "loss"),
     "Measurement": (
         Flag("steps", 5, "Steps of a run, after two that are not counted.", lower=1),
         report.RUNS,
@@ -70,7 +77,7 @@ FLAGS = {
     "Output": (report.JSON,),
 }
 DEFAULTS = {"batch_size": 2, "crop_size": 112, "precision": "bfloat16"}
-NETWORKS = {"ours": "this package", "keras": "Keras's own layers"}
+NETWORKS = {"ours": "this package", "keras": "Keras's own layers", "cvrl": "CVRL, 2 clips"}
 OTHERS = {"authors": comparison.AUTHORS, "pytorch": comparison.PYTORCH}
 AUTHORS_DEPTHS = {"r3d_50": 50, "r3d_101": 101, "r3d_152": 152}
 COLUMNS = [
@@ -91,9 +98,10 @@ def main(flags: Values) -> None:
     """Measures, prints the table and writes the JSON."""
     config = flags.make(PretrainConfig, train_data="", num_frames=flags.frames, steps=0)
     paths = {"authors": flags.authors_python, "pytorch": flags.pytorch_python}
+    config.check(max(config.batch_size, 2), 1)
     _check_comparison(config, paths)
     environments = comparison.find_environments(OTHERS, paths)
-    networks = [which for which in NETWORKS if which == "ours" or _keras_computes(config.precision)]
+    networks = _networks(config)
     runs: dict[str, list[Figures]] = {which: [] for which in [*networks, *environments]}
     on_gpu = bool(tf.config.list_physical_devices("GPU"))  # the authors' are refused there
     context = multiprocessing.get_context("spawn")
@@ -114,6 +122,18 @@ def main(flags: Values) -> None:
     _print(flags, runs, environments)
 
 
+def _cvrl(config: PretrainConfig) -> PretrainConfig:
+    """The same with CVRL and two clips."""
+    return dataclasses.replace(config, clips_per_video=2, momentum_encoder=0.0, loss="infonce")
+
+
+def _networks(config: PretrainConfig) -> list[str]:
+    """What is measured in this environment, of `NETWORKS`."""
+    if config != _cvrl(config):
+        return ["ours", "cvrl"]
+    return ["ours", *(["keras"] if _keras_computes(config.precision) else [])]
+
+
 def _keras_computes(precision: str) -> bool:
     """Whether Keras's own layers compute in this precision on the devices of this machine."""
     if precision != "float16" or tf.config.list_physical_devices("GPU"):
@@ -126,6 +146,12 @@ def _check_comparison(config: PretrainConfig, paths: Mapping[str, str | None]) -
     """Raises InputError if another implementation cannot do the same work."""
     if not any(paths.values()):
         return
+    if config != _cvrl(config):
+        raise InputError(
+            f"The method {config.method} with {config.clips_per_video} clips of a video is not"
+            " measured for other implementations: expected CVRL with two clips, or neither"
+            " --authors_python nor --pytorch_python."
+        )
     if paths["authors"] and config.backbone not in AUTHORS_DEPTHS:
         raise InputError(
             f"--backbone={config.backbone} is not among the networks of the authors'"
@@ -197,6 +223,9 @@ def _print(
         times = report.ratio(runs[which], runs["ours"], "step_seconds")
         cpu_times = report.ratio(runs[which], runs["ours"], "cpu_seconds_per_step")
         results |= {f"times_{which}": times, f"cpu_times_{which}": cpu_times}
+        if which == "cvrl":
+            print(f"The step takes {1 / times:.2f} times as long as that of CVRL with 2 clips.")
+            continue
         print(
             f"This package is {times:.2f} times as fast as {titles[which]}, run by run;"
             f" {cpu_times:.2f} times by CPU seconds."
@@ -213,8 +242,11 @@ def _print(
 def _measure(which: str, config: PretrainConfig, remat: str, num_steps: int) -> Figures:
     strategy = tf.distribute.MirroredStrategy()
     with strategy.scope():
-        if which == "ours":
+        if which == "cvrl":
+            config = _cvrl(config)
+        if which != "keras":
             trainer = ContrastiveTrainer(config, 10, 1000, remat)
+            trainer.method.start()
         else:
             trainer = ContrastiveTrainer(config, 10, 1000, layers="stock")
             trainer.optimizer = _KerasOptimizer(trainer)
@@ -222,8 +254,9 @@ def _measure(which: str, config: PretrainConfig, remat: str, num_steps: int) -> 
     batch = make_batch(config, strategy)
     times = measure.steps(lambda: trainer.step(batch)["loss"].numpy(), num_steps)
     step = times["step_seconds"]
-    clips = 2 * config.batch_size
-    gigaflops = 3 * clips * _clip_operations(trainer, config) / step / 1e9
+    clips = config.clips_per_video * config.batch_size
+    passes = 4 if config.momentum_encoder else 3  # the momentum encoder has a forward pass only
+    gigaflops = passes * clips * _clip_operations(trainer, config) / step / 1e9
     return {
         **times,
         "cpu_seconds_per_video": times["cpu_seconds_per_step"] / config.batch_size,
@@ -281,7 +314,8 @@ def _clip_operations(trainer: ContrastiveTrainer, config: PretrainConfig) -> flo
     total = 0.0
     for layer, output in zip(convolutions, probe.compute_output_spec(clip), strict=True):
         total += 2 * math.prod(layer.kernel.shape) * math.prod(output.shape[1:4])
-    for layer in trainer.method.head.layers:
+    heads = [network for name, network in trainer.method.trained.items() if name != "backbone"]
+    for layer in (layer for head in heads for layer in head.layers):
         if isinstance(layer, keras.layers.Dense):
             total += 2 * math.prod(layer.kernel.shape)
     return total

@@ -85,6 +85,38 @@ def test_step(tmp_path, interpreter):
     assert "PyTorch: torch 2.13" in result.stdout
 
 
+@pytest.mark.slow
+def test_the_step_of_a_method_beside_that_of_cvrl(tmp_path):
+    output = tmp_path / "step.json"
+    work = ["--backbone=r3d_small", "--frames=4", "--crop_size=32", "--precision=float32"]
+    work += ["--momentum_encoder=0.99", "--clips_per_video=3", "--steps=2", "--runs=1"]
+    result = _run("step", *work, f"--json={output}")
+    assert result.returncode == 0, result.stderr
+    results = _results(output)
+    ours, cvrl = results["ours"], results["cvrl"]
+    # Three clips instead of two, a fourth pass, and a predictor.
+    work = ours["gigaflops"] * ours["step_seconds"] / (cvrl["gigaflops"] * cvrl["step_seconds"])
+    assert 2.0 < work < 2.1
+    assert ours["parameters"] > cvrl["parameters"]
+    assert results["times_cvrl"] == pytest.approx(cvrl["step_seconds"] / ours["step_seconds"])
+    assert f"takes {1 / results['times_cvrl']:.2f} times as long as that of CVRL" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--loss=byol"], "loss=byol without a momentum encoder"),
+        (
+            ["--clips_per_video=4", "--pytorch_python=python"],
+            "The method cvrl with 4 clips of a video is not measured for other implementations",
+        ),
+    ],
+)
+def test_methods_that_cannot_be_measured(flags, message):
+    result = _run("step", *flags)
+    assert result.returncode == 2 and result.stderr.startswith(f"error: {message}")
+
+
 def test_a_network_that_the_authors_do_not_have():
     result = _run("step", "--backbone=r3d_small", "--authors_python=python")
     assert result.returncode == 2
