@@ -22,7 +22,7 @@ from cvrl_tf.settings import setting
 
 MIN_OBJECT_COVERED = 0.1  # fraction of the frame in every random crop
 # Use the smallest of these radii whose discarded tail weighs at most BLUR_TOLERANCE.
-BLUR_RADII = (2, 4, 6, 8)
+BLUR_RADII = (2, 4, 8)  # the program for 6 takes longer than that for 8
 BLUR_TOLERANCE = 1e-6
 LUMA = (0.2989, 0.5870, 0.1140)  # of red, green and blue, as in tf.image
 HALF_TURN = 0.5  # of the hue; a larger range holds the same colours
@@ -364,17 +364,18 @@ def _gaussian_taps(sigma: tf.Tensor, radius: int) -> tf.Tensor:
 
 
 def _convolve(channels: tf.Tensor, taps: tf.Tensor, axis: int) -> tf.Tensor:
-    """Convolves along one axis, within the border, as a sum of shifted copies."""
-    size = channels.shape[axis] - taps.shape[0] + 1
-    return sum(
-        taps[first]
-        * tf.slice(
-            channels,
-            [first * (dimension == axis) for dimension in range(4)],
-            [size if dimension == axis else -1 for dimension in range(4)],
-        )
-        for first in range(taps.shape[0])
-    )
+    """Convolves along one axis with symmetric taps, within the border: a sum of shifted copies."""
+    radius = taps.shape[0] // 2
+    size = channels.shape[axis] - 2 * radius
+
+    def shifted(first: int) -> tf.Tensor:
+        begin = [first if dimension == axis else 0 for dimension in range(4)]
+        return tf.slice(channels, begin, [size if d == axis else -1 for d in range(4)])
+
+    total = taps[radius] * shifted(radius)
+    for offset in range(1, radius + 1):
+        total += taps[radius + offset] * (shifted(radius - offset) + shifted(radius + offset))
+    return total
 
 
 def _separate(clip: tf.Tensor) -> tf.Tensor:
@@ -408,10 +409,11 @@ def _color(clip: tf.Tensor, parameters: Parameters, jitter: bool) -> tf.Tensor:
 
 @_Program
 def _blur(channels: tf.Tensor, taps: tf.Tensor) -> tf.Tensor:
-    """Convolves height and width, with zeros beyond the border."""
+    """Convolves width and height, with zeros beyond the border."""
     border = [taps.shape[0] // 2] * 2
     padded = tf.pad(channels, [[0, 0], [0, 0], border, border])
-    return _convolve(_convolve(padded, taps, axis=2), taps, axis=3)
+    # The width first: the second pass, over what the first one wrote, then works on whole rows.
+    return _convolve(_convolve(padded, taps, axis=3), taps, axis=2)
 
 
 @_Program
@@ -423,7 +425,8 @@ def _finish(channels: tf.Tensor, parameters: Parameters) -> tf.Tensor:
     """
     channels = tf.where(parameters.grayscale, _grayscale(channels), channels)
     channels = tf.where(parameters.solarize & (channels >= 0.5), 1.0 - channels, channels)
-    return tf.stack(tf.unstack(tf.clip_by_value(channels, 0.0, 1.0)), axis=-1)
+    # In half the time that stacking the channels takes.
+    return tf.transpose(tf.clip_by_value(channels, 0.0, 1.0), [1, 2, 3, 0])
 
 
 @tf.function
