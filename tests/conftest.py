@@ -6,6 +6,7 @@ import signal
 import cvrl_tf  # noqa: F401 - before TensorFlow, whose log it prepares
 
 # isort: split
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -25,6 +26,12 @@ def hang_up_signal():
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
     signal.signal(signal.SIGHUP, before)
+
+
+@pytest.fixture(autouse=True)
+def same_random_numbers():
+    """The same weights in every run of a test, whatever ran before it."""
+    keras.utils.set_random_seed(0)
 
 
 @pytest.fixture(scope="session")
