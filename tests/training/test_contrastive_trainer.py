@@ -253,15 +253,15 @@ def test_accumulation_moves_the_statistics_once_for_each_micro_batch(
     assert np.any(reference.backbone.get_layer("conv1_bn").moving_mean.numpy() != before)
 
 
-@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
-def test_accumulation_in_reduced_precision(config, two_replicas, precision):
-    half = dataclasses.replace(config, batch_size=12, accumulate=3, precision=precision)
-    figures, momenta, _ = _momenta_after_a_step(half, two_replicas, frozen_statistics=False)
-    exact, expected, _ = _momenta_after_a_step(
-        dataclasses.replace(half, precision="float32"), two_replicas, frozen_statistics=False
-    )
-    assert figures["loss"] == pytest.approx(exact["loss"], rel=0.1)
-    assert figures["gradient_norm"] == pytest.approx(exact["gradient_norm"], rel=0.3)
+def test_accumulation_in_reduced_precision(config, two_replicas):
+    figures = {}
+    for precision in ("float32", "bfloat16", "float16"):
+        half = dataclasses.replace(config, batch_size=12, accumulate=3, precision=precision)
+        figures[precision], *_ = _momenta_after_a_step(half, two_replicas, frozen_statistics=False)
+    exact = figures.pop("float32")
+    for precision, found in figures.items():
+        assert found["loss"] == pytest.approx(exact["loss"], rel=0.1), precision
+        assert found["gradient_norm"] == pytest.approx(exact["gradient_norm"], rel=0.3), precision
 
 
 def test_float16_lowers_its_scale_until_gradients_are_finite(config, two_replicas):
@@ -281,8 +281,11 @@ def test_float16_lowers_its_scale_until_gradients_are_finite(config, two_replica
     for variable, value in zip(trainer.variables, before, strict=True):
         for local in two_replicas.experimental_local_results(variable.value):
             np.testing.assert_array_equal(local.numpy(), value)
-    skipped = [float(trainer.step(next(batches))["skipped"]) for _ in range(16)]
-    assert skipped[0] == 1.0 and 0.0 in skipped
+    skipped = []
+    while 0.0 not in skipped:
+        assert len(skipped) < 16
+        skipped.append(float(trainer.step(next(batches))["skipped"]))
+    assert skipped[0] == 1.0
     assert float(trainer._loss_scale.scale.numpy()) == 2.0 ** (18 - 1 - sum(skipped))
 
 
