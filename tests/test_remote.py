@@ -16,7 +16,7 @@ from cvrl_tf.data.stream import Order
 from cvrl_tf.errors import InputError
 from cvrl_tf.inspection import indexes
 from cvrl_tf.inspection.shards import InspectionJob
-from tools.benchmark import bucket
+from tools.benchmark import local_bucket
 
 SHARDS, RECORDS = 4, 6
 
@@ -30,7 +30,7 @@ def server(tmp_path_factory):
         write_shard(directory / f"train-{shard:05d}-of-{SHARDS:05d}", videos)
     paths = sorted(map(str, directory.iterdir()))
     indexes.write({path: InspectionJob(path, 1).run(Report()).table for path in paths})
-    with bucket.serving() as started:
+    with local_bucket.serving() as started:
         started.upload(str(directory), "with")
         for path in paths:
             with open(path, "rb") as file:

@@ -4,6 +4,7 @@
   python -m tools.benchmark input     the input pipeline, phase by phase
   python -m tools.benchmark step      a training step
   python -m tools.benchmark memory    the memory of a step, and which batches fit which cards
+  python -m tools.benchmark storage   the start of a run and its reading, from a disk and a bucket
   python -m tools.benchmark train     the real training loop: whether input or step limits it
 
 Each prints a table, writes it as JSON with --json=FILE, and explains its flags with --help.
@@ -14,7 +15,7 @@ import sys
 
 from cvrl_tf.cli import application, output
 
-NAMES = ("convert", "input", "step", "memory", "train")
+NAMES = ("convert", "input", "step", "memory", "storage", "train")
 
 
 def main() -> None:

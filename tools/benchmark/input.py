@@ -115,7 +115,7 @@ def main(flags: Values) -> None:
             for _ in range(flags.runs):
                 for which in PIPELINES:
                     runs[which].append(
-                        _in_a_process(_measure, *arguments, which, flags.batch_size, flags.videos)
+                        in_a_process(_measure, *arguments, which, flags.batch_size, flags.videos)
                     )
                     progress.update()
                 for which, environment in authors.items():
@@ -123,7 +123,7 @@ def main(flags: Values) -> None:
                         environment.measure("authors_input", _settings(flags, name, clip))
                     )
                     progress.update()
-                phases.append(_in_a_process(_measure_phases, *arguments, flags.videos))
+                phases.append(in_a_process(_measure_phases, *arguments, flags.videos))
                 progress.update()
     _print(flags, runs, phases, authors)
 
@@ -173,7 +173,8 @@ def render(path: str) -> str:
     return path
 
 
-def _in_a_process(function: Callable[..., Figures], *arguments: Any) -> Figures:
+def in_a_process(function: Callable[..., Figures], *arguments: Any) -> Figures:
+    """What a function returns in a new process."""
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(1, context) as pool:
         return pool.submit(function, *arguments).result()
