@@ -34,7 +34,7 @@ FLAGS = {
     ),
     "Validation": flags_of(Validation, *(field.name for field in dataclasses.fields(Validation))),
     "Test": supervised.TEST,
-    "Devices": (loop_flags.STRATEGY, *loop_flags.READING),
+    "Devices": (*loop_flags.STRATEGY, *loop_flags.READING),
     "Fault tolerance": loop_flags.FAULT_TOLERANCE,
     "Output": (
         Flag(

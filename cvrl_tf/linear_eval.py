@@ -58,7 +58,7 @@ FLAGS = {
     "Training clips": supervised.TRAINING_CLIPS,
     "Training": supervised.LINEAR.flags,
     "Test": supervised.TEST,
-    "Devices": (loop_flags.STRATEGY, *loop_flags.READING),
+    "Devices": (*loop_flags.STRATEGY, *loop_flags.READING),
     "Fault tolerance": loop_flags.FAULT_TOLERANCE,
     "Output": (
         Flag(

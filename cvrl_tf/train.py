@@ -63,7 +63,7 @@ FLAGS = {
         ),
     ),
     "Devices, speed and memory": (
-        loop_flags.STRATEGY,
+        *loop_flags.STRATEGY,
         *flags_of(PretrainConfig, "precision"),
         *flags_of(Execution, "augment_on", "remat"),
         *loop_flags.READING,
@@ -85,7 +85,8 @@ FLAGS = {
 
 def main(flags: Values) -> None:
     """Pre-trains as the flags say."""
-    strategy = make_strategy(flags.strategy)  # several workers need it before anything else
+    # Several workers need it before anything else.
+    strategy = make_strategy(flags.strategy, flags.start_timeout)
     demo_directory = None if flags.train_data else flags.model_dir or demo.DIRECTORY
     if demo_directory:
         demo.make_data(demo_directory)

@@ -6,10 +6,13 @@ process of its own, with its own arguments, environment, directory, output and e
 imports all of this project anew. It has no threads but those of OpenBLAS, which may be forked.
 """
 
+import contextlib
+import dataclasses
 import multiprocessing
 import os
 import pathlib
 import runpy
+import socket
 import subprocess
 import sys
 import tempfile
@@ -18,6 +21,15 @@ from collections.abc import Mapping, Sequence
 ROOT = pathlib.Path(__file__).parents[1]
 FORKSERVER = multiprocessing.get_context("forkserver")
 FORKSERVER.set_forkserver_preload(["tensorflow", "keras", "sklearn.linear_model"])
+
+
+def free_addresses(count: int) -> list[str]:
+    """Addresses of this machine, different ones, at which no server listens."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]
 
 
 def run(
@@ -56,16 +68,56 @@ def run(
             timeout=timeout,
         )
     with tempfile.TemporaryDirectory() as directory:
-        outputs = [pathlib.Path(directory, name) for name in ("stdout", "stderr")]
-        process = FORKSERVER.Process(target=_run, args=(command, str(cwd), variables, outputs))
-        process.start()
-        process.join(timeout)
-        if process.is_alive():
-            process.kill()
-            process.join()
-            raise subprocess.TimeoutExpired(command, timeout)
-        texts = [output.read_text() for output in outputs]
-        return subprocess.CompletedProcess(command, process.exitcode, *texts)
+        return start(module, *arguments, directory=directory, cwd=cwd, **environment).wait(timeout)
+
+
+@dataclasses.dataclass(frozen=True)
+class Started:
+    """A command that `start` has started.
+
+    Attributes:
+      command: the module and its arguments.
+      process: with `pid`, `is_alive` and `kill`.
+      outputs: the files of its output and errors.
+    """
+
+    command: Sequence[str]
+    process: multiprocessing.process.BaseProcess
+    outputs: Sequence[pathlib.Path]
+
+    def wait(self, timeout: float = 300.0) -> subprocess.CompletedProcess:
+        """Waits for its end; raises as `run`."""
+        self.process.join(timeout)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+            raise subprocess.TimeoutExpired(self.command, timeout)
+        texts = [output.read_text() for output in self.outputs]
+        return subprocess.CompletedProcess(self.command, self.process.exitcode, *texts)
+
+
+def start(
+    module: str,
+    *arguments: object,
+    directory: str | os.PathLike,
+    cwd: str | os.PathLike = ROOT,
+    **environment: str,
+) -> Started:
+    """Begins what `run` does.
+
+    Args:
+      module: the command.
+      *arguments: of the command.
+      directory: where its output and errors are kept in files.
+      cwd: the directory to run in.
+      **environment: variables beside those of this process.
+    """
+    command = [module, *map(str, arguments)]
+    variables = {**os.environ, "COLUMNS": "80", "PYTHONPATH": str(ROOT), **environment}
+    outputs = [pathlib.Path(directory, name) for name in ("stdout", "stderr")]
+    process = FORKSERVER.Process(target=_run, args=(command, str(cwd), variables, outputs))
+    process.start()
+    return Started(command, process, outputs)
 
 
 def _run(

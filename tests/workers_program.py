@@ -1,13 +1,15 @@
-"""One of several training processes: python workers_program.py MODE RUN_DIRECTORY DATA
+"""One of several training processes: python -m tests.workers_program MODE RUN_DIRECTORY DATA
 
 MODE is one_device, mirrored (two replicas in this process), mirrored_of_one (one replica, as on a
-machine with one GPU) or multi_worker (TF_CONFIG).
+machine with one GPU), multi_worker (TF_CONFIG) or slurm.
 """
 
 import sys
 
 import tensorflow as tf
+from tiny_backbone import tiny_backbone
 
+from cvrl_tf.models.normalization import ClipBatchNormalization
 from cvrl_tf.training.config import PretrainConfig
 from cvrl_tf.training.loop import LoopOptions
 from cvrl_tf.training.pretrain import pretrain
@@ -17,7 +19,7 @@ STEPS = 20
 
 
 def main(mode: str, directory: str, data: str) -> None:
-    """Trains 20 steps of eight videos."""
+    """Trains 20 steps of twelve videos."""
     if mode == "mirrored":
         tf.config.set_logical_device_configuration(
             tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
@@ -27,12 +29,15 @@ def main(mode: str, directory: str, data: str) -> None:
         strategy = tf.distribute.MirroredStrategy(["CPU:0"])
     else:
         strategy = make_strategy(mode)
+    PretrainConfig.build_backbone = lambda config, policy, layers: tiny_backbone(
+        config.seed, policy, ClipBatchNormalization
+    )
     config = PretrainConfig(
         train_data=data,
         num_frames=4,
         crop_size=32,
         backbone="r3d_small",
-        batch_size=8,
+        batch_size=12,
         steps=STEPS,
         warmup_epochs=0.0,
         learning_rate=2e-8,  # rounding grows tenfold a step with larger ones, on one device too

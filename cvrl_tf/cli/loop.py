@@ -5,18 +5,30 @@ from collections.abc import Sequence
 from cvrl_tf.cli.flag import Flag, Values, flags_of
 from cvrl_tf.errors import InputError
 from cvrl_tf.training.loop import LoopOptions
+from cvrl_tf.training.pretrain import Execution
+from cvrl_tf.training.rendezvous import START_SECONDS
 from cvrl_tf.training.strategy import STRATEGIES, TPU
 
-STRATEGY = Flag(
-    "strategy",
-    "auto",
-    f"Devices to train on: {', '.join(STRATEGIES)} or {TPU}NAME. one_device: the first GPU, or the"
-    " CPU. mirrored: all GPUs of this machine. multi_worker: the machines of the environment"
-    " variable TF_CONFIG; start the same command on each; all must have access to the same files."
-    " auto: multi_worker if TF_CONFIG names several workers, mirrored if there are several GPUs,"
-    " otherwise one_device.",
+STRATEGY = (
+    Flag(
+        "strategy",
+        "auto",
+        f"Devices to train on: {', '.join(STRATEGIES)} or {TPU}NAME. one_device: the first GPU, or"
+        " the CPU. mirrored: all GPUs of this machine. multi_worker: the machines of the"
+        " environment variable TF_CONFIG; start the same command on each; all must have access to"
+        " the same files. slurm: the tasks that srun started in a job of Slurm, without TF_CONFIG."
+        " auto: multi_worker if TF_CONFIG names several workers, mirrored if there are several"
+        " GPUs, otherwise one_device.",
+    ),
+    Flag(
+        "start_timeout",
+        START_SECONDS,
+        "Longest time in seconds that workers wait for each other at the start. Raise it if a"
+        " scheduler starts them far apart.",
+        lower=0,
+    ),
 )
-READING = flags_of(LoopOptions, "parallel_reads")
+READING = (*flags_of(LoopOptions, "parallel_reads"), *flags_of(Execution, "data_service"))
 OUTPUT = (
     *flags_of(
         LoopOptions,

@@ -19,12 +19,13 @@ from cvrl_tf.cli.flag import Flag, Values, flags_of
 from cvrl_tf.data import checks
 from cvrl_tf.data.augment import Geometry
 from cvrl_tf.data.clips import ClipSpec
+from cvrl_tf.data.service import DataService
 from cvrl_tf.evaluation import classification, report, validation
 from cvrl_tf.evaluation.classification import LabelledData, Task
 from cvrl_tf.evaluation.inference import Computation, OmittedRecords
 from cvrl_tf.evaluation.report import Checkpoint, fingerprint_weights
 from cvrl_tf.evaluation.views import EvaluationViews
-from cvrl_tf.training import checkpoints, supervised
+from cvrl_tf.training import checkpoints, run_config, supervised
 from cvrl_tf.training.config import (
     SupervisedConfig,
     Validation,
@@ -145,11 +146,16 @@ class Evaluation:
         """
         self.task.subject(protocol, self.test_views).check(output_dir)
         videos = self.task.train.videos
-        trainer = supervised.build_trainer(config, self.backbone, len(videos), self.strategy)
+        workers = Workers(self.strategy)
+        with workers.naming_lost_workers(lambda: checkpoints.latest(output_dir)):
+            run_config.check_workers(workers, config, videos)
+            trainer = supervised.build_trainer(config, self.backbone, len(videos), self.strategy)
         held_out = self.task.validation
         measure = self._measure(trainer, held_out) if held_out else None
+        if self.flags.data_service:
+            videos = videos.read_by(DataService.reached(self.flags.data_service))
         supervised.train(trainer, videos, output_dir, loop_flags.options(self.flags), measure)
-        if not Workers(self.strategy).is_chief:
+        if not workers.is_chief:
             return
         probabilities = classification.predict(
             _probabilities(trainer), self.task.test, self.test_views
@@ -223,7 +229,7 @@ def prepare(flags: Values, recipe: Recipe, directory: Callable[[Origin], str]) -
     """
     start = time.monotonic()
     data_flags.check_given(flags)
-    strategy = make_strategy(flags.strategy)
+    strategy = make_strategy(flags.strategy, flags.start_timeout)
     with strategy.scope():
         backbone, origin = backbone_flags.load(flags, DTYPE_POLICIES[flags.precision], flags.seed)
     sizes.follow_run(flags, directory(origin), sizes.CLIP + sizes.SCHEDULE)

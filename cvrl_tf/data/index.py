@@ -63,6 +63,10 @@ class RecordIndex:
         if self.remote:
             serialized = tf.numpy_function(self._read, [number], tf.string)
             return tf.ensure_shape(serialized, [])
+        return self.read_by_tensorflow(number)
+
+    def read_by_tensorflow(self, number: tf.Tensor) -> tf.Tensor:
+        """As `read`, also in a graph that another process runs, where no Python of this one is."""
         shard, offset = tf.gather(self.shards, [number]), tf.gather(self.offsets, [number])
         record = tf.raw_ops.TFRecordDatasetV2(
             filenames=tf.gather(tf.constant(list(self.paths)), shard),

@@ -190,7 +190,7 @@ def pretraining_batches(
         return tuple(augment.apply(*view) for view in cropped), sample["intervals"]
 
     return (
-        read_stream(videos.index, order, sample, finish, share)
+        read_stream(videos.index, order, sample, finish, share, videos.service)
         .batch(batch_size, drop_remainder=True)
         .map(lambda element, positions: ViewBatch(element[0], element[1], positions))
         .prefetch(1)
@@ -255,7 +255,7 @@ def labelled_batches(
         return pixels, sample["label"]
 
     return (
-        read_stream(videos.index, order, sample, finish, share)
+        read_stream(videos.index, order, sample, finish, share, videos.service)
         .batch(batch_size, drop_remainder=True)
         .map(lambda element, positions: LabelledBatch(element[0], element[1], positions))
         .prefetch(2)

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from cvrl_tf.data import records
 from cvrl_tf.data.index import RecordIndex, index_records
+from cvrl_tf.data.service import DataService
 from cvrl_tf.errors import reason
 
 
@@ -47,10 +48,12 @@ class IndexedSource:
     Attributes:
       source: how their records are read.
       index: where their records are.
+      service: what reads and decodes them for training; None for this process.
     """
 
     source: Source
     index: RecordIndex
+    service: DataService | None = None
 
     def __len__(self) -> int:
         return len(self.index)
@@ -82,6 +85,10 @@ class IndexedSource:
     def select(self, numbers: np.ndarray) -> "IndexedSource":
         """Some of the videos: those of the given numbers, (n,) int64."""
         return dataclasses.replace(self, index=self.index.select(numbers))
+
+    def read_by(self, service: DataService | None) -> "IndexedSource":
+        """The same videos, which a service reads for training; None for this process."""
+        return dataclasses.replace(self, service=service)
 
     def problem(self, number: int) -> str:
         """Why the record of this number could not be used."""

@@ -15,6 +15,7 @@ import tensorflow as tf
 from cvrl_tf import environment
 from cvrl_tf.data.index import RecordIndex
 from cvrl_tf.data.sampling import Purpose, fold
+from cvrl_tf.data.service import Arrivals, DataService
 
 Sample = dict[str, tf.Tensor]
 PARALLEL_CALLS = environment.granted_cpus()
@@ -124,6 +125,7 @@ def read_stream(
     sample: Callable[[tf.Tensor, tf.Tensor], Sample],
     finish: Callable[[Sample], Any],
     share: Share = WHOLE,
+    service: DataService | None = None,
 ) -> tf.data.Dataset:
     """Reads the records of a stream, epoch after epoch, without those that cannot be used.
 
@@ -137,6 +139,7 @@ def read_stream(
         and the epoch, to what is kept of it.
       finish: from that to an element.
       share: what this worker reads.
+      service: what computes the elements; None for this process. They are the same.
 
     Returns:
       Endless dataset of pairs: element; position, scalar int64.
@@ -158,11 +161,14 @@ def read_stream(
 
     readable = _readable_record(index, sample, finish)
 
-    def read(
-        position: tf.Tensor, record: tf.Tensor, epoch_seed: tf.Tensor
-    ) -> tuple[Sample, tf.Tensor, tf.Tensor]:
+    def read(record: tf.Tensor, epoch_seed: tf.Tensor) -> Sample:
         serialized = tf.cond(record < 0, lambda: readable, lambda: index.read(record))
-        return sample(serialized, epoch_seed), position, record < 0
+        return sample(serialized, epoch_seed)
+
+    def at(position: tf.Tensor) -> tuple[Any, tf.Tensor]:
+        epoch, place = position // num_videos, position % num_videos
+        record = index.read_by_tensorflow(order.of_epoch(epoch, num_videos)(place))
+        return finish(sample(record, order.epoch_seed(epoch))), position
 
     def check_epoch(
         count: tf.Tensor, value: tuple[Any, tf.Tensor, tf.Tensor]
@@ -173,14 +179,20 @@ def read_stream(
         with tf.control_dependencies([check]):
             return tf.where(tick, 0, count + 1), value
 
-    return (
-        tf.data.Dataset.counter(share.first // num_videos)
-        .flat_map(one_epoch)
-        .map(read, num_parallel_calls=index.parallel_reads)
-        .map(
+    places = tf.data.Dataset.counter(share.first // num_videos).flat_map(one_epoch)
+    if service:
+        arrivals = service.ordered(at, share.next(share.first), share.count)
+        elements = _with_arrivals(places, arrivals, lambda *place: finish(read(*place)))
+    else:
+        elements = places.map(
+            lambda position, record, epoch_seed: (read(record, epoch_seed), position, record < 0),
+            num_parallel_calls=index.parallel_reads,
+        ).map(
             lambda kept, position, tick: (finish(kept), position, tick),
             num_parallel_calls=PARALLEL_CALLS,
         )
+    return (
+        elements
         # Skips records that cannot be read, parsed or decoded; `Gaps` finds their positions.
         .ignore_errors()
         .scan(tf.constant(0), check_epoch)
@@ -188,6 +200,41 @@ def read_stream(
         .map(lambda element, position, tick: (element, position))
         .with_options(steady_options(index.parallel_reads if index.remote else 0))
     )
+
+
+def _with_arrivals(
+    places: tf.data.Dataset,
+    arrivals: Arrivals,
+    compute: Callable[[tf.Tensor, tf.Tensor], Any],
+) -> tf.data.Dataset:
+    """The elements that arrive from a service, and of the other places those computed here.
+
+    Args:
+      places: of position, record and seed of the epoch; the record is -1 for no video.
+      arrivals: the elements of the service.
+      compute: from record and seed to the element.
+
+    Returns:
+      Dataset of triples: element; position; whether there is no video.
+    """
+
+    def take(position: tf.Tensor, record: tf.Tensor, epoch_seed: tf.Tensor) -> tuple[Any, ...]:
+        wanted = tf.where(record < 0, tf.constant(-1, tf.int64), position)
+        return *arrivals.take(wanted), position, record, epoch_seed
+
+    def complete(
+        found: tf.Tensor,
+        values: tuple[tf.Tensor, ...],
+        position: tf.Tensor,
+        record: tf.Tensor,
+        epoch_seed: tf.Tensor,
+    ) -> tuple[Any, tf.Tensor, tf.Tensor]:
+        element = tf.cond(
+            found, lambda: arrivals.packed(values), lambda: compute(record, epoch_seed)
+        )
+        return element, position, record < 0
+
+    return places.map(take).map(complete, num_parallel_calls=PARALLEL_CALLS)
 
 
 def _readable_record(

@@ -12,11 +12,12 @@ from cvrl_tf import compiler
 from cvrl_tf.data import checks, pipeline, records, subset
 from cvrl_tf.data.labels import read_labels
 from cvrl_tf.data.lookup import find_source
+from cvrl_tf.data.service import DataService
 from cvrl_tf.data.source import IndexedSource
 from cvrl_tf.data.stream import Order
 from cvrl_tf.models.rematerialization import REMAT
 from cvrl_tf.settings import setting, switch
-from cvrl_tf.training import loop, memory, run_config, weights
+from cvrl_tf.training import checkpoints, loop, memory, run_config, weights
 from cvrl_tf.training.config import PretrainConfig
 from cvrl_tf.training.contrastive_trainer import ContrastiveTrainer
 from cvrl_tf.training.loop import DEFAULT_OPTIONS, LoopOptions, Run, TrainingData
@@ -50,6 +51,13 @@ class Execution:
         choices=REMAT,
         on="block",
         off="none",
+    )
+    data_service: str = setting(
+        "",
+        "Address of the dispatcher of a tf.data service, grpc://HOST:PORT, whose workers read,"
+        " decode and crop the videos to train on, and augment their colours where the host does."
+        " The batches are the same. Use it if the CPUs of the machine that trains are too slow;"
+        " python -m tools.data_server starts the servers.",
     )
 
     def place_colors(self, strategy: tf.distribute.Strategy) -> str:
@@ -113,27 +121,24 @@ def pretrain(
       Stopped: a signal ended the run, and a checkpoint is written.
     """
     strategy = strategy or make_strategy()
+    workers = Workers(strategy)
     videos = _checked_videos(config, strategy, execution).reading(options.parallel_reads)
-    total_steps = config.total_steps(len(videos))
-    is_chief = Workers(strategy).is_chief
+    if execution.data_service:
+        videos = videos.read_by(DataService.reached(execution.data_service))
     place = execution.place_colors(strategy)
-    started = tf.io.gfile.exists(RunDirectory(model_dir).config)
-    with strategy.scope():
-        warmup_steps = config.steps_of(config.warmup_epochs, len(videos))
-        trainer = ContrastiveTrainer(
-            config,
-            warmup_steps,
-            total_steps,
-            execution.remat,
-            compiled_colors=place != "device_without_xla",
-        )
+    with workers.naming_lost_workers(lambda: checkpoints.latest(model_dir)):
+        run_config.check_workers(workers, config, videos)
+        started = tf.io.gfile.exists(RunDirectory(model_dir).config)
+        trainer = _build_trainer(config, strategy, len(videos), execution.remat, place)
         if config.init_checkpoint:
-            loaded = weights.initialize(trainer.method.trained, config)
-            if is_chief and not started:
+            with strategy.scope():
+                loaded = weights.initialize(trainer.method.trained, config)
+            if workers.is_chief and not started:
                 print(loaded)
-        trainer.method.start()
+        with strategy.scope():
+            trainer.method.start()
     with run_config.training_in(
-        model_dir, config, videos, is_chief, options.flagfile, options.override
+        model_dir, config, videos, workers.is_chief, options.flagfile, options.override
     ) as order:
         data = TrainingData(
             videos,
@@ -147,13 +152,31 @@ def pretrain(
         )
         run = Run(
             model_dir,
-            total_steps,
+            config.total_steps(len(videos)),
             "pre-training",
             _of_the_loop(evaluation, trainer.backbone, config, len(videos)),
             begin=lambda writer, step: _write_pairs(writer, step, config, videos, order),
             step_memory=_step_memory(config, strategy, execution),
         )
         loop.train(trainer, data, run, options)
+
+
+def _build_trainer(
+    config: PretrainConfig,
+    strategy: tf.distribute.Strategy,
+    num_videos: int,
+    remat: str,
+    place: str,
+) -> ContrastiveTrainer:
+    """The trainer of new networks; `place` is that of `Execution.place_colors`."""
+    with strategy.scope():
+        return ContrastiveTrainer(
+            config,
+            config.steps_of(config.warmup_epochs, num_videos),
+            config.total_steps(num_videos),
+            remat,
+            compiled_colors=place != "device_without_xla",
+        )
 
 
 def _checked_videos(
@@ -196,5 +219,6 @@ def _write_pairs(
     """Draws the clips of the first videos."""
     size = min(PICTURED_VIDEOS, len(videos))
     with records.naming_bad_records(videos.name):
-        batch = next(iter(pipeline.pretraining_batches(videos, config.views, size, order)))
+        here = videos.read_by(None)
+        batch = next(iter(pipeline.pretraining_batches(here, config.views, size, order)))
     writer.write_pairs(step, np.stack(batch.views, axis=1))

@@ -15,6 +15,7 @@ from cvrl_tf.errors import InputError
 from cvrl_tf.training import config as configurations
 from cvrl_tf.training.config import NetworkConfig
 from cvrl_tf.training.run_directory import CONFIG_FILE, FLAGS_FILE, RunDirectory
+from cvrl_tf.training.strategy import Workers
 
 _DATA_NAMES = ("train_data", "train_ids")  # settings that say where the records are
 
@@ -73,10 +74,14 @@ class RunState:
         config = configurations.from_json(values)
         return cls(config, order, RunRecords(**records) if records else None)
 
-    def differences(self, now: "RunState") -> list[str]:
-        """What differs in the configuration and data of a command given now, for messages.
+    def differences(self, now: "RunState", called: str = "now") -> list[str]:
+        """What differs in the configuration and data of another command, for messages.
 
         Data of the same content may have moved: the settings that name them may then differ.
+
+        Args:
+          now: of the other command, such as the one given now.
+          called: what it is called.
         """
         before, given = (
             {name: _written(value) for name, value in configurations.values_by_name(config).items()}
@@ -84,13 +89,36 @@ class RunState:
         )
         same_records = now.records is not None and now.records == self.records
         differing = [
-            f"{name}={before[name]} (now {given[name]})"
+            f"{name}={before.get(name)} ({called} {given[name]})"
             for name in sorted(given)
-            if before[name] != given[name] and not (same_records and name in _DATA_NAMES)
+            if before.get(name) != given[name] and not (same_records and name in _DATA_NAMES)
         ]
         if self.records and now.records and not same_records:
-            differing.append(f"records: {self.records} (now {now.records})")
+            differing.append(f"records: {self.records} ({called} {now.records})")
         return differing
+
+
+def check_workers(workers: Workers, config: NetworkConfig, videos: IndexedSource) -> None:
+    """Checks that all workers were given the same configuration and records.
+
+    Args:
+      workers: all of them call it at the same time.
+      config: of this worker.
+      videos: that this worker trains on.
+
+    Raises:
+      InputError: on all workers, if they were not.
+    """
+    state = RunState(config, records=RunRecords.of(videos))
+    first, *others = (
+        RunState.from_json(json.loads(text)) for text in workers.texts(json.dumps(state.as_json()))
+    )
+    for number, other in enumerate(others, 1):
+        if differing := first.differences(other, f"worker {number}:"):
+            raise InputError(
+                f"Workers train with different settings or data: worker 0 has"
+                f" {', '.join(differing)}. Start the same command on all of them."
+            )
 
 
 def prepare(

@@ -15,9 +15,13 @@ import tensorflow as tf
 from cvrl_tf.data.stream import WHOLE, Share
 from cvrl_tf.errors import InputError
 from cvrl_tf.training import rendezvous
+from cvrl_tf.training.rendezvous import Cluster
 
-STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker")
+STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker", "slurm")
 TPU = "tpu:"
+# The ports of Slurm's tasks on a node, from the first on: those of two jobs seldom meet.
+SLURM_PORTS = range(20_000, 30_000, 10)
+_MOST_TASKS = 1024  # of a node
 # Where NVIDIA's driver shows, on Linux and under Windows.
 NVIDIA_DRIVER = ("/proc/driver/nvidia/version", "/dev/nvidia0", "/usr/lib/wsl/lib/nvidia-smi")
 
@@ -46,17 +50,21 @@ def prepare_devices() -> None:
         )
 
 
-def make_strategy(name: str = "auto") -> tf.distribute.Strategy:
+def make_strategy(
+    name: str = "auto", start_timeout: float = rendezvous.START_SECONDS
+) -> tf.distribute.Strategy:
     """Makes the strategy of a run. Call it before anything else runs on TensorFlow.
 
     Args:
       name: "one_device", the first GPU, or the CPU; "mirrored", all GPUs of this machine, one or
         several, or the CPU; "multi_worker", the machines that the environment variable TF_CONFIG
-        names; "tpu:NAME", a TPU by the name or address that TensorFlow's resolver takes; "auto",
-        multi_worker if TF_CONFIG names several workers, otherwise all GPUs, or the CPU.
+        names; "slurm", the tasks of a Slurm job step, for which TF_CONFIG is set; "tpu:NAME", a TPU
+        by the name or address that TensorFlow's resolver takes; "auto", multi_worker if TF_CONFIG
+        names several workers, otherwise all GPUs, or the CPU.
+      start_timeout: the longest time, in seconds, to wait for the other workers.
 
     Raises:
-      InputError: not such a name, or what it needs is not there.
+      InputError: not such a name, or what it needs is not there; or as `rendezvous.connect`.
     """
     prepare_devices()
     if name.startswith(TPU):
@@ -65,15 +73,18 @@ def make_strategy(name: str = "auto") -> tf.distribute.Strategy:
         raise InputError(
             f"--strategy={name}: expected {', '.join(STRATEGIES)}, or {TPU}NAME for a TPU."
         )
-    workers, index = _workers_in_environment()
-    if name == "multi_worker" or (name == "auto" and len(workers) > 1):
-        if not workers:
+    if name == "slurm":
+        os.environ["TF_CONFIG"] = _slurm_cluster().variable
+        name = "multi_worker"
+    cluster = _cluster_in_environment()
+    if name == "multi_worker" or (name == "auto" and cluster and len(cluster.addresses) > 1):
+        if not cluster:
             raise InputError(
                 "--strategy=multi_worker needs the environment variable TF_CONFIG, with the"
                 ' addresses of all workers and the number of this one: {"cluster": {"worker":'
                 ' ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}.'
             )
-        return rendezvous.connect(workers, index)
+        return rendezvous.connect(cluster, start_timeout)
     gpus = tf.config.list_logical_devices("GPU")
     if gpus and name == "mirrored":
         return tf.distribute.MirroredStrategy([gpu.name for gpu in gpus])
@@ -111,11 +122,11 @@ def on_gpus(strategy: tf.distribute.Strategy) -> bool:
     return all(device.device_type == "GPU" for device in devices)
 
 
-def _workers_in_environment() -> tuple[list[str], int]:
-    """The addresses of all workers and the number of this one; none without TF_CONFIG."""
+def _cluster_in_environment() -> Cluster | None:
+    """The workers that TF_CONFIG names; None without it."""
     text = os.environ.get("TF_CONFIG", "")
     if not text:
-        return [], 0
+        return None
     try:
         config = json.loads(text)
         workers, index = config["cluster"]["worker"], int(config["task"]["index"])
@@ -127,7 +138,29 @@ def _workers_in_environment() -> tuple[list[str], int]:
             ' {"cluster": {"worker": [addresses]}, "task": {"type": "worker", "index": NUMBER}},'
             " without a chief or an evaluator."
         ) from None
-    return workers, index
+    return Cluster(tuple(workers), index)
+
+
+def _slurm_cluster() -> Cluster:
+    """The tasks of the Slurm job step that this process belongs to.
+
+    Which GPUs a task uses is left to Slurm.
+    """
+    try:
+        port = SLURM_PORTS[int(os.environ["SLURM_JOB_ID"]) % len(SLURM_PORTS)]
+        resolver = tf.distribute.cluster_resolver.SlurmClusterResolver(
+            port_base=port, gpus_per_node=_MOST_TASKS, gpus_per_task=1, auto_set_gpu=False
+        )
+        addresses = tuple(resolver.cluster_spec().as_dict()["worker"])
+        # TensorFlow sorts nodes as text, Slurm n9 before n10: its rank is not always the number.
+        node, task = os.environ["SLURMD_NODENAME"], int(os.environ["SLURM_LOCALID"])
+        return Cluster(addresses, addresses.index(f"{node}:{port + task}"))
+    except (KeyError, RuntimeError, ValueError) as error:
+        raise InputError(
+            f"--strategy=slurm cannot find its workers ({error}): start the command with srun, in a"
+            " job of Slurm, which sets SLURM_JOB_ID, SLURM_PROCID, SLURM_LOCALID, SLURMD_NODENAME,"
+            " SLURM_STEP_NODELIST, SLURM_STEP_NUM_TASKS and SLURM_STEP_TASKS_PER_NODE."
+        ) from None
 
 
 def _tpu_strategy(name: str) -> tf.distribute.Strategy:
@@ -175,11 +208,27 @@ class Workers:
         """
         if self.share.count == 1:
             return stop, ended, [position]
-        known = tf.constant([[int(stop), int(ended), position]], tf.int64)
-        all_known = self._gather(known).numpy()
-        # One row for each replica, those of a worker side by side.
-        rows = all_known[:: len(all_known) // self.share.count]
+        rows = self._rows(tf.constant([[int(stop), int(ended), position]], tf.int64))
         return bool(rows[:, 0].any()), bool(rows[:, 1].any()), rows[:, 2].tolist()
+
+    def texts(self, text: str) -> list[str]:
+        """The texts of all workers, in their order; all call it at the same time."""
+        if self.share.count == 1:
+            return [text]
+        codes = np.frombuffer(text.encode(), np.uint8)
+        lengths = self._rows(tf.constant([[len(codes)]], tf.int64))[:, 0]
+        padded = np.pad(codes, (0, lengths.max() - len(codes)))
+        rows = self._rows(tf.constant(padded[np.newaxis], tf.int64))
+        return [
+            row[:length].astype(np.uint8).tobytes().decode()
+            for row, length in zip(rows, lengths, strict=True)
+        ]
+
+    def _rows(self, row: tf.Tensor) -> np.ndarray:
+        """The rows, (1, n) int64, of all workers: (workers, n)."""
+        gathered = self._gather(row).numpy()
+        # One row for each replica, those of a worker side by side.
+        return gathered[:: len(gathered) // self.share.count]
 
     @tf.function
     def _gather(self, row: tf.Tensor) -> tf.Tensor:

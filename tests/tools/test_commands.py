@@ -8,6 +8,7 @@ import pytest
 
 CHECKOUT = pathlib.Path(__file__).parents[2]
 NAMES = (
+    "data_server",
     "import_checkpoint",
     "inspect_tfrecords",
     "make_subset",

@@ -1,5 +1,8 @@
 import dataclasses
 import json
+import os
+import re
+import shutil
 
 import numpy as np
 import pytest
@@ -294,3 +297,47 @@ def test_initial_weights_that_do_not_fit_are_named(imported):
         initialize(init_checkpoint=f"{directory}/checkpoints/ckpt-7")
     with pytest.raises(InputError, match="nowhere holds no config.json"):
         initialize(init_checkpoint="nowhere")
+
+
+class _Workers:
+    """Stands in for workers of which each says a text."""
+
+    def __init__(self, *texts):
+        self._texts = texts
+
+    def texts(self, text):
+        return [text, *self._texts]
+
+
+def _said(config):
+    """What a worker says of the configuration and data that it trains with."""
+    said = []
+    videos = find_source(config.train_data, "train_data").indexed()
+    workers = _Workers()
+    workers.texts = lambda text: said.append(text) or [text]
+    run_config.check_workers(workers, config, videos)
+    return said[0]
+
+
+def test_workers_with_other_settings_or_records_are_named(records, tmp_path):
+    config = dataclasses.replace(CONFIG, train_data=records)
+    videos = find_source(records, "x").indexed()
+    moved = tmp_path / "moved"
+    shutil.copytree(os.path.dirname(records), moved)
+    same = _said(dataclasses.replace(config, train_data=f"{moved}/train-*"))
+    run_config.check_workers(_Workers(_said(config), same), config, videos)
+    for other, message in (
+        (dataclasses.replace(config, temperature=0.2), r"temperature=0.1 \(worker 2: 0.2\)"),
+        (
+            dataclasses.replace(config, train_data=records.replace("*", "0")),
+            r"records: 12 with fingerprint \w+ \(worker 2: 6 with fingerprint \w+\)",
+        ),
+    ):
+        with pytest.raises(InputError) as error:
+            run_config.check_workers(_Workers(_said(config), _said(other)), config, videos)
+        assert re.fullmatch(
+            r"Workers train with different settings or data: worker 0 has (.*, )?"
+            + message
+            + r"\. Start the same command on all of them\.",
+            str(error.value),
+        )

@@ -3,50 +3,55 @@ import os
 import pathlib
 import re
 import signal
-import socket
-import subprocess
-import sys
+import tempfile
 import time
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from commands import free_addresses, start
 
 from cvrl_tf.errors import InputError
 from cvrl_tf.training import metrics
 from cvrl_tf.training import strategy as strategies
+from cvrl_tf.training.rendezvous import Cluster
 from cvrl_tf.training.strategy import Workers, make_strategy, on_gpus
 
-PROGRAM = pathlib.Path(__file__).parents[1] / "workers_program.py"
+
+def _start(mode, directory, data, **environment):
+    outputs = pathlib.Path(tempfile.mkdtemp(dir=directory.parent))
+    program = "tests.workers_program", mode, directory, data
+    return start(*program, directory=outputs, TF_CPP_MIN_LOG_LEVEL="3", **environment)
 
 
-def _free_addresses(count):
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    addresses = [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]
-    for one in sockets:
-        one.close()
-    return addresses
+def _start_workers(directory, data, count=2):
+    addresses = tuple(free_addresses(count))
+    return [
+        _start("multi_worker", directory, data, TF_CONFIG=Cluster(addresses, index).variable)
+        for index in range(count)
+    ]
 
 
-def _start(mode, directory, data, cluster=None, index=0):
-    environment = {**os.environ, "PYTHONPATH": os.getcwd(), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    if cluster:
-        environment["TF_CONFIG"] = json.dumps(
-            {"cluster": {"worker": cluster}, "task": {"type": "worker", "index": index}}
-        )
-    return subprocess.Popen(
-        [sys.executable, str(PROGRAM), mode, str(directory), data],
-        env=environment,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def _start_slurm_tasks(directory, data, count=2):
+    """As `_start_workers`, with the variables that srun sets for tasks on one node."""
+    job = str(20_000 + os.getpid() % 10_000)
+    step = {
+        "SLURM_JOB_ID": job,
+        "SLURMD_NODENAME": "127.0.0.1",
+        "SLURM_STEP_NODELIST": "127.0.0.1",
+        "SLURM_STEP_NUM_TASKS": str(count),
+        "SLURM_STEP_TASKS_PER_NODE": str(count),
+    }
+    return [
+        _start("slurm", directory, data, SLURM_PROCID=task, SLURM_LOCALID=task, **step)
+        for task in map(str, range(count))
+    ]
 
 
-def _start_workers(directory, data):
-    cluster = _free_addresses(2)
-    return [_start("multi_worker", directory, data, cluster, index) for index in range(2)]
+def _finish(*workers):
+    for worker in workers:
+        done = worker.wait()
+        assert done.returncode == 0, done.stderr
 
 
 def _losses(directory):
@@ -56,16 +61,25 @@ def _losses(directory):
 @pytest.fixture(scope="module")
 def one_device_losses(shards, tmp_path_factory):
     directory = tmp_path_factory.mktemp("one") / "run"
-    process = _start("one_device", directory, shards)
-    assert process.wait(300) == 0, process.stderr.read()
+    _finish(_start("one_device", directory, shards))
     return _losses(directory)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["mirrored", "mirrored_of_one"])
 def test_replicas_have_the_losses_of_one_device(shards, tmp_path, one_device_losses, mode):
-    process = _start(mode, tmp_path / "run", shards)
-    assert process.wait(300) == 0, process.stderr.read()
+    _finish(_start(mode, tmp_path / "run", shards))
+    np.testing.assert_allclose(_losses(tmp_path / "run"), one_device_losses, rtol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("start_all", "count"), [(_start_slurm_tasks, 2), (_start_workers, 3), (_start_workers, 4)]
+)
+def test_workers_have_the_losses_of_one_device(
+    shards, tmp_path, one_device_losses, start_all, count
+):
+    _finish(*start_all(tmp_path / "run", shards, count))
     np.testing.assert_allclose(_losses(tmp_path / "run"), one_device_losses, rtol=1e-4)
 
 
@@ -74,31 +88,37 @@ def test_two_workers_have_the_losses_of_one_however_they_end(shards, tmp_path, o
     """A signal to one stops both; one is killed and the other reports it; then they finish."""
     directory = tmp_path / "run"
     workers = _start_workers(directory, shards)
-    _wait_for_checkpoint(directory, 5, workers)
-    workers[1].send_signal(signal.SIGTERM)
-    errors = [worker.communicate(timeout=300)[1] for worker in workers]
-    for error in errors:
+    _wait_for(directory, "checkpoints/ckpt-5.index", workers)
+    os.kill(workers[1].process.pid, signal.SIGTERM)
+    for worker in workers:
+        error = worker.wait().stderr
         assert re.search(r"Stopped: Stopped at step \d+ of 20 .*saved to .*run: the same", error)
-    workers = _start_workers(directory, shards)
-    _wait_for_checkpoint(directory, 15, workers)
-    workers[1].send_signal(signal.SIGKILL)
-    error = workers[0].communicate(timeout=300)[1]
-    assert "InputError: Another worker is gone, or cannot be reached" in error
-    workers[1].communicate()
-    for worker in _start_workers(directory, shards):
-        error = worker.communicate(timeout=300)[1]
-        assert worker.returncode == 0, error
+    kills = (
+        (1, "config.json"),  # at the start
+        (0, "checkpoints/*.tempstate*"),  # within a checkpoint
+        (1, "checkpoints/ckpt-15.index"),
+    )
+    for victim, file in kills:
+        workers = _start_workers(directory, shards)
+        _wait_for(directory, file, workers)
+        workers[victim].process.kill()
+        workers[victim].wait()
+        error = workers[1 - victim].wait(120).stderr
+        assert "InputError: Another worker is gone, or cannot be reached" in error, file
+    _finish(*_start_workers(directory, shards))
     assert [row["step"] for row in metrics.read_metrics(str(directory))] == list(range(1, 21))
     np.testing.assert_allclose(_losses(directory), one_device_losses, rtol=1e-4)
 
 
-def _wait_for_checkpoint(directory, step, workers):
+def _wait_for(directory, file, workers):
+    """Waits until there is a file that matches `file`, from now on."""
+    before = {path: path.stat().st_mtime_ns for path in directory.glob(file)}
     deadline = time.monotonic() + 300
-    while not list(directory.glob(f"checkpoints/ckpt-{step}.index")):
+    while not any(before.get(p) != p.stat().st_mtime_ns for p in directory.glob(file)):
         assert time.monotonic() < deadline
         for worker in workers:
-            assert worker.poll() is None, worker.stderr.read()
-        time.sleep(0.05)
+            assert worker.process.is_alive(), worker.wait().stderr
+        time.sleep(0.01)
 
 
 def test_without_gpus_it_is_one_device(monkeypatch):
@@ -214,7 +234,12 @@ def test_local_values_are_in_the_order_of_replicas(two_replicas):
 @pytest.mark.parametrize(
     ("name", "environment", "message"),
     [
-        ("gpu", None, "--strategy=gpu: expected auto, one_device, mirrored, multi_worker, or tpu:"),
+        (
+            "gpu",
+            None,
+            "--strategy=gpu: expected auto, one_device, mirrored, multi_worker, slurm, or tpu:",
+        ),
+        ("slurm", None, r"--strategy=slurm cannot find its workers \('SLURM_JOB_ID'\): start the"),
         ("multi_worker", None, "multi_worker needs the environment variable TF_CONFIG"),
         ("auto", "{", "TF_CONFIG cannot be used .* expected"),
         ("auto", '{"cluster": {"worker": ["a", "b"]}}', r"TF_CONFIG cannot be used \(KeyError"),
@@ -231,3 +256,55 @@ def test_what_cannot_be_is_one_sentence(monkeypatch, name, environment, message)
         monkeypatch.setenv("TF_CONFIG", environment)
     with pytest.raises(InputError, match=message):
         make_strategy(name)
+
+
+@pytest.fixture
+def slurm(monkeypatch):
+    """Sets the variables of a task; returns the TF_CONFIG that `make_strategy` makes of them."""
+    monkeypatch.setattr(strategies.rendezvous, "connect", lambda cluster, seconds: cluster)
+
+    def made(**variables):
+        monkeypatch.setenv("TF_CONFIG", "")
+        for name, value in variables.items():
+            monkeypatch.setenv(f"SLURM{name}", value)
+        cluster = make_strategy("slurm")
+        config = json.loads(os.environ["TF_CONFIG"])
+        assert config == json.loads(cluster.variable)
+        return config["cluster"]["worker"], config["task"]["index"]
+
+    return made
+
+
+@pytest.mark.parametrize(
+    ("node", "local", "rank", "index"),
+    # TensorFlow sorts n10 before n9, where Slurm's first task is.
+    [("n9", "0", "0", 2), ("n9", "1", "1", 3), ("n10", "0", "2", 0), ("n10", "1", "3", 1)],
+)
+def test_slurm_names_all_tasks_and_this_one(slurm, node, local, rank, index):
+    addresses, found = slurm(
+        _JOB_ID="123456789",
+        D_NODENAME=node,
+        _LOCALID=local,
+        _PROCID=rank,
+        _STEP_NODELIST="n[9-10]",
+        _STEP_NUM_TASKS="4",
+        _STEP_TASKS_PER_NODE="2(x2)",
+    )
+    assert addresses == ["n10:27890", "n10:27891", "n9:27890", "n9:27891"]
+    assert found == index
+
+
+def test_all_workers_know_the_texts_of_all(monkeypatch):
+    """One process stands in for three workers with two replicas each."""
+    texts = ["first", "", "dritter: \u00e4"]
+    workers = Workers(make_strategy("one_device"))
+    assert workers.texts("alone") == ["alone"]
+    workers.share = strategies.Share(0, 3)
+    codes = [list(text.encode()) for text in texts]
+    longest = max(map(len, codes))
+    answers = [
+        [[len(code)] for code in codes for _ in range(2)],
+        [code + [0] * (longest - len(code)) for code in codes for _ in range(2)],
+    ]
+    monkeypatch.setattr(workers, "_gather", lambda row: tf.constant(answers.pop(0), tf.int64))
+    assert workers.texts(texts[0]) == texts

@@ -2,6 +2,7 @@
 
   python -m tools.benchmark convert   videos to TFRecords, compared with the ffmpeg command line
   python -m tools.benchmark input     the input pipeline, phase by phase
+  python -m tools.benchmark service   the input through a tf.data service, and its cost
   python -m tools.benchmark step      a training step
   python -m tools.benchmark memory    the memory of a step, and which batches fit which cards
   python -m tools.benchmark storage   the start of a run and its reading, from a disk and a bucket
@@ -15,7 +16,7 @@ import sys
 
 from cvrl_tf.cli import application, output
 
-NAMES = ("convert", "input", "step", "memory", "storage", "train")
+NAMES = ("convert", "input", "service", "step", "memory", "storage", "train")
 
 
 def main() -> None:
