@@ -24,12 +24,11 @@ def _start(mode, directory, data, **environment):
     return start(*program, directory=outputs, TF_CPP_MIN_LOG_LEVEL="3", **environment)
 
 
-def _start_workers(directory, data, count=2):
+def _start_workers(directory, data, count=2, **of_the_first):
     addresses = tuple(free_addresses(count))
-    return [
-        _start("multi_worker", directory, data, TF_CONFIG=Cluster(addresses, index).variable)
-        for index in range(count)
-    ]
+    variables = [{"TF_CONFIG": Cluster(addresses, index).variable} for index in range(count)]
+    variables[0] |= of_the_first
+    return [_start("multi_worker", directory, data, **given) for given in variables]
 
 
 def _start_slurm_tasks(directory, data, count=2):
@@ -85,40 +84,43 @@ def test_workers_have_the_losses_of_one_device(
 
 @pytest.mark.slow
 def test_two_workers_have_the_losses_of_one_however_they_end(shards, tmp_path, one_device_losses):
-    """A signal to one stops both; one is killed and the other reports it; then they finish."""
+    """One is killed at the start; a signal stops both; the first is killed in a checkpoint."""
     directory = tmp_path / "run"
     workers = _start_workers(directory, shards)
-    _wait_for(directory, "checkpoints/ckpt-5.index", workers)
+    _wait_until(lambda: "pre-training:" in workers[0].outputs[1].read_text(), workers)
+    _expect_loss(*reversed(workers))
+    assert list(directory.glob("checkpoints/*")) == []
+    workers = _start_workers(directory, shards)
+    _wait_until(lambda: (directory / "checkpoints/ckpt-5.index").exists(), workers)
     os.kill(workers[1].process.pid, signal.SIGTERM)
     for worker in workers:
         error = worker.wait().stderr
         assert re.search(r"Stopped: Stopped at step \d+ of 20 .*saved to .*run: the same", error)
-    kills = (
-        (1, "config.json"),  # at the start
-        (0, "checkpoints/*.tempstate*"),  # within a checkpoint
-        (1, "checkpoints/ckpt-15.index"),
-    )
-    for victim, file in kills:
-        workers = _start_workers(directory, shards)
-        _wait_for(directory, file, workers)
-        workers[victim].process.kill()
-        workers[victim].wait()
-        error = workers[1 - victim].wait(120).stderr
-        assert "InputError: Another worker is gone, or cannot be reached" in error, file
+    dying, other = _start_workers(directory, shards, DIE_IN_SAVE="1")
+    dying.process.join(300)
+    _expect_loss(dying, other)
+    assert list(directory.glob("checkpoints/*temp*"))
     _finish(*_start_workers(directory, shards))
+    assert list(directory.glob("checkpoints/*temp*")) == []
     assert [row["step"] for row in metrics.read_metrics(str(directory))] == list(range(1, 21))
     np.testing.assert_allclose(_losses(directory), one_device_losses, rtol=1e-4)
 
 
-def _wait_for(directory, file, workers):
-    """Waits until there is a file that matches `file`, from now on."""
-    before = {path: path.stat().st_mtime_ns for path in directory.glob(file)}
+def _expect_loss(victim, other):
+    """Kills a worker, unless it has died, and expects that the other reports it."""
+    victim.process.kill()
+    assert victim.wait().returncode == -signal.SIGKILL
+    error = other.wait(120).stderr
+    assert "InputError: Another worker is gone, or cannot be reached" in error
+
+
+def _wait_until(reached, workers):
     deadline = time.monotonic() + 300
-    while not any(before.get(p) != p.stat().st_mtime_ns for p in directory.glob(file)):
+    while not reached():
         assert time.monotonic() < deadline
         for worker in workers:
             assert worker.process.is_alive(), worker.wait().stderr
-        time.sleep(0.01)
+        time.sleep(0.05)
 
 
 def test_without_gpus_it_is_one_device(monkeypatch):
