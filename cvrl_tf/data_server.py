@@ -11,9 +11,9 @@ SIGTERM or Ctrl-C ends them. They check no identity: use them in a network that 
 """
 
 import contextlib
+import os
 import socket
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import tensorflow as tf
@@ -22,7 +22,7 @@ from cvrl_tf import compiler, files
 from cvrl_tf.cli.application import Argument, Command
 from cvrl_tf.cli.flag import Flag, Values
 from cvrl_tf.data.service import wait_for_dispatcher
-from cvrl_tf.errors import InputError, reason
+from cvrl_tf.errors import InputError
 from cvrl_tf.training.signals import StopRequest
 
 ROLES = ("dispatcher", "worker")
@@ -64,9 +64,9 @@ def main(flags: Values, role: str) -> None:
 def _dispatcher(flags: Values) -> tuple[Any, str]:
     if not flags.port:
         raise InputError("--port is missing: give the port of the dispatcher, such as --port=5050.")
+    _check_port(flags.port)
     service = tf.data.experimental.service
-    with _naming_port(flags.port):
-        server = service.DispatchServer(service.DispatcherConfig(port=flags.port))
+    server = service.DispatchServer(service.DispatcherConfig(port=flags.port))
     return server, (
         f"dispatcher at port {flags.port}: start workers with --dispatcher="
         f"{socket.gethostname()}:{flags.port}, and train with"
@@ -75,31 +75,33 @@ def _dispatcher(flags: Values) -> tuple[Any, str]:
 
 
 def _worker(flags: Values) -> tuple[Any, str]:
-    host, _, port = flags.dispatcher.rpartition(":")
+    address = flags.dispatcher.removeprefix("grpc://")  # as it is written for those that train
+    host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
         raise InputError(f"--dispatcher={flags.dispatcher}: expected HOST:PORT of the dispatcher.")
-    wait_for_dispatcher(flags.dispatcher, f"--dispatcher={flags.dispatcher}")
-    with contextlib.suppress(InputError):  # not installed: paths are local, or of gs://
-        files.load_file_systems("s3://")
+    _check_port(flags.port)
+    wait_for_dispatcher(address, f"--dispatcher={flags.dispatcher}")
+    with contextlib.suppress(InputError):  # without tensorflow-io: paths are local, or of gs://
+        files.load_file_systems("hdfs://")  # and with it s3:// and az://
     compiler.start()
     service = tf.data.experimental.service
     config = service.WorkerConfig(
-        dispatcher_address=flags.dispatcher,
+        dispatcher_address=address,
         worker_address=f"{flags.host or socket.gethostname()}:%port%",
         port=flags.port,
     )
-    with _naming_port(flags.port):
-        server = service.WorkerServer(config)
-    return server, f"worker of {flags.dispatcher}"
+    server = service.WorkerServer(config)
+    return server, f"worker of {address}"
 
 
-@contextlib.contextmanager
-def _naming_port(port: int) -> Iterator[None]:
+def _check_port(port: int) -> None:
+    """Refuses a port in use, which a second server of TensorFlow may share without an error."""
     try:
-        yield
-    except tf.errors.OpError as error:
+        socket.create_server(("", port)).close()
+    except OSError as error:
+        problem = os.strerror(error.errno or 0)
         raise InputError(
-            f"--port={port}: the server cannot listen there ({reason(error)}): give another port."
+            f"--port={port}: the server cannot listen there ({problem}): give another port."
         ) from None
 
 

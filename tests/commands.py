@@ -8,6 +8,7 @@ imports all of this project anew. It has no threads but those of OpenBLAS, which
 
 import contextlib
 import dataclasses
+import json
 import multiprocessing
 import os
 import pathlib
@@ -21,6 +22,22 @@ from collections.abc import Mapping, Sequence
 ROOT = pathlib.Path(__file__).parents[1]
 FORKSERVER = multiprocessing.get_context("forkserver")
 FORKSERVER.set_forkserver_preload(["tensorflow", "keras", "sklearn.linear_model"])
+
+
+def run_workers(
+    module: str, *arguments: object, count: int = 2, timeout: float = 300.0
+) -> list[subprocess.CompletedProcess]:
+    """As `run`, in several processes at the same time, which are the workers of a TF_CONFIG."""
+    addresses = free_addresses(count)
+    with tempfile.TemporaryDirectory() as directory:
+        workers = []
+        for index in range(count):
+            task = {"type": "worker", "index": index}
+            cluster = json.dumps({"cluster": {"worker": addresses}, "task": task})
+            outputs = pathlib.Path(directory, str(index))
+            outputs.mkdir()
+            workers.append(start(module, *arguments, directory=outputs, TF_CONFIG=cluster))
+        return [worker.wait(timeout) for worker in workers]
 
 
 def free_addresses(count: int) -> list[str]:
@@ -115,6 +132,8 @@ def start(
     command = [module, *map(str, arguments)]
     variables = {**os.environ, "COLUMNS": "80", "PYTHONPATH": str(ROOT), **environment}
     outputs = [pathlib.Path(directory, name) for name in ("stdout", "stderr")]
+    for output in outputs:
+        output.touch()
     process = FORKSERVER.Process(target=_run, args=(command, str(cwd), variables, outputs))
     process.start()
     return Started(command, process, outputs)
