@@ -58,12 +58,13 @@ class Environment:
     def __init__(self, implementation: Implementation, path: str):
         self.implementation = implementation
         self._flag = f"--{implementation.flag}={path}"
-        self._python = shutil.which(os.path.expanduser(path))
-        if not self._python:
+        python = shutil.which(os.path.expanduser(path))
+        if not python:
             raise InputError(
                 f"{self._flag} is not a program: expected the Python interpreter of an environment"
                 f" with {implementation.packages[0]}, such as ENVIRONMENT/bin/python."
             )
+        self._python = python
         self.versions = self._run("versions", {"packages": implementation.packages})
         missing = [name for name in implementation.packages if name not in self.versions]
         if missing:
@@ -100,7 +101,7 @@ class Environment:
                 check=False,
             )
         except OSError as error:
-            raise self._failure(program, error.strerror) from error
+            raise self._failure(program, error.strerror or str(error)) from error
         if done.returncode:
             said = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
             raise self._failure(program, said[-1])
@@ -126,9 +127,9 @@ def find_environments(
 ) -> dict[str, Environment]:
     """The environments of the implementations that have a path, by the same names."""
     return {
-        name: Environment(implementation, paths[name])
+        name: Environment(implementation, path)
         for name, implementation in implementations.items()
-        if paths[name]
+        if (path := paths[name])
     }
 
 

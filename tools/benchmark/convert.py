@@ -97,7 +97,7 @@ def main(flags: Values) -> None:
                 for count in worker_counts:
                     runs[_name(count)].append(_convert(paths * passes, settings, count, directory))
                     progress.update()
-                if ffmpeg:
+                if ffmpeg and quality:
                     runs["ffmpeg"].append(
                         _run_ffmpeg(ffmpeg, paths * passes, sizes * passes, quality, directory)
                     )
@@ -224,7 +224,7 @@ def _cpu_seconds() -> float:
 
 
 def _figures(
-    videos: int, num_frames: int, size: int, start: Figures, whole: Figures, peak: float
+    videos: int, num_frames: float, size: float, start: Figures, whole: Figures, peak: float
 ) -> Figures:
     seconds = max(whole["seconds"] - start["seconds"], 1e-3)
     cpu_seconds = max(whole["cpu_seconds"] - start["cpu_seconds"], 1e-3)
@@ -259,8 +259,7 @@ def _run_ffmpeg(
     starts, whole = [], {"seconds": 0.0, "cpu_seconds": 0.0}
     for _ in range(5):
         starts.append(_ffmpeg_once(ffmpeg, tiny, (32, 32), quality, directory))
-    size = num_frames = 0
-    peak = 0.0
+    size = num_frames = peak = 0.0
     for path, dimensions in zip(paths, sizes, strict=True):
         run = _ffmpeg_once(ffmpeg, path, dimensions, quality, directory)
         for name in whole:

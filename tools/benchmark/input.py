@@ -28,7 +28,7 @@ import numpy as np
 import simplejpeg
 import tensorflow as tf
 
-from cvrl_tf import text
+from cvrl_tf import compiler, text
 from cvrl_tf.cli.application import Command
 from cvrl_tf.cli.flag import Flag, Values, flags_of
 from cvrl_tf.data import augment, checks, clips, pipeline, records, stream
@@ -230,7 +230,7 @@ def _measure_phases(name: str, num_records: int, clip: ClipSpec, num_videos: int
     def sample(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
         return pipeline.sample_clips(videos.source.parse(serialized), spec, tf.constant([0, 0]))
 
-    augment.start_compiler()
+    compiler.start()
     order = Order(0).of_epoch(0, len(videos))(tf.range(len(videos), dtype=tf.int64))
     serialized = parallel(tf.data.Dataset.from_tensor_slices(order).repeat(), videos.index.read)
     samples = parallel(serialized, sample)

@@ -37,7 +37,7 @@ import numpy as np
 import tensorflow as tf
 
 from cvrl_tf.cli.application import Command
-from cvrl_tf.cli.flag import Flag, Values, flags_of
+from cvrl_tf.cli.flag import Flag, Value, Values, flags_of
 from cvrl_tf.data.pipeline import ViewBatch
 from cvrl_tf.errors import InputError
 from cvrl_tf.models import BACKBONES, heads, resnet3d
@@ -76,7 +76,7 @@ FLAGS = {
     ),
     "Output": (report.JSON,),
 }
-DEFAULTS = {"batch_size": 2, "crop_size": 112, "precision": "bfloat16"}
+DEFAULTS: Mapping[str, Value] = {"batch_size": 2, "crop_size": 112, "precision": "bfloat16"}
 NETWORKS = {"ours": "this package", "keras": "Keras's own layers", "cvrl": "CVRL, 2 clips"}
 OTHERS = {"authors": comparison.AUTHORS, "pytorch": comparison.PYTORCH}
 AUTHORS_DEPTHS = {"r3d_50": 50, "r3d_101": 101, "r3d_152": 152}
@@ -249,7 +249,7 @@ def _measure(which: str, config: PretrainConfig, remat: str, num_steps: int) -> 
             trainer.method.start()
         else:
             trainer = ContrastiveTrainer(config, 10, 1000, layers="stock")
-            trainer.optimizer = _KerasOptimizer(trainer)
+            trainer.optimizer = _KerasOptimizer(trainer)  # type: ignore[assignment]
     before = peak_memory_mb()
     batch = make_batch(config, strategy)
     times = measure.steps(lambda: trainer.step(batch)["loss"].numpy(), num_steps)

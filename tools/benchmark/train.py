@@ -81,6 +81,7 @@ def _train(
     )
     start, memory = time.monotonic(), []
     process.start()
+    assert process.pid is not None
     while process.is_alive():
         memory.append((time.monotonic() - start, report.resident_mb(process.pid)))
         process.join(timeout=0.5)
