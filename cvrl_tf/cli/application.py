@@ -104,8 +104,9 @@ class Command:
         faulthandler.enable()
         status = self._status(sys.argv[1:])
         # After any s3:// access tensorflow-io aborts the interpreter at its end ("pure virtual
-        # method called", status 134) although all is done: leave without that end.
-        if "tensorflow_io" in sys.modules:
+        # method called", status 134) although all is done: leave without that end. And a runner of
+        # Beam that has lost a worker has threads that wait for ever.
+        if "tensorflow_io" in sys.modules or "apache_beam" in sys.modules:
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(status)

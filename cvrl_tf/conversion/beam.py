@@ -12,6 +12,7 @@ from cvrl_tf.conversion.workers import TIMEOUT, OnProgress, WorkerPool
 from cvrl_tf.errors import InputError
 
 _POLL_SECONDS = 10.0
+_WAIT_SECONDS = 1.0
 
 
 class BeamPipeline:
@@ -55,16 +56,52 @@ class BeamPipeline:
           on_progress: see `WorkerPool.run`; a shard counts once it is finished.
 
         Raises:
-          InputError: see `WorkerPool.run`.
+          InputError: see `WorkerPool.run`; or a part of the runner died, such as a worker process
+            of the direct runner, which itself would wait for it for ever.
         """
-        with (
-            _progress_of(jobs, on_progress),
-            apache_beam.Pipeline(self._runner, self._options) as pipeline,
-        ):
+        errors: list[BaseException] = []
+
+        def run() -> None:
+            try:
+                self._run_pipeline(jobs)
+            except BaseException as error:  # is raised below
+                errors.append(error)
+
+        thread = threading.Thread(target=run, name="pipeline", daemon=True)
+        with _progress_of(jobs, on_progress), _dead_threads() as dead:
+            thread.start()
+            while thread.is_alive() and not dead:
+                thread.join(_WAIT_SECONDS)
+        if thread.is_alive():
+            raise InputError(
+                f"A part of the runner died ({dead[0]}): run the same command again; finished"
+                " shards are kept."
+            )
+        if errors:
+            raise errors[0]
+
+    def _run_pipeline(self, jobs: Sequence[ShardJob]) -> None:
+        with apache_beam.Pipeline(self._runner, self._options) as pipeline:
             elements = pipeline | apache_beam.Create(list(jobs))
             # Otherwise one worker would be given all that was created in one place.
             spread = elements | apache_beam.Reshuffle()
             _ = spread | apache_beam.ParDo(_RunJob(self._timeout))
+
+
+@contextlib.contextmanager
+def _dead_threads() -> Iterator[list[str]]:
+    """A list that receives what ends any thread of this process while the block runs."""
+    dead: list[str] = []
+    before = threading.excepthook
+
+    def note(arguments: threading.ExceptHookArgs) -> None:
+        dead.append(f"{arguments.exc_type.__name__}: {arguments.exc_value}".rstrip(": "))
+
+    threading.excepthook = note
+    try:
+        yield dead
+    finally:
+        threading.excepthook = before
 
 
 class _RunJob(apache_beam.DoFn):

@@ -158,6 +158,8 @@ def _convert_split(
             nonlocal size, failures
             size, failures = size + more_bytes, failures + more_failures
             seconds = max(time.monotonic() - start, 1e-3)
+            state.check_held()
             progress.update(videos, **{"MB/s": size / 1e6 / seconds, "failures": failures})
 
         executor.run(jobs, on_progress)
+        state.check_held()

@@ -5,7 +5,7 @@ All of it lies in the hidden directory `.conversion` of the output directory:
   <split>.json              the plan: what is converted, how, into how many shards
   <shard>.json              the report of a shard; written last; a shard without one is made again
   <shard>.incidents.json    videos of an unfinished shard at which a worker hung or died
-  lock                      held while a process converts into the directory
+  lock, lease               held while a process converts into the directory, local or remote
 """
 
 import contextlib
@@ -21,13 +21,14 @@ from typing import Any
 import tensorflow as tf
 
 import cvrl_tf
-from cvrl_tf import files
+from cvrl_tf import files, lease
 from cvrl_tf.conversion.catalogs import Catalog
 from cvrl_tf.conversion.frames import Settings
 from cvrl_tf.data import index_file
 from cvrl_tf.errors import InputError
+from cvrl_tf.lease import Lease
 
-DIRECTORY = ".conversion"
+DIRECTORY, LEASE_FILE = ".conversion", "lease"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,6 +158,7 @@ class State:
     def __init__(self, output_dir: str):
         self.output_dir = output_dir
         self._directory = os.path.join(output_dir, DIRECTORY)
+        self._lease: Lease | None = None
 
     def _path(self, name: str) -> str:
         return os.path.join(self._directory, name)
@@ -165,14 +167,22 @@ class State:
     def locked(self) -> Iterator[None]:
         """Makes the directory and keeps other processes from converting into it.
 
-        A remote directory has no lock.
-
         Raises:
           InputError: another process holds it.
         """
         tf.io.gfile.makedirs(self._directory)
-        with files.locked(self._path("lock"), f"converting into output_dir={self.output_dir}"):
+        what = f"converting into output_dir={self.output_dir}"
+        if not files.is_remote(self.output_dir):
+            with files.locked(self._path("lock"), what):
+                yield
+            return
+        with lease.held(self._path(LEASE_FILE), what) as self._lease:
             yield
+
+    def check_held(self) -> None:
+        """Raises InputError if this process has lost its hold of a remote directory."""
+        if self._lease:
+            self._lease.check()
 
     def remove_temporaries(self) -> None:
         """Removes incomplete files that killed runs have left."""

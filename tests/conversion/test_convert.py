@@ -22,7 +22,7 @@ from PIL import Image
 from small_videos import draw, write_class_folders, write_video
 
 import cvrl_tf
-from cvrl_tf import files
+from cvrl_tf import files, lease
 from cvrl_tf.conversion import catalogs, frames, sizes, summary
 from cvrl_tf.conversion.catalogs import Catalog, Entry
 from cvrl_tf.conversion.convert import convert
@@ -708,3 +708,74 @@ def test_killed_at_any_moment_the_result_is_the_same(tmp_path):
     assert _contents(output) == _contents(tmp_path / "whole")
     for path, changed in finished.items():
         assert path.stat().st_mtime_ns == changed, path
+
+
+def _remote_contents(directory):
+    """The bytes of the files below a remote directory by their path in it."""
+    return {
+        f"{folder.removeprefix(directory).strip('/')}/{name}".strip("/"): tf.io.gfile.GFile(
+            f"{folder}/{name}", "rb"
+        ).read()
+        for folder, _, names in tf.io.gfile.walk(directory)
+        for name in names
+    }
+
+
+class _During(InProcess):
+    """Calls a function before the first job."""
+
+    def __init__(self, call):
+        super().__init__()
+        self._call = call
+
+    def run(self, jobs, on_progress):
+        self._call()
+        super().run(jobs, on_progress)
+
+
+def test_two_conversions_cannot_mix_in_a_bucket(videos, tmp_path, remote_directory, monkeypatch):
+    """The second is refused; a lease that a killed one has left is respected until its expiry."""
+    monkeypatch.setattr(lease, "SETTLE_SECONDS", 0.0)
+    entries, _ = videos
+    expected = _convert(entries, tmp_path)
+
+    def second():
+        with pytest.raises(
+            InputError,
+            match=r"Another process \(\d+ on .*\) is converting into output_dir=ram://.*: it holds"
+            r" the lease .*/.conversion/lease until 20..-..-.. ..:..:.. UTC and renews it\.",
+        ):
+            _convert(entries[1:], remote_directory)
+
+    assert _convert(entries, remote_directory, executor=_During(second)) == expected
+    local = _contents(tmp_path)
+    assert _remote_contents(remote_directory) == local
+
+    other = f"{remote_directory}/left"
+    tf.io.gfile.makedirs(f"{other}/.conversion")
+    killed = {"holder": "7 on other", "token": "x", "expires": time.time() + 60, "until": ""}
+    files.write_json(f"{other}/.conversion/lease", killed)
+    with pytest.raises(InputError, match="7 on other"):
+        _convert(entries, other)
+    files.write_json(f"{other}/.conversion/lease", killed | {"expires": time.time() - 1})
+    _convert(entries, other)
+    assert _remote_contents(other) == local
+
+
+def test_a_conversion_that_lost_its_lease_ends_and_is_resumed(
+    videos, tmp_path, remote_directory, monkeypatch
+):
+    monkeypatch.setattr(lease, "SETTLE_SECONDS", 0.0)
+    monkeypatch.setattr(lease, "SECONDS", 0.5)
+    entries, _ = videos
+    path = f"{remote_directory}/.conversion/lease"
+
+    def lose():
+        there = files.read_json(path)
+        files.write_json(path, there | {"token": "another", "expires": time.time() + 0.5})
+        time.sleep(0.6)
+
+    with pytest.raises(InputError, match="This process lost its lease ram://.*: it could not be"):
+        _convert(entries, remote_directory, executor=_During(lose))
+    assert _convert(entries, remote_directory) == _convert(entries, tmp_path)
+    assert _remote_contents(remote_directory) == _contents(tmp_path)

@@ -7,6 +7,7 @@
   python -m tools.benchmark memory    the memory of a step, and which batches fit which cards
   python -m tools.benchmark storage   the start of a run and its reading, from a disk and a bucket
   python -m tools.benchmark train     the real training loop: whether input or step limits it
+  python -m tools.benchmark growth    how cost grows with the number of records
 
 Each prints a table, writes it as JSON with --json=FILE, and explains its flags with --help.
 """
@@ -16,7 +17,7 @@ import sys
 
 from cvrl_tf.cli import application, output
 
-NAMES = ("convert", "input", "service", "step", "memory", "storage", "train")
+NAMES = ("convert", "input", "service", "step", "memory", "storage", "train", "growth")
 
 
 def main() -> None:

@@ -103,6 +103,11 @@ def resident_mb(process: int) -> float:
     return _status_mb(process, "VmRSS")
 
 
+def anonymous_mb(process: int) -> float:
+    """As `resident_mb`, without the pages of mapped files."""
+    return _status_mb(process, "RssAnon")
+
+
 def _status_mb(process: int, name: str) -> float:
     try:
         with open(f"/proc/{process}/status", encoding="utf-8") as file:
