@@ -208,3 +208,21 @@ def test_a_lock_file_that_cannot_be_written_is_named(tmp_path):
         files.locked(str(tmp_path / "lock"), "training"),
     ):
         pass
+
+
+def test_patterns_of_remote_files(remote_directory):
+    for name in ("a/train-0", "a/train-1", "a/.train-2", "b/train-3", "b/c/train-4", ".d/train-5"):
+        tf.io.gfile.makedirs(f"{remote_directory}/{name}".rpartition("/")[0])
+        files.write_atomically(f"{remote_directory}/{name}", "x")
+
+    def found(pattern):
+        matching = files.matching(f"{remote_directory}/{pattern}")
+        return [path.removeprefix(f"{remote_directory}/") for path in matching]
+
+    assert found("a/train-*") == ["a/train-0", "a/train-1"]
+    assert found("*/train-[03]") == ["a/train-0", "b/train-3"]
+    assert found("*/train-3") == ["b/train-3"]
+    assert found("*/*/train-?") == ["b/c/train-4"]
+    assert found("a/.tr*") == ["a/.train-2"]
+    assert found("a/train-1") == ["a/train-1"]
+    assert found("none/train-*") == found("a/test-*") == []
