@@ -7,8 +7,9 @@ import os
 import numpy as np
 import pytest
 from commands import run as _run
+from commands import run_workers
 
-from cvrl_tf import finetune, linear_eval
+from cvrl_tf import finetune, linear_eval, predict
 from cvrl_tf.errors import InputError
 from cvrl_tf.training import metrics, run_config, weights
 from cvrl_tf.training.config import PretrainConfig
@@ -158,3 +159,30 @@ def test_the_fast_modes_enlarge_small_videos(shards, tmp_path):
     assert _results(tmp_path)["views"]["size"] == 64
     with pytest.raises(InputError, match="smaller than crop_size=64"):
         linear_eval.COMMAND.call(*flags, "--mode=sgd")
+
+
+@pytest.mark.slow
+def test_two_workers_end_after_the_best_epoch_and_test_its_weights(data, tmp_path):
+    """Only the first validates; both end after the same step."""
+    directory = tmp_path / "run"
+    flags = ["--backbone=r3d_small", "--batch_size=4", "--epochs=8", "--learning_rate=0.02"]
+    chosen = ["--validation_fraction=0.4", "--patience=2", f"--output_dir={directory}"]
+    for worker in run_workers("cvrl_tf.finetune", *data, *flags, *chosen):
+        assert worker.returncode == 0, worker.stderr
+    rows = metrics.read_metrics(str(directory))
+    accuracies = {row["step"]: row["validation_accuracy"] for row in rows}
+    best = max(accuracies, key=lambda step: (accuracies[step], -step))
+    assert list(accuracies) == list(range(2, 1 + min(best + 4, 16), 2))
+    assert _results(directory)["checkpoint"]["path"] == f"{directory}/best/ckpt-{best}"
+    # What was tested are the weights that are kept: one process predicts the same with them.
+    arguments = f"--model_dir={directory}", data[1].replace("test_data", "data")
+    predict.COMMAND.call(*arguments, f"--output={tmp_path}/again.csv")
+    before, after = (
+        [row.values() for row in csv.DictReader(path.read_text().splitlines())]
+        for path in (directory / "predictions.csv", tmp_path / "again.csv")
+    )
+    np.testing.assert_allclose(
+        np.array([list(row)[3:] for row in before], float),
+        np.array([list(row)[2:] for row in after], float),
+        atol=1e-5,
+    )
