@@ -123,7 +123,7 @@ def _servers(count: int) -> Iterator[tuple[str, list[int]]]:
             stack.callback(server.terminate)
             servers.append(server)
         for server in servers:
-            if not server.stdout.readline():
+            if server.stdout is None or not server.stdout.readline():
                 raise InputError("A server did not start; its error is above.")
         yield address, [server.pid for server in servers]
 
