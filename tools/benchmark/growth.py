@@ -5,6 +5,7 @@
 For each number of --records, in a process of its own:
   convert     a tiny video (4 frames of 32x32) converted under so many ids, in this process
   start       what every run does before its first step: index, checks, labels and ids
+  search      the same without the index file beside the shards
   epoch       one epoch of the stream: order, reading, positions; nothing is decoded
   checkpoint  what a run on these records stores after one step (R3D small)
   k-NN        the neighbours of --queries test videos among so many features in a float16 file
@@ -19,6 +20,7 @@ import functools
 import io
 import multiprocessing
 import os
+import shutil
 import tempfile
 import threading
 import time
@@ -36,7 +38,7 @@ from cvrl_tf.cli.flag import Flag, Values
 from cvrl_tf.conversion.catalogs import Catalog, Entry
 from cvrl_tf.conversion.convert import convert
 from cvrl_tf.conversion.workers import InProcess
-from cvrl_tf.data import checks, records
+from cvrl_tf.data import checks, index_file, records
 from cvrl_tf.data.clips import ClipSpec
 from cvrl_tf.data.labels import read_labels
 from cvrl_tf.data.lookup import find_source
@@ -73,6 +75,7 @@ FLAGS = {
 COLUMNS = [
     ("convert s", "convert_seconds", ".1f"),
     ("start s", "start_seconds", ".3f"),
+    ("search s", "search_seconds", ".2f"),
     ("epoch s", "epoch_seconds", ".2f"),
     ("k-NN s", "neighbors_seconds", ".2f"),
     ("checkpoint MB", "checkpoint_mb", ".3f"),
@@ -95,6 +98,10 @@ def main(flags: Values) -> None:
         with concurrent.futures.ProcessPoolExecutor(1, context) as pool:
             converted = not flags.max_converted or number <= flags.max_converted
             rows[number] = pool.submit(measure, number, flags.queries, converted).result()
+        if flags.json:  # after each number, since the next takes longer than all before
+            settings = report.settings(flags, FLAGS)
+            results = {"rows": rows, "slopes": slopes(rows)}
+            report.write_json(flags.json, "growth", settings, results)
     found = slopes(rows)
     shown = {f"{number:,} records": row for number, row in rows.items()} | found
     print("\n" + report.table(COLUMNS, shown))
@@ -102,8 +109,6 @@ def main(flags: Values) -> None:
         files.write_atomically(flags.figure, chart(rows))
         print(f"written to {flags.figure}")
     if flags.json:
-        settings = report.settings(flags, FLAGS)
-        report.write_json(flags.json, "growth", settings, {"rows": rows, "slopes": found})
         print(f"written to {flags.json}")
 
 
@@ -149,12 +154,15 @@ def measure(number: int, queries: int, converted: bool) -> Figures:
         name = os.path.join(output, "train-*")
         started: list[IndexedSource] = []
         figures["start_seconds"] = _cpu_seconds(lambda: started.append(_start(name)))
+        shutil.move(os.path.join(output, index_file.DIRECTORY), directory)
+        figures["search_seconds"] = _cpu_seconds(lambda: _start(name))
+        shutil.move(os.path.join(directory, index_file.DIRECTORY), output)
         figures["epoch_seconds"] = _cpu_seconds(lambda: _read_epoch(started[0]))
         figures["checkpoint_mb"] = _checkpoint_mb(name, os.path.join(directory, "run"))
         return figures | neighbors(number, queries, directory)
 
 
-def _cpu_seconds(work: Callable[[], None]) -> float:
+def _cpu_seconds(work: Callable[[], object]) -> float:
     start = time.process_time()
     work()
     return time.process_time() - start
@@ -182,19 +190,23 @@ def _num_shards(number: int) -> int:
 
 
 def _write(number: int, output: str) -> None:
-    """Records as of `_convert`, without a decoder."""
+    """Records and index as of `_convert`, without a decoder."""
     os.makedirs(output)
     jpegs = [simplejpeg.encode_jpeg(image, 95) for image in _images()]
     times = [100_000 * index for index in range(FRAMES)]
-    shards = _num_shards(number)
+    shards, tables = _num_shards(number), {}
     for shard in range(shards):
-        path = os.path.join(output, f"train-{shard:05d}-of-{shards:05d}")
-        with tf.io.TFRecordWriter(path) as writer:
+        shard_name, described = f"train-{shard:05d}-of-{shards:05d}", []
+        with tf.io.TFRecordWriter(os.path.join(output, shard_name)) as writer:
             for index in range(shard, number, shards):
                 video = records.Video(
                     f"video_{index}", jpegs, times, 10.0, SIZE, SIZE, "tiny.mp4", index % CLASSES
                 )
-                writer.write(records.serialize(video))
+                record = records.serialize(video)
+                writer.write(record)
+                described.append(index_file.describe(record, jpegs))
+        tables[shard_name] = index_file.ShardTable.of(described)
+    index_file.write(index_file.path_of(output, "train"), tables)
 
 
 def _start(name: str) -> IndexedSource:

@@ -67,6 +67,6 @@ def test_all_costs_are_measured(tmp_path):
     rows = json.loads(output.read_text())["results"]["rows"]
     assert "convert_seconds" in rows["10"] and "convert_seconds" not in rows["20"]
     for row in rows.values():
-        assert row["start_seconds"] > 0 and row["epoch_seconds"] > 0
+        assert row["start_seconds"] > 0 and row["search_seconds"] > 0 and row["epoch_seconds"] > 0
         assert 5 < row["checkpoint_mb"] < 50
     assert "slope, last two" in result.stdout and "<svg" in figure.read_text()
