@@ -85,11 +85,11 @@ def make_strategy(
                 ' ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}.'
             )
         return rendezvous.connect(cluster, start_timeout)
+    if name == "auto":
+        return local_strategy()
     gpus = tf.config.list_logical_devices("GPU")
     if gpus and name == "mirrored":
         return tf.distribute.MirroredStrategy([gpu.name for gpu in gpus])
-    if name == "auto":
-        return local_strategy()
     return tf.distribute.OneDeviceStrategy(gpus[0].name if gpus else "/CPU:0")
 
 
