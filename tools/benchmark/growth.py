@@ -319,8 +319,9 @@ def chart(rows: Mapping[int, Figures]) -> str:
         figure = Figure(figsize=(8.4, 3.6), layout="constrained")
         for axes, (unit, columns) in zip(figure.subplots(1, 2), panels, strict=True):
             for heading, name, _ in columns:
-                numbers, costs = zip(*_points(rows, name), strict=True)
-                axes.plot(numbers, costs, "o-", label=heading.removesuffix(unit))
+                points = _points(rows, name)
+                if points:
+                    axes.plot(*zip(*points, strict=True), "o-", label=heading.removesuffix(unit))
             low, high = min(rows), max(rows)
             # From the bottom of the picture, so that it crosses no line that grows like it.
             base = min(axes.get_ylim()[0], 1.0)
