@@ -322,17 +322,19 @@ def chart(rows: Mapping[int, Figures]) -> str:
                 points = _points(rows, name)
                 if points:
                     axes.plot(*zip(*points, strict=True), "o-", label=heading.removesuffix(unit))
-            low, high = min(rows), max(rows)
-            # From the bottom of the picture, so that it crosses no line that grows like it.
-            base = min(axes.get_ylim()[0], 1.0)
-            axes.plot([low, high], [base, base * high / low], ":", color=gray, label="slope 1")
             axes.set_xscale("log")
             axes.set_yscale("log")
+            bottom, top = axes.get_ylim()
+            low, high = min(rows), max(rows)
+            axes.plot([low, high], [bottom, bottom * high / low], ":", color=gray, label="slope 1")
+            axes.set_ylim(bottom, top)
             axes.set_xlabel("records", color=gray)
             axes.set_ylabel({" s": "CPU seconds", " MB": "MB"}[unit], color=gray)
             axes.tick_params(colors=gray, which="both")
             axes.grid(alpha=0.3)
-            axes.legend(labelcolor=gray, framealpha=0)
+            axes.legend(
+                labelcolor=gray, framealpha=0, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3
+            )
             for spine in axes.spines.values():
                 spine.set_color(gray)
         output = io.StringIO()
