@@ -9,7 +9,7 @@ from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation.features import Features
 
 VOTE_TEMPERATURE = 0.07
-# Videos whose features and cosines are in memory at a time: 0.3 GB with 2048 features.
+# Videos whose features and cosines are in memory at a time: 0.4 GB with 2048 features.
 TRAIN_ROWS, TEST_ROWS = 2**13, 2**12
 
 
