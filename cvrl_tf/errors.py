@@ -22,6 +22,10 @@ STOPPED_STATUS = 75
 
 
 def reason(error: Exception) -> str:
-    """The first line of an error's message, without the names of TensorFlow's graph nodes."""
-    text = re.sub(r"{{.*?}}", "", str(getattr(error, "message", error))).strip()
+    """The first line of an error's message, without the names of TensorFlow's graph nodes.
+
+    Of an error of the operating system, what it says without the number and the path.
+    """
+    said = error.strerror if isinstance(error, OSError) else getattr(error, "message", None)
+    text = re.sub(r"{{.*?}}", "", str(said or error)).strip()
     return text.splitlines()[0].strip() if text else type(error).__name__

@@ -13,6 +13,7 @@ from cvrl_tf.data.source import Source
 from cvrl_tf.errors import InputError
 from cvrl_tf.evaluation import classification, report, views
 from cvrl_tf.evaluation.classification import DataChoice
+from cvrl_tf.evaluation.inference import Computation
 from cvrl_tf.evaluation.overlap import Overlap
 from cvrl_tf.evaluation.report import Checkpoint
 from cvrl_tf.evaluation.views import EvaluationViews
@@ -40,7 +41,9 @@ def test_predictions_are_the_mean_of_the_softmax_over_views(shards, monkeypatch)
         assert clips.shape[1:] == (4, 32, 32, 3)
         return tf.nn.softmax(tf.reduce_mean(clips, axis=[1, 2, 3]) @ weights)
 
-    predicted = classification.predict(softmax, _task(shards).test, EvaluationViews(CLIP, 2, 3))
+    predicted = classification.predict(
+        Computation(softmax, ()), _task(shards).test, EvaluationViews(CLIP, 2, 3)
+    )
     assert predicted.shape == (12, 3)
     for number in (0, 5, 11):
         frames = tf.constant(list(make_video(number).frames))
@@ -63,7 +66,9 @@ def test_the_mean_of_the_softmax_by_hand(tmp_path):
         white = tf.reduce_mean(clips, axis=[1, 2, 3])[:, 0]
         return tf.nn.softmax(tf.stack([white * np.log(3.0), 0.0 * white], axis=1))
 
-    predicted = classification.predict(softmax, data, EvaluationViews(ClipSpec(4, 1, 32), 2))
+    predicted = classification.predict(
+        Computation(softmax, ()), data, EvaluationViews(ClipSpec(4, 1, 32), 2)
+    )
     np.testing.assert_allclose(predicted, [[(0.5 + 0.75) / 2, (0.5 + 0.25) / 2]], atol=1e-5)
 
 
@@ -82,7 +87,7 @@ def test_the_task_has_the_classes_of_the_training_labels(shards, tmp_path):
     assert len(held_out.train.videos) == 12
     described = held_out.test.describe()
     assert (described.videos, described.ids_file) == (2, str(ids))
-    softmax = lambda clips: tf.reduce_mean(clips, axis=[1, 2, 3])  # noqa: E731
+    softmax = Computation(lambda clips: tf.reduce_mean(clips, axis=[1, 2, 3]), ())
     every, some = (
         classification.predict(softmax, x.test, EvaluationViews(CLIP, 1)) for x in (few, held_out)
     )
