@@ -154,7 +154,7 @@ def read_stream(
             lambda position: (position, numbers(position - first), epoch_seed)
         )
         # After the videos of an epoch comes a marker, not a video: its `position` holds the number
-        # of videos of a whole epoch, 0 for a partial one, which `check_epoch` needs.
+        # of videos of a whole epoch, 0 for a partial one, which `_check_epoch` needs.
         expected = tf.where(first >= share.first, elements.cardinality(), tf.constant(0, tf.int64))
         tick = tf.data.Dataset.from_tensors((expected, tf.constant(-1, tf.int64), epoch_seed))
         return elements.concatenate(tick)
@@ -169,15 +169,6 @@ def read_stream(
         epoch, place = position // num_videos, position % num_videos
         record = index.read_by_tensorflow(order.of_epoch(epoch, num_videos)(place))
         return finish(sample(record, order.epoch_seed(epoch))), position
-
-    def check_epoch(
-        count: tf.Tensor, value: tuple[Any, tf.Tensor, tf.Tensor]
-    ) -> tuple[tf.Tensor, tuple[Any, tf.Tensor, tf.Tensor]]:
-        _, position, tick = value
-        nothing = tick & (position > 0) & (count == 0)
-        check = tf.debugging.Assert(~nothing, ["No record of a whole epoch could be read."])
-        with tf.control_dependencies([check]):
-            return tf.where(tick, 0, count + 1), value
 
     places = tf.data.Dataset.counter(share.first // num_videos).flat_map(one_epoch)
     if service:
@@ -195,11 +186,22 @@ def read_stream(
         elements
         # Skips records that cannot be read, parsed or decoded; `Gaps` finds their positions.
         .ignore_errors()
-        .scan(tf.constant(0), check_epoch)
+        .scan(tf.constant(0), _check_epoch)
         .filter(lambda element, position, tick: tf.logical_not(tick))
         .map(lambda element, position, tick: (element, position))
         .with_options(steady_options(index.parallel_reads if index.remote else 0))
     )
+
+
+def _check_epoch(
+    count: tf.Tensor, value: tuple[Any, tf.Tensor, tf.Tensor]
+) -> tuple[tf.Tensor, tuple[Any, tf.Tensor, tf.Tensor]]:
+    """Counts the elements of an epoch; at its marker, none of a whole epoch is an error."""
+    _, position, tick = value
+    nothing = tick & (position > 0) & (count == 0)
+    check = tf.debugging.Assert(~nothing, ["No record of a whole epoch could be read."])
+    with tf.control_dependencies([check]):
+        return tf.where(tick, 0, count + 1), value
 
 
 def _with_arrivals(

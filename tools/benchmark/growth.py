@@ -3,12 +3,12 @@
   python -m tools.benchmark growth --json=growth.json --figure=growth.svg
 
 For each number of --records, in a process of its own:
-  convert     a tiny video (4 frames of 32x32) converted under so many ids, in this process
+  convert     a tiny video (4 frames of 32x32) converted under as many ids as there are records
   start       what every run does before its first step: index, checks, labels and ids
   search      the same without the index file beside the shards
   epoch       one epoch of the stream: order, reading, positions; nothing is decoded
   checkpoint  what a run on these records stores after one step (R3D small)
-  k-NN        the neighbours of --queries test videos among so many features in a float16 file
+  k-NN        the neighbours of --queries test videos among as many features, in a float16 file
 
 Times are CPU seconds of all threads, which a busy machine changes less than the time of a clock.
 Memory is what the search takes beyond the mapped file. The slopes are those of log(cost) over
@@ -22,7 +22,6 @@ import multiprocessing
 import os
 import shutil
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Mapping
 
@@ -284,29 +283,22 @@ def _random_features(path: str, number: int, seed: int) -> Features:
     return Features(values, np.zeros(number, np.int64), [""] * number)
 
 
-class _Anonymous:
+class _Anonymous(report.Watcher):
     """Memory that this process takes while the block runs, without pages of mapped files (Linux).
 
     Attributes:
       grown_mb: the largest seen, every 5 ms, beyond that at the start.
     """
 
-    def __enter__(self) -> "_Anonymous":
+    def __init__(self):
+        super().__init__(0.005)
         self.grown_mb = 0.0
         self._before = report.anonymous_mb(os.getpid())
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._thread.start()
-        return self
 
-    def __exit__(self, *unused: object) -> None:
-        self._done.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while not self._done.wait(0.005):
-            now = report.anonymous_mb(os.getpid())
-            self.grown_mb = max(self.grown_mb, now - self._before)
+    def look(self) -> None:
+        """See `Watcher`."""
+        now = report.anonymous_mb(os.getpid())
+        self.grown_mb = max(self.grown_mb, now - self._before)
 
 
 def chart(rows: Mapping[int, Figures]) -> str:

@@ -9,7 +9,7 @@ import platform
 import statistics
 import threading
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import matplotlib
 from matplotlib.figure import Figure
@@ -51,19 +51,19 @@ def versions() -> dict[str, str]:
     return found
 
 
-class PeakMemory:
-    """Peak memory of this process and of its children while the block runs, on Linux.
+class Watcher:
+    """Calls `look` again and again, from a thread, while the block runs.
 
-    A thread observes the children all the time, because the value that the kernel reports at their
-    end (`ru_maxrss`) includes the memory of their parent process.
+    Args:
+      seconds: between two calls.
     """
 
-    def __init__(self):
-        self._peaks: dict[int, float] = {}
+    def __init__(self, seconds: float):
+        self._seconds = seconds
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
-    def __enter__(self) -> "PeakMemory":
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
@@ -72,10 +72,30 @@ class PeakMemory:
         self._thread.join()
 
     def _watch(self) -> None:
+        while not self._done.wait(self._seconds):
+            self.look()
+
+    def look(self) -> None:
+        """Looks once."""
+        raise NotImplementedError
+
+
+class PeakMemory(Watcher):
+    """Peak memory of this process and of its children while the block runs, on Linux.
+
+    A thread observes the children all the time, because the value that the kernel reports at their
+    end (`ru_maxrss`) includes the memory of their parent process.
+    """
+
+    def __init__(self):
+        super().__init__(0.05)
+        self._peaks: dict[int, float] = {}
+
+    def look(self) -> None:
+        """See `Watcher`."""
         own = os.getpid()
-        while not self._done.wait(0.05):
-            for process in [own, *_children(own)]:
-                self._peaks[process] = max(self._peaks.get(process, 0.0), _peak_mb(process))
+        for process in [own, *_children(own)]:
+            self._peaks[process] = max(self._peaks.get(process, 0.0), _peak_mb(process))
 
     def children(self) -> float:
         """MB of the largest child."""
