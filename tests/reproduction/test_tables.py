@@ -102,7 +102,7 @@ def test_successors_see_equal_numbers_of_clips_at_the_desk(monkeypatch):
             found = re.search(r"--clips_per_video=(\d+)", run.shell)
             clips[run.name] = run.length.videos * int(found[1] if found else 2)
     assert clips == dict.fromkeys(
-        ["cvrl_seed0", "clips4_seed0", "moco_seed0", "moco_clips4_seed0", "byol_seed0"], 153_600
+        ["cvrl_seed0", "clips4_seed0", "moco_seed0", "moco_clips4_seed0", "byol_seed0"], 76_800
     )
 
 
