@@ -41,6 +41,7 @@ from cvrl_tf.conversion.frames import Settings
 from cvrl_tf.errors import InputError
 from cvrl_tf.text import printable
 
+HELD_OUT = ("test", "val", "validation")  # splits that nobody trains on
 SMALL = 5000  # videos, up to which the recipe for small data is advised
 INPUT = (
     Flag(
@@ -202,6 +203,9 @@ def _print_summary(output_dir: str, info: dict[str, Any]) -> None:
             print(f"    damaged but kept, see {summary.FAILURES_FILE}: {held['damaged']}")
     split = "train" if "train" in info["splits"] else next(iter(info["splits"]))
     pattern = shlex.quote(f"{output_dir}/{split}-*")
+    if split in HELD_OUT:
+        print(f"next: convert the training videos to the same {shlex.quote(output_dir)}")
+        return
     small = info["splits"][split]["videos"] <= SMALL
     recipe = f"--flagfile={shlex.quote(_recipe())} " if small and os.path.exists(_recipe()) else ""
     print(f"next: python -m cvrl_tf.train {recipe}--train_data={pattern} --model_dir=runs/first")

@@ -16,7 +16,7 @@ _run = functools.partial(commands.run, "cvrl_tf.make_tfrecords")
 
 
 def test_folder_split_by_split(tmp_path):
-    for split, counts in ("train", {"dive": 3, "swim": 2}), ("test", {"dive": 1, "swim": 0}):
+    for split, counts in ("test", {"dive": 1, "swim": 0}), ("train", {"dive": 3, "swim": 2}):
         videos = write_class_folders(tmp_path / split, counts)
         done = _run(
             "--dataset=folder",
@@ -29,6 +29,10 @@ def test_folder_split_by_split(tmp_path):
         )
         assert done.returncode == 0, done.stderr
         assert f"converting {split}: " in done.stderr
+        if split == "test":
+            assert done.stdout.splitlines()[-1] == (
+                f"next: convert the training videos to the same {tmp_path}/out"
+            )
     assert done.stdout.splitlines() == [
         "",
         f"{tmp_path}/out: 2 classes",
