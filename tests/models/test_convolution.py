@@ -51,16 +51,27 @@ def test_equals_keras_forward_and_backward(num_frames, kernel, strides, dtype, t
         np.testing.assert_allclose(our, their, atol=tolerance * np.abs(their).max())
 
 
-@pytest.mark.parametrize("num_frames", [1, 3])
+@pytest.mark.parametrize("num_frames", [1, 2, 3])
 @pytest.mark.parametrize(
-    ("kernel", "strides"),
-    [((3, 1, 1), (1, 1, 1)), ((1, 3, 3), (1, 1, 1)), ((1, 3, 3), (1, 2, 2))],
+    ("dtype", "kernel", "strides", "num_products"),
+    [
+        ("mixed_bfloat16", (3, 1, 1), (1, 1, 1), 1),  # the gradient of the kernel
+        ("mixed_bfloat16", (1, 3, 3), (1, 1, 1), 1),
+        ("mixed_bfloat16", (1, 3, 3), (1, 2, 2), 1),
+        ("float32", (3, 1, 1), (1, 1, 1), 3),  # forward and both gradients
+        ("float32", (4, 1, 1), (1, 1, 1), 3),
+        ("float32", (1, 3, 3), (1, 2, 2), 1),
+        ("float32", (1, 1, 1), (1, 2, 2), 3),
+    ],
 )
-def test_gradients_of_many_channels_are_those_of_keras(num_frames, kernel, strides):
-    shape, tolerance = (2, num_frames, 5, 6, CHANNELS_OF_PRODUCTS), 0.06
+def test_convolutions_of_many_channels_equal_keras(
+    num_frames, dtype, kernel, strides, num_products
+):
+    shape = (2, num_frames, 5, 6, CHANNELS_OF_PRODUCTS)
+    tolerance = 0.06 if dtype == "mixed_bfloat16" else 3e-6
     inputs = tf.constant(np.random.default_rng(0).normal(size=shape).astype("float32"))
     results, products = [], []
-    for layer in _layers(CHANNELS_OF_PRODUCTS, "mixed_bfloat16", kernel, strides):
+    for layer in _layers(CHANNELS_OF_PRODUCTS, dtype, kernel, strides):
 
         @tf.function
         def gradients(layer=layer):
@@ -73,7 +84,7 @@ def test_gradients_of_many_channels_are_those_of_keras(num_frames, kernel, strid
         results.append(gradients())
         operations = gradients.get_concrete_function().graph.get_operations()
         products.append(sum(operation.type == "MatMul" for operation in operations))
-    assert products == [0, 1]
+    assert products == [0, num_products]
     for their, our in zip(*results, strict=True):
         assert their.shape == our.shape
         np.testing.assert_allclose(our, their, atol=tolerance * np.abs(their).max())
