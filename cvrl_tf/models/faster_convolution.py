@@ -118,11 +118,12 @@ def _product_of_taps(inputs: tf.Tensor, kernel: tf.Tensor, strides: Strides) -> 
     """
     taps, _, _, channels, filters = kernel.shape
     kernel = tf.reshape(tf.transpose(kernel, [1, 2, 3, 0, 4]), [1, 1, 1, channels, taps * filters])
-    images = fold_space(_product(inputs, kernel))
-    length = tf.shape(images)[1]
-    padded = tf.pad(images, [[0, 0], [(taps - 1) // 2, taps // 2], [0, 0], [0, 0]])
+    products = tf.split(fold_space(_product(inputs, kernel)), taps, axis=-1)
+    padding = [[0, 0], [(taps - 1) // 2, taps // 2], [0, 0], [0, 0]]
+    # Not strided slices, whose gradients are slow on CPUs.
     shares = [
-        padded[:, tap : tap + length, :, tap * filters : (tap + 1) * filters] for tap in range(taps)
+        tf.slice(tf.pad(product, padding), [0, tap, 0, 0], tf.shape(product))
+        for tap, product in enumerate(products)
     ]
     return unfold_space(tf.add_n(shares), inputs)
 
