@@ -148,6 +148,7 @@ def test_training_gives_the_same_weights_and_a_worker_may_die(
     monkeypatch.setattr(ContrastiveTrainer, "step", kill_and_step)
     execution = Execution(data_service=f"grpc://{servers.address}")
     pretrain(config, str(tmp_path / "service"), execution=execution, strategy=one_replica)
+    servers.workers[0].process.join(60)  # its end is reported by another process
     assert servers.workers[0].process.exitcode == -signal.SIGKILL
     here, there = (_weights(tmp_path / name) for name in ("here", "service"))
     assert len(here) > 20 and here.keys() == there.keys()
