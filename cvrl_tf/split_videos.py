@@ -197,6 +197,11 @@ def _print_notes(
     directory = flags.output_dir
     if flags.group_pattern:
         print(f"{len(np.unique(units))} groups of videos, each in one split")
+    else:
+        print(
+            "note: every video is a group of its own. If several show one recording or one person,"
+            " test accuracies will be too high: find their groups with --group_pattern"
+        )
     if pairs:
         mixed = sum(entries[one.first].label != entries[one.second].label for one in pairs)
         classes = f", {mixed} of them of different classes" if mixed else ""

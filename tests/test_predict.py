@@ -179,9 +179,9 @@ def test_what_cannot_be_predicted_is_one_sentence(finetuned, videos, tmp_path, i
             [f"--model_dir={pretrained}", files_, output],
             rf"pretrained is not a classifier: its weights were not .*linear_eval, here {inside}\.",
         ),
-        ([f"--model_dir={tmp_path}/none", files_, output], "none holds no config.json: expected a"),
+        ([f"--model_dir={tmp_path}/none", files_, output], "none does not exist: expected a"),
         ([f"--model_dir={tmp_path}/knn", files_, output], "knn holds a result, but no classifier"),
-        ([model, f"--files={tmp_path}/none/*.mp4", output], "matches no video"),
+        ([model, f"--files={tmp_path}/none/*.mp4", output], r"\*.mp4 matches no file: expected"),
         ([model, f"--files={tmp_path}/bad/*", output], "None of the 1 videos can be decoded"),
     ]:
         with pytest.raises(InputError, match=message):

@@ -60,6 +60,7 @@ def test_splits_keep_twins_and_groups_together_and_are_converted(
     printed = capsys.readouterr().out
     assert "3 pairs of nearly equal videos, each in one split" in printed
     assert "1 videos cannot be read and 0 are damaged" in printed
+    assert "note: every video" not in printed
     assert printed.endswith(
         f"next: python -m cvrl_tf.make_tfrecords --dataset=folder --video_dir={videos}"
         f" --annotations={output} --output_dir=records\n"
@@ -114,9 +115,9 @@ def test_files_without_labels_are_split_the_same_each_time(videos, tmp_path, cap
         "validation": 1,
         "test": 1,
     }
-    assert (
-        f"--dataset=files --files='{videos}/dive/*.mp4' --annotations=" in capsys.readouterr().out
-    )
+    printed = capsys.readouterr().out
+    assert f"--dataset=files --files='{videos}/dive/*.mp4' --annotations=" in printed
+    assert printed.count("note: every video is a group of its own. If several show one") == 2
 
 
 @pytest.mark.parametrize(

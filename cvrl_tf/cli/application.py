@@ -152,7 +152,10 @@ class Command:
             _, *found = values(["command", *arguments])
         except (flags.Error, ValueError) as error:
             said = str(error).removeprefix("ERROR:: ")  # of a flagfile that is not there
-            raise InputError(f"{said}; --help lists the flags.") from None
+            hint = "--help lists the flags."
+            if said.startswith("Unable to open flagfile"):
+                hint = "expected a file such as flags/small in the clone of this package."
+            raise InputError(f"{said}; {hint}") from None
         self._check(found)
         return values, *found
 

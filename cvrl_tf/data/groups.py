@@ -37,8 +37,10 @@ def groups_of(ids: Sequence[str], pattern: str) -> list[str]:
     matches = [compiled.search(one) for one in ids]
     unmatched = [one for one, match in zip(ids, matches, strict=True) if not match]
     if unmatched:
+        other = re.escape(unmatched[0].split("/")[-1])
         raise InputError(
             f"group_pattern={pattern} does not match {len(unmatched)} of {len(ids)} ids, the first"
-            f" is '{unmatched[0]}': expected a pattern that finds the group of every video."
+            f" is '{unmatched[0]}': expected a pattern that finds the group of every video. Others"
+            f" are found by an alternative, such as '{pattern}|({other})'."
         )
     return ["\n".join(part or "" for part in match.groups()) for match in matches if match]

@@ -245,8 +245,9 @@ def _written(value: Any) -> Any:
 def _load(model_dir: str) -> RunState:
     path = RunDirectory(model_dir).config
     if not tf.io.gfile.exists(path):
+        found = f"holds no {CONFIG_FILE}" if tf.io.gfile.exists(model_dir) else "does not exist"
         raise InputError(
-            f"{model_dir} holds no {CONFIG_FILE}: expected a directory that python -m"
+            f"{model_dir} {found}: expected a directory that python -m"
             " cvrl_tf.train, cvrl_tf.finetune or cvrl_tf.import_checkpoint has written."
         )
     with files.reading(path):

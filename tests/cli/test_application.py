@@ -120,7 +120,7 @@ def _command(argument=None, defaults=None):
         ("--size", r"^Missing value for flag --size; --help lists the flags.$"),
         (
             "--flagfile=/none",
-            r"^Unable to open flagfile: \[Errno 2\] No such file or directory: '/none'; --help",
+            r"^Unable to open flagfile: \[Errno 2\] No such file or directory: '/none'; expected a",
         ),
     ],
 )

@@ -17,7 +17,11 @@ def test_groups_are_what_the_parentheses_match():
     [
         ("_g(", r"group_pattern=_g\( is not a regular expression \(missing \), .*'_g\(\\d\+\)_'"),
         (r"_g\d+_", r"has no group in parentheses: expected one that matches"),
-        (r"Swing_g(\d+)", "does not match 1 of 3 ids, the first is 'Diving/v_Diving_g03_c01'"),
+        (
+            r"Swing_g(\d+)",
+            r"does not match 1 of 3 ids, the first is 'Diving/v_Diving_g03_c01': expected .*"
+            r" such as 'Swing_g\(\\d\+\)\|\(v_Diving_g03_c01\)'.$",
+        ),
     ],
 )
 def test_a_pattern_that_finds_no_groups_is_refused(pattern, expected):

@@ -168,7 +168,7 @@ def test_two_processes_do_not_share_a_directory(config, tmp_path, one_replica):
         ({"warmup_epochs": 2.0}, r"^warmup_epochs=2.0 is 6 steps, not fewer than the 6 steps of"),
         ({"crop_size": 64}, r"frames of 48x40 pixels, smaller than crop_size=64"),
         ({"train_data": "/nowhere/*"}, r"--train_data=/nowhere/\* matches no file"),
-        ({"init_checkpoint": "/nowhere"}, r"/nowhere holds no config.json"),
+        ({"init_checkpoint": "/nowhere"}, r"/nowhere does not exist: expected"),
     ],
 )
 def test_what_cannot_be_trained_is_named_before_anything_is_written(

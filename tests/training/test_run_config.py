@@ -295,7 +295,7 @@ def test_initial_weights_that_do_not_fit_are_named(imported):
         initialize(init_checkpoint=directory, backbone="r3d_50")
     with pytest.raises(InputError, match=r"no checkpoint .*ckpt-7 .*checkpoints holds ckpt-30"):
         initialize(init_checkpoint=f"{directory}/checkpoints/ckpt-7")
-    with pytest.raises(InputError, match="nowhere holds no config.json"):
+    with pytest.raises(InputError, match="nowhere does not exist: expected a directory"):
         initialize(init_checkpoint="nowhere")
 
 

@@ -128,6 +128,8 @@ def _real(path: str) -> str:
 
 
 def _others_note(count: int) -> list[str]:
+    if count == 1:
+        return ["1 name without a video's extension is skipped."]
     return [f"{count} names without a video's extension are skipped."] if count else []
 
 
@@ -204,8 +206,12 @@ def _matching(pattern: str) -> tuple[dict[str, str], list[str]]:
         hint = ""
         if "[" in pattern:
             hint = " The brackets [ and ] hold alternatives for one character: write [[] for [."
+        found = f"matches no video ({len(names)} other names, such as {names[0]})" if names else ""
+        if not names:
+            is_pattern = file_systems.looks_like_pattern(pattern)
+            found = "matches no file" if is_pattern else "does not exist"
         raise InputError(
-            f"files={pattern} matches no video ({len(names)} other files): expected a video, a"
+            f"files={pattern} {found}: expected a video, a"
             " pattern such as 'videos/**/*.mp4' (quoted; ** is any number of folders), or a .txt"
             f" file with one path per line.{hint}"
         )
@@ -214,7 +220,8 @@ def _matching(pattern: str) -> tuple[dict[str, str], list[str]]:
         rest = pattern[len(fixed) :]
         fixed += rest[: min((rest.find(c) for c in "*?[" if c in rest), default=len(rest))]
     start = fixed.rfind("/") + 1
-    return {name[start:]: name for name in videos}, _others_note(len(names) - len(videos))
+    others = [name for name in names if not is_video(name) and not os.path.isdir(name)]
+    return {name[start:]: name for name in videos}, _others_note(len(others))
 
 
 def _listed(path: str) -> tuple[dict[str, str], list[str]]:

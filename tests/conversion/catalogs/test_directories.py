@@ -132,8 +132,7 @@ def test_files_are_unlabelled_with_ids_from_the_fixed_part_of_the_pattern(tmp_pa
             Entry("b/y", f"{root}/v/b/y.MOV", None, None),
         ]
     }
-    # The folders and the text.
-    assert catalog.notes == ["3 names without a video's extension are skipped."]
+    assert catalog.notes == ["1 name without a video's extension is skipped."]  # the text
     assert _ids(f"{root}/*/*.mp4") == ["v/a"]
     assert _ids(f"{root}/v/b/y.MOV") == ["y"]
 
@@ -180,8 +179,14 @@ def test_a_list_that_is_not_utf8_is_refused(tmp_path):
 
 def test_files_say_what_is_wrong(tmp_path):
     root = touch(tmp_path, "v/a.pdf", "v/b.pdf")
-    with pytest.raises(InputError, match=r"matches no video \(2 other files\): .*quoted"):
+    with pytest.raises(
+        InputError, match=r"no video \(2 other names, such as .*/v/a.pdf\): .*quoted"
+    ):
         catalogs.files(f"{root}/v/*")
+    with pytest.raises(InputError, match=r"/v/\*.mp4 matches no file: expected a video, a pattern"):
+        catalogs.files(f"{root}/v/*.mp4")
+    with pytest.raises(InputError, match=r"/v/x.mp4 does not exist: expected a video, a pattern"):
+        catalogs.files(f"{root}/v/x.mp4")
     path = tmp_path / "list.txt"
     with pytest.raises(InputError, match=r"There is no file .*list.txt: expected files="):
         catalogs.files(str(path))
@@ -279,7 +284,7 @@ def test_a_file_whose_name_is_a_pattern_is_taken_literally(tmp_path):
     assert _ids(f"{root}/My [v1]/*.mp4") == ["a"]
     (tmp_path / "list [1].txt").write_text("My [v1]/a.mp4\n")
     assert _ids(f"{root}/list [1].txt") == ["My [v1]/a"]
-    with pytest.raises(InputError, match=r"\(0 other files\): .* \[ and \] hold alternatives"):
+    with pytest.raises(InputError, match=r"matches no file: .* \[ and \] hold alternatives"):
         catalogs.files(f"{root}/My clip [none].mp4")
 
 
