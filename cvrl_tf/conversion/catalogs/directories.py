@@ -206,8 +206,9 @@ def _matching(pattern: str) -> tuple[dict[str, str], list[str]]:
         hint = ""
         if "[" in pattern:
             hint = " The brackets [ and ] hold alternatives for one character: write [[] for [."
-        found = f"matches no video ({len(names)} other names, such as {names[0]})" if names else ""
-        if not names:
+        if names:
+            found = f"matches no video ({len(names)} other names, such as {names[0]})"
+        else:
             is_pattern = file_systems.looks_like_pattern(pattern)
             found = "matches no file" if is_pattern else "does not exist"
         raise InputError(
