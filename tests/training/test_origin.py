@@ -61,7 +61,7 @@ def test_only_a_run_on_single_frames_is_inflated(image_run, tmp_path):
     backbone, about = origin.load_run(str(tmp_path), "mixed_bfloat16")
     assert backbone.get_layer("res2_0_a_conv").compute_dtype == "bfloat16"
     assert (about.kind, about.step, about.model_dir) == ("run", 7, str(tmp_path))
-    with pytest.raises(InputError, match=r"nowhere holds no config\.json"):
+    with pytest.raises(InputError, match="nowhere does not exist: expected a directory that"):
         origin.load_inflated("nowhere")
 
 
