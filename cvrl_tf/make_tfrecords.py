@@ -39,7 +39,7 @@ from cvrl_tf.cli.flag import Flag, Values, flags_of
 from cvrl_tf.conversion import catalogs, convert, summary, workers
 from cvrl_tf.conversion.frames import Settings
 from cvrl_tf.errors import InputError
-from cvrl_tf.text import printable
+from cvrl_tf.text import counted, printable
 
 HELD_OUT = ("test", "val", "validation")  # splits that nobody trains on
 SMALL = 5000  # videos, up to which the recipe for small data is advised
@@ -187,11 +187,11 @@ def main(flags: Values) -> None:
 
 def _print_summary(output_dir: str, info: dict[str, Any]) -> None:
     classes = info["classes"]
-    print(f"\n{output_dir}: {f'{len(classes)} classes' if classes else 'no labels'}")
+    print(f"\n{output_dir}: {counted(len(classes), 'class') if classes else 'no labels'}")
     for split, held in info["splits"].items():
         print(
-            f"  {split}: {held['videos']} videos, {held['frames']} frames,"
-            f" {held['bytes'] / 1e6:.1f} MB in {held['shards']} shards"
+            f"  {split}: {counted(held['videos'], 'video')}, {counted(held['frames'], 'frame')},"
+            f" {held['bytes'] / 1e6:.1f} MB in {counted(held['shards'], 'shard')}"
         )
         empty = [name for name in classes if name not in held["videos_per_class"]]
         if empty:

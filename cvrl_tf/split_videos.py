@@ -210,9 +210,9 @@ def _print_notes(
             f" {os.path.join(directory, TWINS_FILE)}"
         )
     if failures:
-        skipped = sum(not failure.kept for failure in failures)
+        kept = sum(failure.kept for failure in failures)
         print(
-            f"{skipped} videos cannot be read and {len(failures) - skipped} are damaged:"
+            f"{text.counted(len(failures) - kept, 'video')} unreadable, {kept} damaged:"
             f" {os.path.join(directory, FAILURES_FILE)}; they are in the splits, and the conversion"
             " reports them again"
         )

@@ -18,6 +18,12 @@ def printable(text: object) -> str:
     )
 
 
+def counted(number: int | str, noun: str) -> str:
+    """A number with its noun, in the plural where it is not one: "1 video", "2 classes"."""
+    plural = "es" if noun.endswith("s") else "s"
+    return f"{number} {noun}{plural * (str(number) != '1')}"
+
+
 def table(rows: Sequence[Sequence[str]]) -> str:
     """A header and rows in aligned columns; columns of figures are set right."""
     columns = []

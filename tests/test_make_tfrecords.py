@@ -36,9 +36,9 @@ def test_folder_split_by_split(tmp_path):
     assert done.stdout.splitlines() == [
         "",
         f"{tmp_path}/out: 2 classes",
-        f"  test: 1 videos, 4 frames, {_megabytes(tmp_path, 'test')} MB in 1 shards",
+        f"  test: 1 video, 4 frames, {_megabytes(tmp_path, 'test')} MB in 1 shard",
         "    without videos: swim",
-        f"  train: 5 videos, 24 frames, {_megabytes(tmp_path, 'train')} MB in 1 shards",
+        f"  train: 5 videos, 24 frames, {_megabytes(tmp_path, 'train')} MB in 1 shard",
         "next: python -m cvrl_tf.train --flagfile=flags/small"
         f" --train_data='{tmp_path}/out/train-*' --model_dir=runs/first",
     ]
@@ -93,7 +93,7 @@ def test_kinetics_keeps_the_labels_of_an_earlier_run(tmp_path):
         "--workers=1",
     )
     assert done.returncode == 0, done.stderr
-    assert "note: 2 files are skipped: no row of val is theirs.\n" in done.stderr
+    assert "note: skipped: 2 files without a row of val.\n" in done.stderr
     assert (output / "labels.txt").read_text() == "yoga\nzumba\n"
     summary = records.first_record(f"{output}/val-00000-of-00001")
     assert (summary.label, summary.num_frames) == (1, 7)
@@ -185,7 +185,7 @@ def test_bad_videos_are_summed_up_and_the_same_command_goes_on(tmp_path):
     assert done.returncode == 0
     assert done.stderr == f"{tmp_path}/out holds all 1 shards of split 'train': nothing to do\n"
     assert done.stdout.splitlines()[2:5] == [
-        f"  train: 4 videos, 13 frames, {_megabytes(tmp_path, 'train')} MB in 1 shards",
+        f"  train: 4 videos, 13 frames, {_megabytes(tmp_path, 'train')} MB in 1 shard",
         "    skipped, see failures.csv: empty file: 1",
         "    damaged but kept, see failures.csv: 1",
     ]
@@ -230,7 +230,8 @@ def test_names_do_not_reach_the_terminal_as_commands(tmp_path):
     done = _run("--dataset=folder", f"--video_dir={videos}", f"--output_dir={tmp_path}/out")
     assert done.returncode == 0, done.stderr
     assert "\x1b" not in done.stderr + done.stdout
-    assert "are skipped (dive/deep\\x1b]0;title\\x07/x.mp4, ...)" in done.stderr
+    assert "skipped: 1 video in folders below" in done.stderr
+    assert "(dive/deep\\x1b]0;title\\x07/x.mp4, ...)" in done.stderr
     assert "without videos: a\\x1b[31mb" in done.stdout
 
 

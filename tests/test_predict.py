@@ -83,7 +83,7 @@ def test_video_files_are_classified(videos, tmp_path, capfd, in_process, frozen)
     assert printed.out.splitlines()[2].startswith(f"predicted: 3 videos: {names[0]} ")
     assert printed.out.splitlines()[3:] == [
         f"written: {output}, {page}",
-        f"1 videos skipped, 1 damaged but used: {output}.failures.csv",
+        f"1 video skipped, 1 damaged but used: {output}.failures.csv",
     ]
     assert f"skipped: {videos}/c.mp4: not a video that can be opened: " in printed.err
     text = page.read_text()

@@ -59,7 +59,7 @@ def test_splits_keep_twins_and_groups_together_and_are_converted(
     split_videos.COMMAND.call(*arguments, *rest)
     printed = capsys.readouterr().out
     assert "3 pairs of nearly equal videos, each in one split" in printed
-    assert "1 videos cannot be read and 0 are damaged" in printed
+    assert "1 video unreadable, 0 damaged" in printed
     assert "note: every video" not in printed
     assert printed.endswith(
         f"next: python -m cvrl_tf.make_tfrecords --dataset=folder --video_dir={videos}"

@@ -54,8 +54,8 @@ def knn_evaluation(flags: Values, config: PretrainConfig) -> Evaluation | None:
     task = classification.read_task(train, test, flags.allow_overlap)
     views = EvaluationViews(config.clip, CLIPS)
     parts = [
-        (data.videos, f"features of {name} videos", OmittedRecords(data.videos, "the evaluation"))
-        for name, data in (("training", task.train), ("test", task.test))
+        (data.videos, f"features of --{name}", OmittedRecords(data.videos, "the evaluation"))
+        for name, data in (("train_data", task.train), ("eval_data", task.test))
     ]
 
     def measure(backbone: keras.Model) -> dict[str, float]:

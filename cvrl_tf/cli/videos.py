@@ -110,4 +110,5 @@ def print_failures(failures: Sequence[Failure], output: str) -> None:
     if failures:
         kept = sum(failure.kept for failure in failures)
         path = f"{output}.failures.csv"
-        print(f"{len(failures) - kept} videos skipped, {kept} damaged but used: {path}")
+        skipped = text.counted(len(failures) - kept, "video")
+        print(f"{skipped} skipped, {kept} damaged but used: {path}")

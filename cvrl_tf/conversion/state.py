@@ -271,7 +271,7 @@ def differences(found: Plan, wanted: Plan, names: Sequence[str]) -> list[str]:
                 if there.get(key) != here.get(key)
             ]
         elif name in ("video_ids", "paths", "labels"):
-            texts.append(f"the {name.replace('_', ' ')} of the videos are others")
+            texts.append(f"{name.replace('_', ' ')} differ")
         else:
             label = name.replace("num_", "number of ")
             texts.append(f"{label} is {_short(there)} there and {_short(here)} here")

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from cvrl_tf.evaluation import accuracy
+from cvrl_tf.text import counted
 
 PREDICTIONS_FILE = "predictions.csv"
 SUMMARY_CLASSES = 8  # that a summary lists
@@ -51,7 +52,7 @@ class Predictions:
         """The counts in a line."""
         shown = [f"{name} {count}" for name, count in self.counts.items()]
         more = f" and {len(shown) - SUMMARY_CLASSES} more classes" * (len(shown) > SUMMARY_CLASSES)
-        return f"{len(self.ids)} videos: {', '.join(shown[:SUMMARY_CLASSES])}{more}"
+        return f"{counted(len(self.ids), 'video')}: {', '.join(shown[:SUMMARY_CLASSES])}{more}"
 
     def as_csv(self) -> str:
         """A header, then a row for each video.

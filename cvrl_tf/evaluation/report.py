@@ -121,7 +121,8 @@ class Data:
 
     def __str__(self) -> str:
         chosen = f" ({self.ids_file})" if self.ids_file else ""
-        return f"{self.name}{chosen}: {self.videos} videos, {self.classes} classes"
+        videos, classes = text.counted(self.videos, "video"), text.counted(self.classes, "class")
+        return f"{self.name}{chosen}: {videos}, {classes}"
 
 
 @dataclasses.dataclass(frozen=True)

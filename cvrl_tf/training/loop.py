@@ -16,6 +16,7 @@ from cvrl_tf.data.stream import Gaps, Order, Share
 from cvrl_tf.errors import InputError, Stopped
 from cvrl_tf.progress import Progress
 from cvrl_tf.settings import setting
+from cvrl_tf.text import counted
 from cvrl_tf.training import memory
 from cvrl_tf.training.checkpoints import LoopState, RunCheckpoints
 from cvrl_tf.training.log import ON_NAN, Log
@@ -239,11 +240,11 @@ def _described(run: Run, data: TrainingData, strategy: tf.distribute.Strategy, d
     number, devices = len(data.videos), strategy.num_replicas_in_sync
     clip = data.clip
     parts = [
-        f"{number} videos",
-        f"{number / data.batch_size:.3g} steps an epoch",
-        f"{run.total_steps} steps",
+        counted(number, "video"),
+        f"{counted(f'{number / data.batch_size:.3g}', 'step')} an epoch",
+        counted(run.total_steps, "step"),
         *([f"{clip.frames} frames of {clip.size}x{clip.size}"] if clip else []),
-        f"{devices} device{'s' * (devices > 1)}",
+        counted(devices, "device"),
     ]
     if done >= run.total_steps:
         parts.append("all of them done")

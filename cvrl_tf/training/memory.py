@@ -17,6 +17,7 @@ import tensorflow as tf
 from cvrl_tf.errors import InputError, reason
 from cvrl_tf.models import heads
 from cvrl_tf.models.resnet3d import BACKBONES, num_weights, outputs_per_pixel
+from cvrl_tf.text import counted
 from cvrl_tf.training.config import PretrainConfig, RunConfig
 
 # Bytes of a step for each byte of the outputs of all convolutions, on CPUs and on GPUs, by
@@ -124,7 +125,7 @@ class StepMemory:
         config = self.config
         clips = self.num_devices * config.micro_batches * (most - self.fixed_bytes())
         videos = int(clips / self.clip_bytes()) // getattr(config, "clips_per_video", 1)
-        fitting = f" ({videos} videos fit)" if videos > 0 else ""
+        fitting = f" ({counted(videos, 'video')} fit)" if videos > 0 else ""
         half = ", or precision=bfloat16, which takes half" * (config.precision == "float32")
         return (
             f"lower batch_size{fitting}, crop_size or num_frames, choose backbone=r3d_small{half}"

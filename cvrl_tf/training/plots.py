@@ -10,10 +10,11 @@ from matplotlib.figure import Figure
 from cvrl_tf import files
 from cvrl_tf.errors import InputError
 from cvrl_tf.training import metrics
+from cvrl_tf.training.log import SHOWN
 from cvrl_tf.training.run_directory import METRICS_FILE, RunDirectory
 
 # The panels of these figures come first, in this order; those of others follow by name.
-FIRST_PANELS = ("loss", "contrast_accuracy", "accuracy", "learning_rate")
+FIRST_PANELS = (*SHOWN, "learning_rate")
 COLUMNS = 3
 SMOOTHED_LINES = 100  # of metrics.jsonl: with this many or more, a mean is drawn over the raw line
 WINDOWS = 50  # of that mean, over the length of a run

@@ -138,7 +138,7 @@ def test_fine_tuning_with_validation_tests_the_best_weights(data, tmp_path, caps
     chosen = ["--validation_fraction=0.4", "--patience=1", "--classifier_rate=10"]
     finetune.COMMAND.call(*data, *flags, *chosen, f"--output_dir={directory}")
     said = capsys.readouterr().err
-    assert "of 12 videos of" in said and "fine-tuning: 8 videos, 1 steps an epoch, 4 steps" in said
+    assert "of 12 videos of" in said and "fine-tuning: 8 videos, 1 step an epoch, 4 steps" in said
     rows = metrics.read_metrics(str(directory))
     accuracies = {row["step"]: row["validation_accuracy"] for row in rows}
     best = max(accuracies, key=lambda step: (accuracies[step], -step))

@@ -437,8 +437,7 @@ def test_a_shard_that_is_gone_or_cut_is_made_again(tmp_path, videos, read, harm)
         ),
         (
             {"entries": slice(1, None)},
-            "number of videos is 7 there and 6 here; the video ids of the videos are others;"
-            " the paths of the videos are others; the labels of the videos are others",
+            "number of videos is 7 there and 6 here; video ids differ; paths differ; labels differ",
         ),
     ],
 )

@@ -78,7 +78,7 @@ def test_activations_are_proportional_to_clips_and_width():
         (
             StepMemory(dataclasses.replace(PAPER, batch_size=2, precision="float32"), 1, "block"),
             1.5,
-            "lower batch_size (1 videos fit), crop_size or num_frames, choose backbone=r3d_small,"
+            "lower batch_size (1 video fit), crop_size or num_frames, choose backbone=r3d_small,"
             " or precision=bfloat16, which takes half",
         ),
         (

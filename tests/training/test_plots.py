@@ -42,8 +42,8 @@ def test_a_panel_for_each_figure_with_the_values_of_each_run():
     assert [panel.get_title() for panel in figure.axes] == [
         "loss",
         "accuracy",
-        "learning rate",
         "knn top1",
+        "learning rate",
     ]
     lines = {panel.get_title(): panel.get_lines() for panel in figure.axes}
     first, second = lines["loss"]

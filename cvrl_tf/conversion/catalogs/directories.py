@@ -22,6 +22,7 @@ from cvrl_tf.conversion.catalogs.catalog import (
     walk,
 )
 from cvrl_tf.errors import InputError
+from cvrl_tf.text import counted
 
 
 def folder(
@@ -72,20 +73,21 @@ def folder(
                 entries.append(Entry(f"{relative}/{stem}", path, labels[relative], relative))
     if not names:
         raise InputError(
-            f"video_dir={video_dir} holds no class folders ({direct} videos directly in it):"
-            f" {_expected(video_dir)}; put the videos of each class in a folder of its name; for"
-            " videos without labels, give files instead (the conversion takes dataset=files too)."
+            f"video_dir={video_dir} holds no class folders ({counted(direct, 'video')} directly in"
+            f" it): {_expected(video_dir)}; put the videos of each class in a folder of its name;"
+            " for videos without labels, give files instead (the conversion takes dataset=files"
+            " too)."
         )
     if not entries:
         raise _no_videos(video_dir, names, deeper)
     notes = []
     if deeper:
         notes.append(
-            f"{len(deeper)} videos in folders below the class folders are skipped ({deeper[0]},"
-            " ...)."
+            f"skipped: {counted(len(deeper), 'video')} in folders below the class folders"
+            f" ({deeper[0]}, ...)."
         )
     if direct:
-        notes.append(f"{direct} videos outside of the class folders are skipped.")
+        notes.append(f"skipped: {counted(direct, 'video')} outside of the class folders.")
     notes += _others_note(others)
     return Catalog("folder", {split: entries}, list(labels), notes)
 
@@ -128,9 +130,7 @@ def _real(path: str) -> str:
 
 
 def _others_note(count: int) -> list[str]:
-    if count == 1:
-        return ["1 name without a video's extension is skipped."]
-    return [f"{count} names without a video's extension are skipped."] if count else []
+    return [f"skipped: {counted(count, 'name')} without a video's extension."] if count else []
 
 
 def files(pattern: str, split: str = "train") -> Catalog:

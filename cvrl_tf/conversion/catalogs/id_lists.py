@@ -9,6 +9,7 @@ import tensorflow as tf
 from cvrl_tf.conversion.catalogs.catalog import Catalog, check_directory
 from cvrl_tf.data import subset
 from cvrl_tf.errors import InputError
+from cvrl_tf.text import counted
 
 _ORDER = {"train": 0, "validation": 1, "test": 2}  # then others, by name
 
@@ -47,11 +48,11 @@ def split_by_lists(catalog: Catalog, directory: str) -> Catalog:
     twice = [number for number, count in counts.items() if count > 1]
     if twice:
         raise InputError(
-            f"annotations={directory} names {len(twice)} videos in two lists, the first is"
-            f" '{ids[min(twice)]}': expected each video in one split."
+            f"annotations={directory} names {counted(len(twice), 'video')} in two lists, the first"
+            f" is '{ids[min(twice)]}': expected each video in one split."
         )
     ordered = sorted(places, key=lambda name: (_ORDER.get(name, len(_ORDER)), name))
     splits = {name: [entries[number] for number in places[name]] for name in ordered}
     skipped = len(entries) - len(counts)
-    notes = [f"{skipped} videos that no list names are skipped."] if skipped else []
+    notes = [f"skipped: {counted(skipped, 'video')} that no list names."] if skipped else []
     return dataclasses.replace(catalog, splits=splits, notes=[*catalog.notes, *notes])

@@ -22,6 +22,7 @@ from cvrl_tf.conversion.catalogs.catalog import (
     walk,
 )
 from cvrl_tf.errors import InputError
+from cvrl_tf.text import counted
 
 # Ids contain `_` and `-`: only their length says where they end.
 _ID = r"[A-Za-z0-9_-]{11}"
@@ -168,7 +169,9 @@ def kinetics(
             notes.append(f"{split}: {unlabelled} of {len(split_rows)} videos have no label.")
     unnamed = sum(clip.path not in used for found in clips.values() for clip in found)
     if unnamed:
-        notes.append(f"{unnamed} files are skipped: no row of {', '.join(annotations)} is theirs.")
+        notes.append(
+            f"skipped: {counted(unnamed, 'file')} without a row of {', '.join(annotations)}."
+        )
     return Catalog("kinetics", splits, list(labels), notes)
 
 
@@ -305,7 +308,9 @@ def _find_clips(video_dir: str, notes: list[str]) -> dict[str, list[_Clip]]:
     if replaced:
         notes.append(f"{replaced} files are taken from the replacement folder instead.")
     if others:
-        notes.append(f"{others} videos are skipped: their names are not <id>_000010_000020.mp4.")
+        notes.append(
+            f"skipped: {counted(others, 'video')} with other names than <id>_000010_000020.mp4."
+        )
     return clips
 
 

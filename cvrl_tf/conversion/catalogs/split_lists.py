@@ -17,6 +17,7 @@ from cvrl_tf.conversion.catalogs.catalog import (
     walk,
 )
 from cvrl_tf.errors import InputError
+from cvrl_tf.text import counted
 
 _UCF101_LISTS = (
     "expected annotations to be UCF-101's folder ucfTrainTestlist, with classInd.txt, and"
@@ -129,7 +130,9 @@ def hmdb51(video_dir: str, annotation_dir: str, split_number: int) -> Catalog:
             )
     catalog = _catalog(f"hmdb51, split {split_number}", video_dir, listed, classes)
     if unused:
-        catalog.notes.append(f"{unused} videos are marked 0 in the lists: not of this split.")
+        catalog.notes.append(
+            f"skipped: {counted(unused, 'video')} marked 0 in the lists: not of this split."
+        )
     return catalog
 
 

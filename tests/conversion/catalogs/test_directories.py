@@ -32,8 +32,8 @@ def test_folder_leaves_out_what_is_no_video(tmp_path):
     assert classes == ["a"]
     assert [entry.video_id for entry in entries] == ["a/x"]
     assert catalog.notes == [
-        "1 videos outside of the class folders are skipped.",
-        "2 names without a video's extension are skipped.",
+        "skipped: 1 video outside of the class folders.",
+        "skipped: 2 names without a video's extension.",
     ]
 
 
@@ -75,7 +75,7 @@ def test_folder_counts_the_videos_of_deeper_folders(tmp_path):
     catalog = catalogs.folder(root, "val")
     assert [entry.video_id for entry in catalog.splits["val"]] == ["a/x"]
     assert catalog.notes == [
-        "2 videos in folders below the class folders are skipped (a/b/y.mp4, ...)."
+        "skipped: 2 videos in folders below the class folders (a/b/y.mp4, ...)."
     ]
 
 
@@ -132,7 +132,7 @@ def test_files_are_unlabelled_with_ids_from_the_fixed_part_of_the_pattern(tmp_pa
             Entry("b/y", f"{root}/v/b/y.MOV", None, None),
         ]
     }
-    assert catalog.notes == ["1 name without a video's extension is skipped."]  # the text
+    assert catalog.notes == ["skipped: 1 name without a video's extension."]  # the text
     assert _ids(f"{root}/*/*.mp4") == ["v/a"]
     assert _ids(f"{root}/v/b/y.MOV") == ["y"]
 
@@ -225,7 +225,7 @@ def test_links_that_lead_to_themselves_are_videos_that_fail(tmp_path):
     catalog = catalogs.folder(root)
     assert [entry.video_id for entry in catalog.splits["train"]] == ["a/loop", "a/x"]
     assert catalog.classes == ["a"]
-    assert catalog.notes == ["2 names without a video's extension are skipped."]
+    assert catalog.notes == ["skipped: 2 names without a video's extension."]
 
 
 @pytest.mark.parametrize("name", ["ban\nana", "ban\u2028ana", "banana\n", "ban\rana", "ban\x85ana"])

@@ -20,14 +20,14 @@ def test_lists_distribute_the_videos_and_keep_their_order(tmp_path):
     assert found.splits["train"] == [ENTRIES[0], ENTRIES[2]]
     assert found.splits["test"] == [ENTRIES[1]]
     assert found.classes == ["dive"]
-    assert found.notes == ["before", "1 videos that no list names are skipped."]
+    assert found.notes == ["before", "skipped: 1 video that no list names."]
 
 
 @pytest.mark.parametrize(
     "lists, expected",
     [
         ({}, "holds no lists: expected train.txt, test.txt and so on"),
-        ({"train": "ab", "test": "bc"}, "names 1 videos in two lists, the first is 'dive/b'"),
+        ({"train": "ab", "test": "bc"}, "names 1 video in two lists, the first is 'dive/b'"),
         ({"train": "ax"}, "1 of 2 ids of the list are not in the videos, the first is 'dive/x'"),
     ],
 )

@@ -125,7 +125,7 @@ def test_exact_times_come_before_the_id_alone(tmp_path):
         "ID_45678901_000012_000022": ("a", "ID_45678901_000012_000022.mp4"),
     }
     assert [entry.start for entry in catalog.splits["train"]] == [20_000_000, 12_000_000]
-    assert catalog.notes == ["1 files are skipped: no row of train is theirs."]
+    assert catalog.notes == ["skipped: 1 file without a row of train."]
 
 
 def test_a_file_is_given_by_its_id_to_one_row_only(tmp_path):
@@ -191,8 +191,8 @@ def test_repeated_rows_and_other_files_are_counted(tmp_path):
     assert _found(catalog) == {"ID_45678901_000010_000020": ("a", "ID_45678901_000010_000020.mp4")}
     assert catalog.notes == [
         "train: 2 rows come again (1 of them with another label): the first of each counts.",
-        "1 videos are skipped: their names are not <id>_000010_000020.mp4.",
-        "1 files are skipped: no row of train is theirs.",
+        "skipped: 1 video with other names than <id>_000010_000020.mp4.",
+        "skipped: 1 file without a row of train.",
     ]
 
 

@@ -205,7 +205,7 @@ def test_hmdb51_reads_its_lists(tmp_path, layout):
         "train": [Entry("up", paths[3], 0, "climb_stairs"), Entry(ODD, paths[0], 1, "wave")],
         "test": [Entry("two  words", paths[1], 1, "wave")],
     }
-    assert catalog.notes == ["1 videos are marked 0 in the lists: not of this split."]
+    assert catalog.notes == ["skipped: 1 video marked 0 in the lists: not of this split."]
 
 
 NAMES = (
