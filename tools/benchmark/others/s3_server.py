@@ -2,12 +2,15 @@
 
   python tools/benchmark/others/s3_server.py PORT
 
-Its memory holds the objects. A GET of /_control?delay=SECONDS&down=0|1 sets how long each request
-waits, and whether each is refused with status 503 (slow down); it answers with the number of
-requests since the last such call, as JSON: all, those refused, and the most at one time.
+Its memory holds the objects. A range of an object is sent from there directly, because moto copies
+the whole object for each request, and a benchmark would measure that. A GET of
+/_control?delay=SECONDS&down=0|1 sets how long each request waits, and whether each is refused with
+status 503 (slow down); it answers with the number of requests since the last such call, as JSON:
+all, those refused, and the most at one time.
 """
 
 import json
+import re
 import sys
 import threading
 import time
@@ -15,6 +18,7 @@ import urllib.parse
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, run_simple
+from werkzeug.test import Client
 
 CONTROL = "/_control"
 
@@ -27,6 +31,7 @@ class CountedServer:
         self._lock = threading.Lock()
         self._delay, self._down, self._now = 0.0, False, 0
         self._counts = {"all": 0, "refused": 0, "most": 0}
+        self._objects: dict[str, bytes] = {}  # of which ranges were read, by path
 
     def __call__(self, environ, start_response):
         if environ["PATH_INFO"] == CONTROL:
@@ -41,10 +46,35 @@ class CountedServer:
             if self._down:
                 start_response("503 Slow Down", [("Content-Length", "0")])
                 return [b""]
-            return list(self._application(environ, start_response))
+            return self._answer(environ, start_response)
         finally:
             with self._lock:
                 self._now -= 1
+
+    def _answer(self, environ, start_response):
+        path, wanted = environ["PATH_INFO"], environ.get("HTTP_RANGE", "")
+        bounds = re.fullmatch(r"bytes=(\d+)-(\d+)", wanted)
+        if environ["REQUEST_METHOD"] in ("PUT", "POST", "DELETE"):
+            self._objects.pop(path, None)
+        elif bounds and environ["REQUEST_METHOD"] == "GET" and not environ["QUERY_STRING"]:
+            content = self._objects.get(path) or self._whole(path, environ)
+            first, last = int(bounds[1]), min(int(bounds[2]), len(content) - 1)
+            if first <= last:
+                headers = [
+                    ("Content-Length", str(last + 1 - first)),
+                    ("Content-Range", f"bytes {first}-{last}/{len(content)}"),
+                ]
+                start_response("206 Partial Content", headers)
+                return [content[first : last + 1]]
+        return list(self._application(environ, start_response))
+
+    def _whole(self, path, environ):
+        """The object of a path, which is kept; nothing of one that is not there."""
+        headers = {"Authorization": environ.get("HTTP_AUTHORIZATION", "")}
+        found = Client(self._application).get(path, headers=headers)
+        if found.status_code != 200:
+            return b""
+        return self._objects.setdefault(path, found.data)
 
     def _control(self, environ, start_response):
         chosen = urllib.parse.parse_qs(environ["QUERY_STRING"])
