@@ -119,7 +119,7 @@ def test_many_reads_wait_at_once_in_the_same_order(server):
         )
         return [int(position) and one.numpy() for one, position in dataset.take(60)]
 
-    server.control(delay=0.05)
+    server.control(delay=0.3)
     found = ids(index)
     counts = server.control(delay=0)
     assert found == ids(local)
