@@ -39,7 +39,10 @@ def test_records_that_cannot_be_read_do_not_end_the_run(split, tmp_path, capsys)
     damage(split[1], 2)
     capsys.readouterr()
     assert evaluation.measure(backbone) == evaluation.measure(backbone) == expected
-    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("note")]
+    lines = capsys.readouterr().err.splitlines()
+    said = [line for line in lines if line.startswith("note")]
+    progress = [line.split(" videos after")[0] for line in lines if " videos after" in line]
+    assert progress == 2 * ["features of --train_data: 8/8", "features of --eval_data: 4/4"]
     assert [line.partition(": the record is damaged")[0] for line in said] == [
         f"note: the evaluation omits {path}, record 2" for path in split
     ]

@@ -93,6 +93,8 @@ def test_queries_and_neighbours_are_marked(content):
     }
     assert f"classified as {NASTY}" in page.text and "only wrong predictions (1)" in page.text
     assert page.text.count("✓ correct") == 2
+    (link,) = re.findall(r'<a href="#test2">(.*?)</a>', content)
+    assert html.unescape(link).endswith(f" as {NASTY}")
     assert 'href="#test2"' in content and 'href="#test1"' not in content
     assert "cosine 1.000" in page.text and "knn_3_top1" in page.text
     # It stands alone.
