@@ -21,6 +21,11 @@ class ClipSpec:
         """Frames of the video from the first to the last frame of the clip, both counted."""
         return (self.frames - 1) * self.stride + 1
 
+    @property
+    def num_values(self) -> int:
+        """Numbers in the clip: frames x pixels x channels."""
+        return self.frames * self.size**2 * 3
+
 
 def decode_and_crop(frames: tf.Tensor, window: tf.Tensor) -> tf.Tensor:
     """Decodes one window of each frame; the rest of the JPEG is not decoded.

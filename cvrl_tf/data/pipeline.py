@@ -193,7 +193,6 @@ def pretraining_batches(
         read_stream(videos.index, order, sample, finish, share, videos.service)
         .batch(batch_size, drop_remainder=True)
         .map(lambda element, positions: ViewBatch(element[0], element[1], positions))
-        .prefetch(1)
     )
 
 
@@ -258,5 +257,4 @@ def labelled_batches(
         read_stream(videos.index, order, sample, finish, share, videos.service)
         .batch(batch_size, drop_remainder=True)
         .map(lambda element, positions: LabelledBatch(element[0], element[1], positions))
-        .prefetch(2)
     )

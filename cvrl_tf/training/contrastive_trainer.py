@@ -1,5 +1,7 @@
 """Pre-training by a method that compares views of videos, one step."""
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 
 from cvrl_tf.data import pipeline
@@ -11,7 +13,7 @@ from cvrl_tf.training.methods import build_method
 from cvrl_tf.training.schedule import WarmupCosine
 from cvrl_tf.training.trainer import Figures, Trainer
 
-Views = tuple[tf.Tensor, ...]  # K of them, of the videos of a batch
+Views = tuple[tf.Tensor, ...]  # K of them, of the videos of a part of a batch
 
 
 class ContrastiveTrainer(Trainer):
@@ -65,21 +67,21 @@ class ContrastiveTrainer(Trainer):
                 for variable in self.variables
             ]
 
-    def _embed(self, views: Views) -> tf.Tensor:
-        """(K, n, D) float32: the embeddings of the views of n videos."""
-        features = self._forward(tf.concat(views, axis=0), training=True)
-        return _separate(self.method.embed(features), views)
+    def _embed(self, parts: Sequence[Views]) -> tf.Tensor:
+        """(K, n, D) float32: the embeddings of the views of the n videos of some parts."""
+        features = self._forward(_clips(parts), training=True)
+        return _separate(self.method.embed(features), len(parts[0]))
 
-    def _keys(self, views: Views) -> tf.Tensor | None:
+    def _keys(self, parts: Sequence[Views]) -> tf.Tensor | None:
         """(K, n, D) float32: what they are compared with, if it is not embeddings."""
-        keys = self.method.keys(tf.concat(views, axis=0))
-        return None if keys is None else _separate(keys, views)
+        keys = self.method.keys(_clips(parts))
+        return None if keys is None else _separate(keys, len(parts[0]))
 
-    def gradients(self, batch: ViewBatch) -> tuple[list[tf.Tensor], Figures]:
+    def gradients(self, *parts: Views) -> tuple[list[tf.Tensor], Figures]:
         """See `Trainer`."""
-        keys = self._keys(batch.views)
+        keys = self._keys(parts)
         with tf.GradientTape() as tape:
-            loss, figures = self.method.loss(self._embed(batch.views), keys)
+            loss, figures = self.method.loss(self._embed(parts), keys)
             scaled_loss = self.scale(loss)
         return self.differentiate(tape, scaled_loss), {"loss": loss, **figures}
 
@@ -94,50 +96,49 @@ class ContrastiveTrainer(Trainer):
         tf.cond(figures["skipped"] > 0.0, lambda: None, follow)
         return figures
 
-    def step(self, batch: ViewBatch) -> Figures:
-        """See `Trainer`; `batch` is a `ViewBatch` per replica.
+    def step(self, *parts: ViewBatch) -> Figures:
+        """See `Trainer`; each part is a `ViewBatch` per replica.
 
+        A micro-batch is one part or several: there are `accumulate` parts, or a multiple of them.
         Figures beside the loss without weight decay: those of the method's loss.
         """
-        if self._num_micro_batches == 1:
-            if isinstance(batch.views[0], CroppedClip):
-                batch = batch._replace(views=self._views(batch))
-            return super().step(batch)
+        count = self._num_micro_batches
+        if count == 1:
+            return super().step(*self._colored(parts))
+        size = len(parts) // count
+        micro_batches = [parts[size * index : size * (index + 1)] for index in range(count)]
         # Functions that are traced once each, whatever the number of micro-batches.
-        micro_batches = [tf.constant(index) for index in range(self._num_micro_batches)]
-        parts = [self._micro_embeddings(self._views(batch, index)) for index in micro_batches]
-        embeddings, keys = zip(*parts, strict=True)
+        outputs = [self._micro_embeddings(self._colored(part)) for part in micro_batches]
+        embeddings, keys = zip(*outputs, strict=True)
         gradients, figures = self._embedding_gradients(list(embeddings), list(keys))
-        for index in micro_batches:
-            self._add_gradients(self._views(batch, index), index, gradients)
+        for index, part in enumerate(micro_batches):
+            self._add_gradients(self._colored(part), tf.constant(index), gradients)
         return self._apply_sums(figures)
 
+    def _colored(self, parts: Sequence[ViewBatch]) -> list[Views]:
+        """The views of each part, their colours changed if they were not yet."""
+        unfinished = isinstance(parts[0].views[0], CroppedClip)
+        return [self._change_colors(part.views) if unfinished else part.views for part in parts]
+
     @tf.function
-    def _views(self, batch: ViewBatch, index: tf.Tensor | None = None) -> Views:
-        """The views of a batch, or of one of its micro-batches, their colours changed.
+    def _change_colors(self, views: tuple[CroppedClip, ...]) -> Views:
+        """The views of a part, on the device.
 
         Apart from the functions with collective operations: MirroredStrategy has hung on GPUs where
         these and programs of XLA were in one graph (keras issue 20763).
         """
 
-        def run(batch: ViewBatch) -> Views:
-            views = batch.views
-            if index is not None:
-                size = tf.shape(batch.positions)[0] // self._num_micro_batches
-                first = index * size
-                views = tf.nest.map_structure(lambda x: x[first : first + size], views)
-            if not isinstance(views[0], CroppedClip):
-                return views
+        def run(*views: CroppedClip) -> Views:
             return tuple(pipeline.augment_batch(view, self._compiled_colors) for view in views)
 
-        return self.strategy.run(run, args=(batch,))
+        return self.strategy.run(run, args=views)
 
     @tf.function
-    def _micro_embeddings(self, views: Views) -> tuple[tf.Tensor, tf.Tensor | None]:
-        def run(views: Views) -> tuple[tf.Tensor, tf.Tensor | None]:
-            return self._embed(views), self._keys(views)
+    def _micro_embeddings(self, parts: list[Views]) -> tuple[tf.Tensor, tf.Tensor | None]:
+        def run(*parts: Views) -> tuple[tf.Tensor, tf.Tensor | None]:
+            return self._embed(parts), self._keys(parts)
 
-        return self.strategy.run(run, args=(views,))
+        return self.strategy.run(run, args=parts)
 
     @tf.function
     def _embedding_gradients(
@@ -158,18 +159,20 @@ class ContrastiveTrainer(Trainer):
         return self.strategy.run(run, args=(embeddings, keys))
 
     @tf.function
-    def _add_gradients(self, views: Views, index: tf.Tensor, gradients: list[tf.Tensor]) -> None:
-        def run(views: Views, gradients: list[tf.Tensor]) -> None:
+    def _add_gradients(
+        self, parts: list[Views], index: tf.Tensor, gradients: list[tf.Tensor]
+    ) -> None:
+        def run(parts: list[Views], gradients: list[tf.Tensor]) -> None:
             # The statistics moved with the first pass.
             with fixed_moving_statistics(), tf.GradientTape() as tape:
-                embeddings = self._embed(views)
+                embeddings = self._embed(parts)
             added = tape.gradient(
                 embeddings, self.variables, output_gradients=tf.stack(gradients)[index]
             )
             for total, gradient in zip(self._sums, added, strict=True):
                 tf.raw_ops.AssignAddVariableOp(resource=total.handle, value=gradient)
 
-        self.strategy.run(run, args=(views, gradients))
+        self.strategy.run(run, args=(parts, gradients))
 
     @tf.function
     def _apply_sums(self, figures: Figures) -> Figures:
@@ -184,6 +187,11 @@ class ContrastiveTrainer(Trainer):
         return self.finish(self.strategy.run(run, args=(figures,)))
 
 
-def _separate(rows: tf.Tensor, views: Views) -> tf.Tensor:
+def _clips(parts: Sequence[Views]) -> tf.Tensor:
+    """(Kn, T, H, W, 3): the n clips of all parts of each of K views, one view after another."""
+    return tf.concat([clips for view in zip(*parts, strict=True) for clips in view], axis=0)
+
+
+def _separate(rows: tf.Tensor, num_views: int) -> tf.Tensor:
     """(K, n, D) from (Kn, D), the rows of K views one after another."""
-    return tf.reshape(rows, [len(views), -1, rows.shape[-1]])
+    return tf.reshape(rows, [num_views, -1, rows.shape[-1]])

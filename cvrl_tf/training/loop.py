@@ -11,6 +11,7 @@ import tensorflow as tf
 from cvrl_tf import files, progress
 from cvrl_tf.data import records
 from cvrl_tf.data.clips import ClipSpec
+from cvrl_tf.data.parts import Parts, cut_batch
 from cvrl_tf.data.source import IndexedSource
 from cvrl_tf.data.stream import Gaps, Order, Share
 from cvrl_tf.errors import InputError, Stopped
@@ -126,18 +127,28 @@ class TrainingData:
       videos: all that is read in an epoch.
       order: in which they are read.
       batch_size: videos of a step over all replicas.
-      batches: the batches of one worker, endless, from the batch size of a replica and the worker's
-        share of the stream; batches have an attribute `positions`.
+      batches: the batches of one worker, endless, from their size on a replica and the worker's
+        share of the stream; batches have an attribute `positions`. The loop asks for parts.
+      video_bytes: that a video takes in a batch.
       histograms: from a batch to values whose distribution TensorBoard shows, by name.
       clip: that is taken of a video, for messages.
+      micro_batches: into which a step splits the batch of a replica.
     """
 
     videos: IndexedSource
     order: Order
     batch_size: int
     batches: Callable[[int, Share], tf.data.Dataset]
+    video_bytes: float
     histograms: Callable[[Any], dict[str, tf.Tensor]] = lambda batch: {}
     clip: ClipSpec | None = None
+    micro_batches: int = 1
+
+    def parts(self, strategy: tf.distribute.Strategy, workers: Workers) -> Parts:
+        """How the batches of this worker are cut."""
+        share = self.batch_size // strategy.num_replicas_in_sync
+        held = 0.0 if on_gpus(strategy) else self.batch_size / workers.share.count
+        return cut_batch(share, self.video_bytes, self.micro_batches, held * self.video_bytes)
 
 
 def train(
@@ -174,7 +185,7 @@ def train(
         progress.note(_described(run, data, trainer.strategy, done))
         selector.begin(done)
         run.begin(writer, done)
-    batches, gaps = _read(data, trainer.strategy, workers.share, state.positions)
+    batches, gaps = _read(data, trainer.strategy, workers, state.positions)
     timer = _SaveTimer(options)
     with (
         StopRequest() as stop,
@@ -186,10 +197,11 @@ def train(
         for step in range(done + 1, 1 + (done if selector.ended else run.total_steps)):
             profile.before(step)
             with log.waiting(), records.naming_bad_records(data.videos.name):
-                batch = next(batches)
-            bad_records.add(gaps.missing(workers.local_values(batch.positions)), bar)
-            figures = _step(trainer, batch, run.step_memory)
-            log.add(step, figures, _values(workers, data.histograms(batch)))
+                parts = next(batches)
+            bad_records.add(gaps.missing(_positions(workers, parts)), bar)
+            figures = _step(trainer, parts, run.step_memory)
+            log.add(step, figures, _values(workers, parts, data.histograms))
+            del parts  # else those of the next batch would come beside them
             bar.update()
             profile.after(step)
 
@@ -211,10 +223,7 @@ def train(
                         selector.keep(step)
                 timer.restart()
             if stopping and not last:
-                raise Stopped(
-                    f"Stopped at step {step} of {run.total_steps} by {stop.received or 'a signal'},"
-                    f" saved to {run.model_dir}: the same command resumes from there."
-                )
+                raise _stopped(run, step, stop)
             if last:
                 break
     if selector.ended:
@@ -222,11 +231,19 @@ def train(
 
 
 def _step(
-    trainer: Trainer, batch: Any, step_memory: memory.StepMemory | None
+    trainer: Trainer, parts: Sequence[Any], step_memory: memory.StepMemory | None
 ) -> dict[str, tf.Tensor]:
     """A step; exhausted memory is one sentence."""
     with memory.naming_exhaustion(step_memory, trainer.strategy):
-        return trainer.step(batch)
+        return trainer.step(*parts)
+
+
+def _stopped(run: Run, step: int, stop: StopRequest) -> Stopped:
+    """What ends a run after a step whose checkpoint is saved."""
+    return Stopped(
+        f"Stopped at step {step} of {run.total_steps} by {stop.received or 'a signal'}, saved to"
+        f" {run.model_dir}: the same command resumes from there."
+    )
 
 
 def _remove_temporaries(model_dir: str, checkpoints: RunCheckpoints) -> None:
@@ -260,8 +277,19 @@ def _measure(run: Run, log: Log, last_checkpoint: str | None) -> dict[str, float
         return run.evaluation.measure() if run.evaluation else {}
 
 
-def _values(workers: Workers, histograms: dict[str, tf.Tensor]) -> dict[str, np.ndarray]:
-    return {name: workers.local_values(values) for name, values in histograms.items()}
+def _positions(workers: Workers, parts: Sequence[Any]) -> np.ndarray:
+    """The positions of this worker in all parts of a batch."""
+    return workers.local_values(*(part.positions for part in parts))
+
+
+def _values(
+    workers: Workers,
+    parts: Sequence[Any],
+    histograms: Callable[[Any], dict[str, tf.Tensor]],
+) -> dict[str, np.ndarray]:
+    """The values of this worker in all parts of a batch, by name."""
+    found = [histograms(part) for part in parts]
+    return {name: workers.local_values(*(values[name] for values in found)) for name in found[0]}
 
 
 class _SaveTimer:
@@ -281,20 +309,31 @@ class _SaveTimer:
 
 
 def _read(
-    data: TrainingData, strategy: tf.distribute.Strategy, share: Share, positions: Sequence[int]
-) -> tuple[Iterator[Any], Gaps]:
-    """This worker's batches from where the workers stopped, and what finds the gaps in them."""
+    data: TrainingData,
+    strategy: tf.distribute.Strategy,
+    workers: Workers,
+    positions: Sequence[int],
+) -> tuple[Iterator[list[Any]], Gaps]:
+    """This worker's batches from where the workers stopped, and what finds the gaps in them.
+
+    Each batch is a list of its parts.
+    """
+    share, parts = workers.share, data.parts(strategy, workers)
     same = len(positions) == share.count  # as many workers as before
     first = positions[share.index] if same else min(positions, default=0)
     rest = dataclasses.replace(share, first=first)
+
+    def read(batch_size: int) -> tf.data.Dataset:
+        return data.batches(parts.size(batch_size), rest).prefetch(parts.ahead)
+
     if strategy.num_replicas_in_sync == 1 and not on_gpus(strategy):
         # A distributed dataset would buffer on the device by a dataset of its own, whose autotuning
         # no option reaches: when it ends, it waits up to a minute (`stream.steady_options`).
-        return iter(data.batches(data.batch_size, rest)), Gaps(rest)
-    batches = strategy.distribute_datasets_from_function(
-        lambda context: data.batches(context.get_per_replica_batch_size(data.batch_size), rest)
+        return parts.batches(read(data.batch_size)), Gaps(rest)
+    distributed = strategy.distribute_datasets_from_function(
+        lambda context: read(context.get_per_replica_batch_size(data.batch_size))
     )
-    return iter(batches), Gaps(rest)
+    return parts.batches(distributed), Gaps(rest)
 
 
 class _BadRecords:

@@ -189,10 +189,10 @@ class Workers:
         self.share = Share(resolver.task_id, count) if several else WHOLE
         self.is_chief = self.share.index == 0
 
-    def local_values(self, values: tf.Tensor) -> np.ndarray:
-        """The values of this process's replicas, concatenated."""
-        local = self._strategy.experimental_local_results(values)
-        return np.concatenate([value.numpy() for value in local])
+    def local_values(self, *parts: tf.Tensor) -> np.ndarray:
+        """The values of this process's replicas in each part of a batch, concatenated."""
+        local = [self._strategy.experimental_local_results(values) for values in parts]
+        return np.concatenate([value.numpy() for values in local for value in values])
 
     def agree(self, stop: bool, ended: bool, position: int) -> tuple[bool, bool, list[int]]:
         """Shares among all workers what each of them knows; all call it after every step.

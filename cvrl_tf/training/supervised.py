@@ -108,7 +108,7 @@ class SupervisedTrainer(Trainer):
         """The softmax over classes of clips (N, T, H, W, 3) in [0, 1]: (N, C) float32."""
         return tf.nn.softmax(self.classifier(self.features(clips, training=False)))
 
-    def gradients(self, batch: LabelledBatch) -> tuple[list[tf.Tensor], Figures]:
+    def gradients(self, *parts: LabelledBatch) -> tuple[list[tf.Tensor], Figures]:
         """See `Trainer`.
 
         Figures: `loss`, without weight decay, and `accuracy`, top-1 of the training clips.
@@ -117,16 +117,17 @@ class SupervisedTrainer(Trainer):
         # The second number separates these draws from those of the input pipeline.
         seed = fold(tf.constant([config.seed, 1]), self.checkpoint.step, Purpose.DROPOUT)
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-        clips = tf.cast(batch.clips, tf.float32) / 255.0
+        clips = tf.cast(tf.concat([part.clips for part in parts], axis=0), tf.float32) / 255.0
+        labels = tf.concat([part.labels for part in parts], axis=0)
         with tf.GradientTape() as tape:
             features = self.features(clips, training=True)
             if config.dropout:
                 num_replicas = self.strategy.num_replicas_in_sync
                 features = dropout(features, config.dropout, seed, replica, num_replicas)
             logits = self.classifier(features, training=True)
-            loss = cross_entropy(logits, batch.labels, config.label_smoothing)
+            loss = cross_entropy(logits, labels, config.label_smoothing)
             scaled_loss = self.scale(loss)
-        hits = tf.equal(tf.argmax(logits, axis=1), batch.labels)
+        hits = tf.equal(tf.argmax(logits, axis=1), labels)
         accuracy = tf.reduce_mean(tf.cast(hits, tf.float32))
         return self.differentiate(tape, scaled_loss), {"loss": loss, "accuracy": accuracy}
 
@@ -215,6 +216,7 @@ def train(
             lambda size, share: pipeline.labelled_batches(
                 videos, config.clip, size, order, share, config.geometry
             ),
+            config.clip.num_values * tf.uint8.size,
             clip=config.clip,
         )
         loop.train(trainer, data, run, options)

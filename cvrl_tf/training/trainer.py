@@ -1,4 +1,7 @@
-"""Base class of what the loop trains: networks, their optimizer, and one step on a global batch."""
+"""Base class of what the loop trains: networks, their optimizer, and one step on a global batch.
+
+A batch comes in one part or several (`data.parts`), so that the host never holds two whole ones.
+"""
 
 import abc
 from typing import Any
@@ -55,8 +58,11 @@ class Trainer(abc.ABC):
         )
 
     @abc.abstractmethod
-    def gradients(self, batch: Any) -> tuple[list[tf.Tensor], Figures]:
+    def gradients(self, *parts: Any) -> tuple[list[tf.Tensor], Figures]:
         """Gradients and figures of this replica's share of a batch, called in replica context.
+
+        Args:
+          *parts: of its share, one after another.
 
         Returns:
           Gradients of the loss of the joint batch, one for each of `self.variables`. The optimizer
@@ -72,8 +78,8 @@ class Trainer(abc.ABC):
         """The loss to differentiate, divided by the replicas because gradients are summed."""
         return self._loss_scale.multiply(loss / self.strategy.num_replicas_in_sync)
 
-    def _replica_step(self, batch: Any) -> Figures:
-        gradients, figures = self.gradients(batch)
+    def _replica_step(self, *parts: Any) -> Figures:
+        gradients, figures = self.gradients(*parts)
         return figures | self.update(gradients)
 
     def update(self, gradients: list[tf.Tensor]) -> Figures:
@@ -81,17 +87,17 @@ class Trainer(abc.ABC):
         return self.optimizer.apply(gradients, self.checkpoint.step)
 
     @tf.function
-    def step(self, batch: Any) -> Figures:
+    def step(self, *parts: Any) -> Figures:
         """Trains on one global batch.
 
         Args:
-          batch: the argument of `gradients`, per replica.
+          *parts: the arguments of `gradients`, per replica.
 
         Returns:
           Scalars of the joint batch: the figures of `gradients`; `gradient_norm`; `skipped`, 1 if
           the gradients were not finite and nothing was changed, else 0; `loss_scale` with float16.
         """
-        return self.finish(self.strategy.run(self._replica_step, args=(batch,)))
+        return self.finish(self.strategy.run(self._replica_step, args=parts))
 
     def finish(self, figures: Figures) -> Figures:
         """Averages the figures over replicas and counts the step."""

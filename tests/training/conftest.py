@@ -27,11 +27,11 @@ def config(shards):
 def _interrupted_at(number):
     step, calls = ContrastiveTrainer.step, []
 
-    def failing_step(self, batch):
+    def failing_step(self, *parts):
         calls.append(1)
         if len(calls) == number:
             raise KeyboardInterrupt
-        return step(self, batch)
+        return step(self, *parts)
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(ContrastiveTrainer, "step", failing_step)

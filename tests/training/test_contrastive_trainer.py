@@ -21,18 +21,26 @@ def _batches(config, count, batch_size):
     )
 
 
-def _train(config, strategy, num_steps, remat="none"):
-    """Losses and weights after some steps, by the trainer's own step."""
-    with strategy.scope():
-        trainer = ContrastiveTrainer(config, warmup_steps=0, total_steps=1000, remat=remat)
-    batches = iter(
+def _inputs(config, strategy, num_parts=None):
+    """The arguments of steps: parts of global batches, one for each micro-batch or more."""
+    count = num_parts or config.accumulate
+    parts = iter(
         strategy.distribute_datasets_from_function(
             lambda context: _batches(
-                config, -1, context.get_per_replica_batch_size(config.batch_size)
+                config, -1, context.get_per_replica_batch_size(config.batch_size) // count
             )
         )
     )
-    losses = [float(trainer.step(next(batches))["loss"]) for _ in range(num_steps)]
+    while True:
+        yield [next(parts) for _ in range(count)]
+
+
+def _train(config, strategy, num_steps, remat="none", num_parts=None):
+    """Losses and weights after some steps, by the trainer's own step."""
+    with strategy.scope():
+        trainer = ContrastiveTrainer(config, warmup_steps=0, total_steps=1000, remat=remat)
+    inputs = _inputs(config, strategy, num_parts)
+    losses = [float(trainer.step(*next(inputs))["loss"]) for _ in range(num_steps)]
     weights = {
         variable.path: variable.numpy()
         for model in (trainer.backbone, trainer.method.head)
@@ -100,10 +108,14 @@ def _cropped_batches(config, size):
 def test_augmenting_on_the_device_trains_the_same(config, one_replica, accumulate, options):
     config = dataclasses.replace(config, accumulate=accumulate)
     losses = []
-    for (batch,) in (_batches(config, 1, 4), _cropped_batches(config, 4).take(1)):
+    size = 4 // accumulate
+    for parts in (
+        _batches(config, accumulate, size),
+        _cropped_batches(config, size).take(accumulate),
+    ):
         with one_replica.scope():
             trainer = ContrastiveTrainer(config, 0, 1000, **options)
-        losses.append(float(trainer.step(batch)["loss"]))
+        losses.append(float(trainer.step(*parts)["loss"]))
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
@@ -128,10 +140,13 @@ def test_compiled_colours_are_in_no_graph_of_collective_operations(
     monkeypatch.setattr(cvrl, "info_nce", note("loss", info_nce))
     with two_replicas.scope():
         trainer = ContrastiveTrainer(config, 0, 1000)
-    batches = two_replicas.distribute_datasets_from_function(
-        lambda context: _cropped_batches(config, context.get_per_replica_batch_size(4))
+    parts = iter(
+        two_replicas.distribute_datasets_from_function(
+            lambda context: _cropped_batches(config, 2 // accumulate)
+        )
     )
-    assert np.isfinite(float(trainer.step(next(iter(batches)))["loss"]))
+    figures = trainer.step(*(next(parts) for _ in range(accumulate)))
+    assert np.isfinite(float(figures["loss"]))
     assert graphs["colours"] and graphs["loss"]
     assert not graphs["colours"] & graphs["loss"]
 
@@ -193,13 +208,23 @@ def _momenta_after_a_step(config, strategy, frozen_statistics):
         for layer in model.layers:
             if isinstance(layer, ClipBatchNormalization) and frozen_statistics:
                 layer.trainable = False
-    batches = strategy.distribute_datasets_from_function(
-        lambda context: _batches(config, -1, context.get_per_replica_batch_size(config.batch_size))
-    )
-    figures = {name: float(value) for name, value in trainer.step(next(iter(batches))).items()}
+    parts = next(_inputs(config, strategy))
+    figures = {name: float(value) for name, value in trainer.step(*parts).items()}
     momenta = [slot.numpy() for slot in trainer.optimizer.momentums]
     moving = trainer.backbone.get_layer("conv1_bn").moving_mean.numpy()
     return figures, momenta, moving
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_batch_in_parts_trains_the_same(config, one_replica, two_replicas, accumulate):
+    config = dataclasses.replace(config, accumulate=accumulate)
+    (whole_loss,), whole = _train(config, one_replica, 1)
+    (loss,), cut = _train(config, one_replica, 1, num_parts=4)
+    assert loss == whole_loss
+    for path in whole:
+        np.testing.assert_array_equal(cut[path], whole[path], err_msg=path)
+    (loss,), _ = _train(config, two_replicas, 1, num_parts=2)
+    assert loss == pytest.approx(whole_loss, rel=1e-5)
 
 
 @pytest.mark.parametrize("on_two", [False, True])
@@ -228,24 +253,18 @@ def test_accumulation_moves_the_statistics_once_for_each_micro_batch(
     with one_replica.scope():
         reference = ContrastiveTrainer(parts, 0, 1000)
     (whole,) = _batches(parts, 1, 12)
-    # Each replica has half of the batch, and a third of that in each micro-batch.
-    rows = [[0, 1, 6, 7], [2, 3, 8, 9], [4, 5, 10, 11]] if on_two else np.arange(12).reshape(3, 4)
-    for numbers in rows:
+    for numbers in np.arange(12).reshape(3, 4):  # whatever the replicas
         clips = tf.concat([tf.gather(view, numbers) for view in whole.views], axis=0)
         reference.backbone(clips, training=True)
-    batches = iter(
-        strategy.distribute_datasets_from_function(
-            lambda context: _batches(parts, -1, context.get_per_replica_batch_size(12))
-        )
-    )
-    trainer.step(next(batches))
+    inputs = _inputs(parts, strategy)
+    trainer.step(*next(inputs))
     for one, two in zip(
         trainer.backbone.non_trainable_variables,
         reference.backbone.non_trainable_variables,
         strict=True,
     ):
         np.testing.assert_allclose(one.numpy(), two.numpy(), atol=1e-5, err_msg=one.path)
-    trainer.step(next(batches))  # the sums start from zero again
+    trainer.step(*next(inputs))  # the sums start from zero again
     assert int(trainer.checkpoint.step.numpy()) == 2
     # Later calls do not have them fixed either.
     before = reference.backbone.get_layer("conv1_bn").moving_mean.numpy()
@@ -270,13 +289,9 @@ def test_float16_lowers_its_scale_until_gradients_are_finite(config, two_replica
     with two_replicas.scope():
         trainer = ContrastiveTrainer(half, 0, 1000)
     trainer._loss_scale.scale.assign(2.0**18)  # overflows in the gradients
-    batches = iter(
-        two_replicas.distribute_datasets_from_function(
-            lambda context: _batches(half, -1, context.get_per_replica_batch_size(4))
-        )
-    )
+    inputs = _inputs(half, two_replicas)
     before = [variable.numpy() for variable in trainer.variables]
-    figures = trainer.step(next(batches))
+    figures = trainer.step(*next(inputs))
     assert float(figures["skipped"]) == 1.0 and np.isfinite(float(figures["loss"]))
     for variable, value in zip(trainer.variables, before, strict=True):
         for local in two_replicas.experimental_local_results(variable.value):
@@ -284,7 +299,7 @@ def test_float16_lowers_its_scale_until_gradients_are_finite(config, two_replica
     skipped = []
     while 0.0 not in skipped:
         assert len(skipped) < 16
-        skipped.append(float(trainer.step(next(batches))["skipped"]))
+        skipped.append(float(trainer.step(*next(inputs))["skipped"]))
     assert skipped[0] == 1.0
     assert float(trainer._loss_scale.scale.numpy()) == 2.0 ** (18 - 1 - sum(skipped))
 

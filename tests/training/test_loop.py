@@ -1,9 +1,11 @@
 """The loop, with a network of four weights on numbers made from the names of records."""
 
+import dataclasses
 import json
 import os
 import signal
 import time
+import weakref
 from typing import NamedTuple
 
 import keras
@@ -12,7 +14,7 @@ import pytest
 import tensorflow as tf
 from small_records import damage, make_video, write_shard
 
-from cvrl_tf.data import records, stream
+from cvrl_tf.data import parts, records, stream
 from cvrl_tf.data.lookup import find_source
 from cvrl_tf.data.stream import Order
 from cvrl_tf.errors import InputError, Stopped
@@ -27,6 +29,7 @@ from cvrl_tf.training.trainer import Trainer
 VIDEOS = 10
 STEPS = 12
 BATCH = 4
+VIDEO_BYTES = 12.0
 
 
 class Numbers(NamedTuple):
@@ -48,10 +51,11 @@ class LinearTrainer(Trainer):
         self._model = model
         self._spoilt = tf.constant([-1, *spoilt], tf.int64)
 
-    def gradients(self, batch):
+    def gradients(self, *parts):
+        values = tf.concat([part.values for part in parts], axis=0)
         with tf.GradientTape() as tape:
-            predictions = self._model(batch.values)
-            expected = tf.reduce_sum(batch.values, axis=1, keepdims=True)
+            predictions = self._model(values)
+            expected = tf.reduce_sum(values, axis=1, keepdims=True)
             loss = tf.reduce_mean((predictions - expected) ** 2)
             now = self.checkpoint.step + 1
             loss *= tf.where(tf.reduce_any(now == self._spoilt), np.nan, 1.0)
@@ -84,7 +88,7 @@ def _data(path):
         )
         return numbers.batch(batch_size, drop_remainder=True).map(Numbers)
 
-    return TrainingData(videos, order, BATCH, batches)
+    return TrainingData(videos, order, BATCH, batches, VIDEO_BYTES)
 
 
 @pytest.fixture(scope="module")
@@ -153,10 +157,10 @@ def test_an_interrupted_run_goes_on_to_the_same_end(shard, tmp_path, one_replica
         trainer = LinearTrainer()
     step = trainer.step
 
-    def failing_step(batch):
+    def failing_step(*batch):
         if int(trainer.checkpoint.step.numpy()) == killed_at:
             raise RuntimeError("killed")
-        return step(batch)
+        return step(*batch)
 
     trainer.step = failing_step
     stopped = tmp_path / "stopped"
@@ -180,10 +184,10 @@ def test_a_signal_saves_and_ends_the_run(shard, tmp_path, one_replica, number):
         trainer = LinearTrainer()
     step = trainer.step
 
-    def signalled_step(batch):
+    def signalled_step(*batch):
         if int(trainer.checkpoint.step.numpy()) == 6:
             os.kill(os.getpid(), number)
-        return step(batch)
+        return step(*batch)
 
     trainer.step = signalled_step
     stopped = tmp_path / "stopped"
@@ -213,10 +217,10 @@ def test_bad_records_are_left_out_counted_and_listed(tmp_path, one_replica, caps
         trainer = LinearTrainer()
     step = trainer.step
 
-    def signalled_step(batch):
+    def signalled_step(*batch):
         if int(trainer.checkpoint.step.numpy()) == 7:
             os.kill(os.getpid(), signal.SIGTERM)
-        return step(batch)
+        return step(*batch)
 
     trainer.step = signalled_step
     with pytest.raises(Stopped):
@@ -227,9 +231,71 @@ def test_bad_records_are_left_out_counted_and_listed(tmp_path, one_replica, caps
     assert _without_times(tmp_path / "stopped") == _without_times(tmp_path / "whole")
 
 
+@pytest.fixture
+def in_pairs(monkeypatch):
+    """Batches come in parts of two videos."""
+    monkeypatch.setattr(parts, "PART_BYTES", 2 * VIDEO_BYTES)
+
+
+def test_batches_in_parts_train_the_same(tmp_path, one_replica, two_replicas, in_pairs):
+    bad = _shard(tmp_path, damaged=(2, 7))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parts, "PART_BYTES", BATCH * VIDEO_BYTES)
+        expected = _train(bad, tmp_path / "whole", one_replica)
+    found = _train(bad, tmp_path / "parts", one_replica)
+    for one, two in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, two)
+    assert _without_times(tmp_path / "parts") == _without_times(tmp_path / "whole")
+    names = [tmp_path / run / "bad_records.txt" for run in ("parts", "whole")]
+    assert names[0].read_text() == names[1].read_text() != ""
+    found = _train(bad, tmp_path / "two", two_replicas)
+    for one, two in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-5)
+
+
+def test_all_parts_of_a_batch_are_in_its_histograms(
+    shard, tmp_path, one_replica, in_pairs, monkeypatch
+):
+    added, add = [], loop.Log.add
+
+    def noting_add(log, step, figures, values):
+        added.append(values)
+        add(log, step, figures, values)
+
+    monkeypatch.setattr(loop.Log, "add", noting_add)
+    with one_replica.scope():
+        trainer = LinearTrainer()
+    data = dataclasses.replace(_data(shard), histograms=lambda part: {"position": part.positions})
+    loop.train(trainer, data, Run(str(tmp_path), STEPS, "testing"), LoopOptions())
+    found = [values["position"].tolist() for values in added]
+    assert found == np.arange(STEPS * BATCH).reshape(STEPS, BATCH).tolist()
+
+
+def test_a_batch_is_dropped_before_the_next_one_is_read(
+    shard, tmp_path, one_replica, in_pairs, monkeypatch
+):
+    taken, alive = [], []
+    with one_replica.scope():
+        trainer = LinearTrainer()
+    step, naming = trainer.step, records.naming_bad_records
+
+    def noting_step(*batch):
+        taken.extend(weakref.ref(part.values) for part in batch)
+        return step(*batch)
+
+    def noting_read(name):
+        alive.append(sum(reference() is not None for reference in taken))
+        return naming(name)
+
+    trainer.step = noting_step
+    monkeypatch.setattr(records, "naming_bad_records", noting_read)
+    _train(shard, tmp_path, one_replica, trainer)
+    assert len(taken) == 2 * STEPS and alive == [0] * STEPS
+
+
 def test_exhausted_memory_ends_the_run_with_what_fits(shard, tmp_path, one_replica):
     class ExhaustedTrainer(LinearTrainer):
-        def step(self, batch):
+        def step(self, *batch):
             raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
 
     with one_replica.scope():
@@ -337,10 +403,10 @@ def _stop_at(number, strategy):
         trainer = LinearTrainer()
     step = trainer.step
 
-    def signalled_step(batch):
+    def signalled_step(*batch):
         if int(trainer.checkpoint.step.numpy()) + 1 == number:
             os.kill(os.getpid(), signal.SIGTERM)
-        return step(batch)
+        return step(*batch)
 
     trainer.step = signalled_step
     return trainer

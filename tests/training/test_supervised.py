@@ -86,6 +86,19 @@ def test_fine_tuning_trains_all_layers_and_moves_their_statistics(batch, one_rep
     assert losses[2] < losses[0]
 
 
+def test_a_batch_in_parts_trains_the_same(batch, one_replica):
+    halves = [
+        LabelledBatch(*values) for values in zip(*(tf.split(x, 2) for x in batch), strict=True)
+    ]
+    found = []
+    for parts in ([batch], halves):
+        trainer = _trainer(one_replica, frozen=True)
+        figures = trainer.step(*parts)
+        found.append((float(figures["loss"]), float(figures["accuracy"])))
+        found[-1] += tuple(weight.tobytes() for weight in _weights(trainer.classifier).values())
+    assert found[0] == found[1]
+
+
 def test_weight_decay_holds_for_kernels_only(batch, one_replica):
     weights = {}
     for decay in (0.0, 0.5):

@@ -5,6 +5,7 @@
   python -m tools.benchmark service   the input through a tf.data service, and its cost
   python -m tools.benchmark step      a training step
   python -m tools.benchmark memory    the memory of a step, and which batches fit which cards
+  python -m tools.benchmark host      the memory of the host that batches take
   python -m tools.benchmark storage   the start of a run and its reading, from a disk and a bucket
   python -m tools.benchmark train     the real training loop: whether input or step limits it
   python -m tools.benchmark growth    how cost grows with the number of records
@@ -17,7 +18,7 @@ import sys
 
 from cvrl_tf.cli import application, output
 
-NAMES = ("convert", "input", "service", "step", "memory", "storage", "train", "growth")
+NAMES = ("convert", "input", "service", "step", "memory", "host", "storage", "train", "growth")
 
 
 def main() -> None:

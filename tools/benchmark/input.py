@@ -199,12 +199,12 @@ def _measure(
             return reference.make_views(sample, spec)
 
         dataset = stream.read_stream(videos.index, Order(0), sample, finish)
-        dataset = dataset.batch(batch_size, drop_remainder=True).prefetch(1)
+        dataset = dataset.batch(batch_size, drop_remainder=True)
     else:
         dataset = pipeline.pretraining_batches(
             videos, spec, batch_size, Order(0), augmented=which == "host"
         )
-    return measure.batches(iter(dataset), batch_size, num_videos)
+    return measure.batches(iter(dataset.prefetch(1)), batch_size, num_videos)
 
 
 def _measure_phases(name: str, num_records: int, clip: ClipSpec, num_videos: int) -> Figures:

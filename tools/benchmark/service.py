@@ -72,11 +72,10 @@ def _measure(
     flags: Values, videos: IndexedSource, clip: ClipSpec, pids: list[int]
 ) -> dict[str, float]:
     """Videos a second, and CPU seconds a video of this process and the others."""
-    batches = iter(
-        pipeline.pretraining_batches(
-            videos, ViewsSpec(clip), flags.batch_size, Order(0), augmented=False
-        )
+    dataset = pipeline.pretraining_batches(
+        videos, ViewsSpec(clip), flags.batch_size, Order(0), augmented=False
     )
+    batches = iter(dataset.prefetch(1))
     count = max(1, flags.videos // flags.batch_size)
     for _ in range(max(1, count // 2)):
         next(batches)

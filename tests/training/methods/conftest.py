@@ -46,9 +46,12 @@ def tiny(monkeypatch):
 
 @pytest.fixture
 def batches():
-    """From a strategy and a number of views: an iterator of global batches of random clips."""
+    """From a strategy and a number of views: an iterator of global batches of random clips.
 
-    def make(strategy, num_views=2, num_videos=4):
+    In several parts, each part of a batch comes by itself.
+    """
+
+    def make(strategy, num_views=2, num_videos=4, num_parts=1):
         rng = np.random.default_rng(0)
         views = tuple(
             rng.uniform(size=(8 * num_videos, *CLIP)).astype("float32") for _ in range(num_views)
@@ -57,7 +60,7 @@ def batches():
         data = tf.data.Dataset.from_tensor_slices(
             ViewBatch(views, intervals=numbers.astype("int32"), positions=numbers)
         )
-        data = data.batch(num_videos, drop_remainder=True)
+        data = data.batch(num_videos // num_parts, drop_remainder=True)
         return iter(strategy.experimental_distribute_dataset(data))
 
     return make

@@ -1,4 +1,5 @@
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -171,7 +172,8 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(tiny, batches, two_r
             for layer in network.layers:
                 if isinstance(layer, ClipBatchNormalization):
                     layer.trainable = False  # else statistics are those of micro-batches
-        figures = trainer.step(next(batches(two_replicas, num_views=3, num_videos=12)))
+        inputs = batches(two_replicas, num_views=3, num_videos=12, num_parts=accumulate)
+        figures = trainer.step(*itertools.islice(inputs, accumulate))
         figures = {name: float(value) for name, value in figures.items()}
         results.append((figures, _weights(trainer.method)))
     (figures, expected), (found_figures, found) = results
@@ -191,7 +193,8 @@ def test_recomputed_activations_train_the_same_on_two_replicas(
     results = []
     for remat in REMAT:
         trainer = _trainer(config, two_replicas, remat=remat)
-        loss_value = float(trainer.step(next(batches(two_replicas)))["loss"])
+        parts = itertools.islice(batches(two_replicas, num_parts=accumulate), accumulate)
+        loss_value = float(trainer.step(*parts)["loss"])
         results.append((loss_value, _weights(trainer.method)))
     expected_loss, expected = results[0]
     for found_loss, found in results[1:]:
@@ -205,12 +208,13 @@ def test_recomputed_activations_train_the_same_on_two_replicas(
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_reduced_precision(tiny, batches, one_replica, precision):
     config = dataclasses.replace(tiny, precision=precision, accumulate=2)
+    parts = list(itertools.islice(batches(one_replica, num_parts=2), 2))
     exact = _trainer(dataclasses.replace(config, precision="float32"), one_replica)
-    expected = float(exact.step(next(batches(one_replica)))["loss"])
+    expected = float(exact.step(*parts)["loss"])
     trainer = _trainer(config, one_replica)
     if precision == "float16":
         trainer._loss_scale.scale.assign(16.0)
-    figures = trainer.step(next(batches(one_replica)))
+    figures = trainer.step(*parts)
     assert float(figures["loss"]) == pytest.approx(expected, rel=0.05)
     assert float(figures["skipped"]) == 0.0
     weights = _weights(trainer.method)
