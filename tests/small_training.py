@@ -20,9 +20,9 @@ def pretrain(arguments, output, step_seconds):
     """
     step = ContrastiveTrainer.step
 
-    def slow_step(self, batch):
+    def slow_step(self, *parts):
         time.sleep(step_seconds)
-        return step(self, batch)
+        return step(self, *parts)
 
     def build(config, dtype="float32", layers="clip"):
         return tiny_backbone(config.seed, dtype)

@@ -7,10 +7,12 @@ import tensorflow as tf
 from tensorflow.core.util import event_pb2
 
 from cvrl_tf import compiler, files
+from cvrl_tf.data import parts
 from cvrl_tf.data.labels import read_labels
 from cvrl_tf.errors import InputError
 from cvrl_tf.models import build_projection_head
 from cvrl_tf.training import metrics, pretrain, run_config, weights
+from cvrl_tf.training.contrastive_trainer import ContrastiveTrainer
 from cvrl_tf.training.loop import LoopOptions
 from cvrl_tf.training.pretrain import Evaluation, Execution
 
@@ -216,3 +218,29 @@ def test_colours_change_on_the_device_if_it_is_a_gpu(one_replica, monkeypatch, c
         "note: XLA is not used on the device (libdevice not found): colours and batch"
         " normalisation are computed there without it, more slowly.\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("place", "bytes_of_a_part", "expected"),
+    [
+        ("host", 1e9, [[0, 1], [2, 3]]),  # the two micro-batches
+        ("host", 2 * 4 * 32 * 32 * 3 * 4, [[0], [1], [2], [3]]),  # float32
+        ("device", 2 * 4 * 32 * 32 * 3 * 4, [[0, 1], [2, 3]]),  # uint8
+        ("device", 2 * 4 * 32 * 32 * 3, [[0], [1], [2], [3]]),
+    ],
+)
+def test_a_step_gets_its_batch_in_parts(
+    config, tmp_path, one_replica, monkeypatch, place, bytes_of_a_part, expected
+):
+    found = []
+
+    def step(trainer, *batch):
+        found.append([part.positions.numpy().tolist() for part in batch])
+        return {name: tf.constant(0.0) for name in ("loss", "gradient_norm", "skipped")}
+
+    monkeypatch.setattr(ContrastiveTrainer, "step", step)
+    monkeypatch.setattr(parts, "PART_BYTES", bytes_of_a_part)
+    config = dataclasses.replace(config, accumulate=2, steps=1, warmup_epochs=0.0)
+    execution = Execution(augment_on=place)
+    pretrain.pretrain(config, str(tmp_path), execution=execution, strategy=one_replica)
+    assert found == [expected]

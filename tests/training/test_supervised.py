@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 from small_records import make_video, write_shard
 
+from cvrl_tf.data import parts as batch_parts
 from cvrl_tf.data.lookup import find_source
 from cvrl_tf.data.pipeline import LabelledBatch
 from cvrl_tf.errors import InputError
@@ -325,3 +326,22 @@ def test_five_videos_in_batches_of_four_on_two_replicas(two_replicas, tmp_path, 
 def test_settings_that_do_not_fit_are_named(changes, message):
     with pytest.raises(InputError, match=message):
         dataclasses.replace(CONFIG, **changes).check(num_videos=12, num_replicas=2)
+
+
+def test_a_step_gets_its_batch_in_parts(shards, tmp_path, one_replica, monkeypatch):
+    config = dataclasses.replace(
+        CONFIG, train_data=shards, num_classes=2, epochs=0.34, warmup_epochs=0.0
+    )
+    videos = find_source(shards, "train_data").indexed()
+    with one_replica.scope():
+        backbone = build_backbone("r3d_small")
+    trainer, found = supervised.build_trainer(config, backbone, len(videos), one_replica), []
+
+    def step(*batch):
+        found.append([part.positions.numpy().tolist() for part in batch])
+        return {name: tf.constant(0.0) for name in ("loss", "gradient_norm", "skipped")}
+
+    trainer.step = step
+    monkeypatch.setattr(batch_parts, "PART_BYTES", 2 * 4 * 32 * 32 * 3)  # two clips, uint8
+    supervised.train(trainer, videos, str(tmp_path))
+    assert found == [[[0, 1], [2, 3]]]
