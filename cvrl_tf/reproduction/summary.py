@@ -85,10 +85,13 @@ def sentences(outcome: Outcome, column: str) -> list[str]:
 def _sentence(title: str, reference: str, difference: Difference) -> str:
     interval, seeds = difference.interval, len(difference.seeds)
     resolved = "resolved" if interval.resolved else "not resolved"
+    # The interval of one seed is over test videos: seeds often differ more.
+    data = f"{difference.videos} videos" + (
+        f" and {seeds} seeds" if seeds > 1 else " of 1 seed; other seeds may differ from it"
+    )
     return (
         f"{title} against {reference}: {_signed(interval.value)} points, 95 % interval"
-        f" {_ends(interval)}: {resolved} with {difference.videos} videos and {seeds}"
-        f" seed{'s' * (seeds != 1)}."
+        f" {_ends(interval)}: {resolved} with {data}."
     )
 
 

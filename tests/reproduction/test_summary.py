@@ -44,7 +44,7 @@ def test_rows(found):
     ]
     assert summary.sentences(found, "knn") == [
         f"another against the base: +{100 * interval.value:.1f} points, 95 % interval {ends}:"
-        " resolved with 200 videos and 1 seed."
+        " resolved with 200 videos of 1 seed; other seeds may differ from it."
     ]
 
 
