@@ -38,6 +38,11 @@ class ViewsSpec:
     augmentation: Augmentation = Augmentation()
     number: int = 2
 
+    def video_bytes(self, augmented: bool) -> int:
+        """Bytes of the views of a video, whose colours have changed (float32) or not (uint8)."""
+        dtype = tf.float32 if augmented else tf.uint8
+        return self.number * self.clip.num_values * dtype.size
+
 
 def record_seed(record: dict[str, tf.Tensor], epoch_seed: tf.Tensor) -> tf.Tensor:
     """The seed, (2,) int32, of a record of `records.parse` in an epoch."""

@@ -140,7 +140,6 @@ def pretrain(
     with run_config.training_in(
         model_dir, config, videos, workers.is_chief, options.flagfile, options.override
     ) as order:
-        dtype = tf.float32 if place == "host" else tf.uint8
         data = TrainingData(
             videos,
             order,
@@ -148,7 +147,7 @@ def pretrain(
             lambda size, share: pipeline.pretraining_batches(
                 videos, config.views, size, order, share, place == "host"
             ),
-            config.clips_per_video * config.clip.num_values * dtype.size,
+            config.views.video_bytes(place == "host"),
             histograms=lambda batch: {"interval": batch.intervals},
             clip=config.clip,
             micro_batches=config.micro_batches,

@@ -24,6 +24,7 @@ from cvrl_tf.training.config import PretrainConfig
 from cvrl_tf.training.loop import Evaluation, LoopOptions, Run, TrainingData
 from cvrl_tf.training.schedule import WarmupCosine
 from cvrl_tf.training.selection import Selection, Selector
+from cvrl_tf.training.strategy import Workers
 from cvrl_tf.training.trainer import Trainer
 
 VIDEOS = 10
@@ -269,6 +270,16 @@ def test_all_parts_of_a_batch_are_in_its_histograms(
     loop.train(trainer, data, Run(str(tmp_path), STEPS, "testing"), LoopOptions())
     found = [values["position"].tolist() for values in added]
     assert found == np.arange(STEPS * BATCH).reshape(STEPS, BATCH).tolist()
+
+
+@pytest.mark.parametrize(("gpus", "ahead"), [(False, 1), (True, 2)])
+def test_a_cpu_holds_the_batch_of_a_step_beside_the_parts(
+    shard, one_replica, in_pairs, monkeypatch, gpus, ahead
+):
+    monkeypatch.setattr(parts, "HOST_BYTES", (BATCH + 3 * 2 + 2) * VIDEO_BYTES - 1)
+    monkeypatch.setattr(loop, "on_gpus", lambda strategy: gpus)
+    found = _data(shard).parts(one_replica, Workers(one_replica))
+    assert found == parts.Parts(number=2, ahead=ahead)
 
 
 def test_a_batch_is_dropped_before_the_next_one_is_read(

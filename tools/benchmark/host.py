@@ -62,7 +62,8 @@ def main(flags: Values) -> None:
     settings = report.settings(flags, FLAGS)
     config = flags.make(PretrainConfig, train_data="", steps=0, learning_rate=0.001)
     on_host = flags.augment_on == "host"
-    video_bytes = config.views.number * config.clip.num_values * (4 if on_host else 1)
+    config.check(config.batch_size, num_replicas=1)
+    video_bytes = config.views.video_bytes(on_host)
     batch_bytes = config.batch_size * video_bytes
     held = flags.step_on == "cpu"
     parts = cut_batch(config.batch_size, video_bytes, config.micro_batches, held * batch_bytes)
